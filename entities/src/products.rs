@@ -1,0 +1,29 @@
+//! One row per drop. `version` is the fence: every change of stock or of live orders bumps it.
+
+use sea_orm::entity::prelude::*;
+
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "products")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    pub sku: String,
+    pub name: String,
+    pub description: Option<String>,
+    pub price: i64,
+    pub currency: String,
+    pub stock_total: i32,
+    pub stock: i32,
+    pub version: i64,
+    pub max_per_order: i32,
+    pub max_per_user: Option<i32>,
+    pub hold_seconds: Option<i32>,
+    pub waitlist: bool,
+    pub starts_at: Option<ChronoDateTimeUtc>,
+    pub ends_at: Option<ChronoDateTimeUtc>,
+    pub created_at: ChronoDateTimeUtc,
+    pub updated_at: ChronoDateTimeUtc,
+}
+
+impl ActiveModelBehavior for ActiveModel {}

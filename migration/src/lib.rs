@@ -1,0 +1,31 @@
+//! The schema of flash-sale: one list of migrations, the same for PostgreSQL and SQLite.
+//!
+//! The constraints carry the invariants: what a bug in the service would break, the database
+//! refuses. Their names are part of the contract, the store maps violations by name.
+#![expect(
+    elided_lifetimes_in_paths,
+    reason = "the trait of sea-orm-migration hides its lifetimes"
+)]
+
+use sea_orm_migration::prelude::*;
+
+pub use sea_orm_migration::MigratorTrait;
+
+mod m20261121_000001_create_products;
+mod m20261121_000002_create_orders;
+mod m20261121_000003_create_waitlist_entries;
+
+/// Runs the migrations in order; the caller holds the lock that keeps two nodes from doing it at once.
+#[derive(Debug)]
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![
+            Box::new(m20261121_000001_create_products::Migration),
+            Box::new(m20261121_000002_create_orders::Migration),
+            Box::new(m20261121_000003_create_waitlist_entries::Migration),
+        ]
+    }
+}
