@@ -1,0 +1,116 @@
+//! HTTP: the URL tree and its layers. A handler is a table of contents: read, admit, submit, answer.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    http::{HeaderName, HeaderValue, Method, header},
+    middleware,
+};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    admission::Gate, domain::Secret, events::Events, lock::Lock, sequencer::Sequencer,
+    store::Store, tasks::Tasks,
+};
+
+pub mod auth;
+mod docs;
+mod extract;
+mod guests;
+mod health;
+mod observe;
+mod orders;
+mod problem;
+mod products;
+pub mod serve;
+mod stock;
+
+/// What handlers work with.
+#[derive(Debug)]
+pub struct Parts {
+    pub store: Store,
+    pub sequencer: Sequencer,
+    pub gate: Gate,
+    pub keys: auth::Keys,
+    pub events: Events,
+    pub lock: Lock,
+    pub tasks: Tasks,
+    pub request_timeout: Duration,
+    /// Signs guests' tokens; only with `--demo`.
+    pub guests: Option<Secret>,
+}
+
+pub type Shared = Arc<Parts>;
+
+/// The API, for the public listener.
+pub fn router(shared: &Shared, cors_origins: &[String]) -> Router {
+    let mut api = OpenApiRouter::with_openapi(docs::document())
+        .routes(routes!(orders::place, orders::list))
+        .routes(routes!(orders::get))
+        .routes(routes!(products::create, products::list))
+        .routes(routes!(products::get, products::patch))
+        .routes(routes!(products::restock))
+        .routes(routes!(stock::availability))
+        .routes(routes!(stock::events))
+        .routes(routes!(health::health))
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready));
+    if shared.guests.is_some() {
+        api = api.routes(routes!(guests::create));
+    }
+    let (router, document) = api.split_for_parts();
+    let router = router.merge(docs::pages(document));
+    let router = layered(router, shared);
+    if cors_origins.is_empty() {
+        return router;
+    }
+    router.layer(cors(cors_origins))
+}
+
+/// Metrics and health, for the operators' listener.
+pub fn ops_router(shared: &Shared, recorder: PrometheusHandle) -> Router {
+    let render = move || async move { recorder.render() };
+    let router = Router::new()
+        .route("/metrics", axum::routing::get(render))
+        .route("/health", axum::routing::get(health::health));
+    layered(router, shared)
+}
+
+/// What every answer has: a problem document instead of an empty error, a time limit, a request
+/// id, and its place in the metrics.
+fn layered(router: Router<Shared>, shared: &Shared) -> Router {
+    router
+        .fallback(async || problem::Problem::NotFound)
+        .method_not_allowed_fallback(async || problem::Problem::MethodNotAllowed)
+        .layer(CatchPanicLayer::custom(observe::panicked))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(shared),
+            observe::observe,
+        ))
+        .with_state(Arc::clone(shared))
+}
+
+fn cors(origins: &[String]) -> CorsLayer {
+    let origins: Vec<HeaderValue> = origins
+        .iter()
+        .filter_map(|origin| origin.parse().ok())
+        .collect();
+    CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            HeaderName::from_static("idempotency-key"),
+            HeaderName::from_static("x-request-id"),
+        ])
+        .expose_headers([
+            header::LOCATION,
+            header::RETRY_AFTER,
+            HeaderName::from_static("idempotency-replayed"),
+            HeaderName::from_static("x-request-id"),
+        ])
+}

@@ -1,0 +1,225 @@
+//! From a request to checked values, in the order of the contract: size, media type, token, JSON,
+//! values. What comes out is never validated again.
+
+use axum::{
+    extract::Request,
+    http::{HeaderMap, header},
+};
+use garde::Validate;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::{DeserializeOwned, IgnoredAny};
+use uuid::Uuid;
+
+use super::{
+    Shared,
+    auth::{Role, User},
+    problem::{FieldError, Problem},
+};
+
+/// The largest body, in bytes.
+pub(super) const BODY_MAX: usize = 16 * 1024;
+
+/// A caller and what they sent.
+#[derive(Debug)]
+pub(super) struct Sent<T> {
+    pub user: User,
+    pub headers: HeaderMap,
+    pub body: T,
+}
+
+/// Reads a JSON body from a user.
+pub(super) async fn from_user<T>(shared: &Shared, request: Request) -> Result<Sent<T>, Problem>
+where
+    T: DeserializeOwned + Validate<Context = ()>,
+{
+    read(shared, request, |_| Ok(())).await
+}
+
+/// Reads a JSON body from an admin.
+pub(super) async fn from_admin<T>(shared: &Shared, request: Request) -> Result<Sent<T>, Problem>
+where
+    T: DeserializeOwned + Validate<Context = ()>,
+{
+    read(shared, request, admin).await
+}
+
+/// # Errors
+/// [`Problem::Forbidden`] for everybody but admins.
+pub(super) fn admin(user: &User) -> Result<(), Problem> {
+    match user.role {
+        Role::Admin => Ok(()),
+        Role::Buyer => Err(Problem::Forbidden),
+    }
+}
+
+async fn read<T>(
+    shared: &Shared,
+    request: Request,
+    may: impl Fn(&User) -> Result<(), Problem>,
+) -> Result<Sent<T>, Problem>
+where
+    T: DeserializeOwned + Validate<Context = ()>,
+{
+    let (parts, body) = request.into_parts();
+    let too_large = Problem::PayloadTooLarge { limit: BODY_MAX };
+    if announced_length(&parts.headers).is_some_and(|length| length > BODY_MAX) {
+        return Err(too_large);
+    }
+    let bytes = match Limited::new(body, BODY_MAX).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => return Err(too_large),
+        Err(_) => {
+            return Err(Problem::MalformedJson {
+                detail: "it ended early".to_owned(),
+            });
+        }
+    };
+    if !is_json(&parts.headers) {
+        return Err(Problem::UnsupportedMediaType);
+    }
+    let user = shared.keys.user(&parts.headers)?;
+    may(&user)?;
+    let body: T = parse(&bytes)?;
+    body.validate().map_err(|report| invalid(&report))?;
+    Ok(Sent {
+        user,
+        headers: parts.headers,
+        body,
+    })
+}
+
+fn announced_length(headers: &HeaderMap) -> Option<usize> {
+    let length = headers.get(header::CONTENT_LENGTH)?.to_str().ok()?;
+    length.parse().ok()
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let essence = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .map(|essence| essence.trim().to_ascii_lowercase());
+    essence.is_some_and(|essence| {
+        essence == "application/json"
+            || (essence.starts_with("application/") && essence.ends_with("+json"))
+    })
+}
+
+/// JSON that is none is malformed; JSON of another shape names the field.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // serde takes an array for a struct; the contract does not.
+    let object = bytes.trim_ascii_start().first() == Some(&b'{');
+    if object && let Ok(body) = serde_json::from_slice(bytes) {
+        return Ok(body);
+    }
+    if let Err(error) = serde_json::from_slice::<IgnoredAny>(bytes) {
+        return Err(Problem::MalformedJson {
+            detail: error.to_string(),
+        });
+    }
+    if !object {
+        return Err(Problem::invalid("body", "must be an object"));
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
+        Ok(_) => Err(Problem::invalid("body", "has more than one value")),
+        Err(error) if error.inner().is_data() => Err(Problem::InvalidRequest {
+            errors: vec![shape_error(&error)],
+        }),
+        Err(error) => Err(Problem::MalformedJson {
+            detail: error.inner().to_string(),
+        }),
+    }
+}
+
+/// Names the field: by its path, or by the name that serde puts between backticks.
+fn shape_error(error: &serde_path_to_error::Error<serde_json::Error>) -> FieldError {
+    let message = error.inner().to_string();
+    let message = message
+        .rsplit_once(" at line")
+        .map_or(message.as_str(), |(text, _)| text);
+    let named = ["missing field `", "unknown field `", "duplicate field `"]
+        .iter()
+        .find_map(|prefix| message.strip_prefix(prefix))
+        .and_then(|rest| rest.split('`').next());
+    let path = error.path().to_string();
+    let field = match named {
+        Some(name) => name.to_owned(),
+        None if path == "." => "body".to_owned(),
+        None => path,
+    };
+    FieldError::new(field, message)
+}
+
+fn invalid(report: &garde::Report) -> Problem {
+    Problem::InvalidRequest {
+        errors: report
+            .iter()
+            .map(|(path, error)| FieldError::new(path.to_string(), error.message()))
+            .collect(),
+    }
+}
+
+/// The id in a path; what is no id names nothing.
+pub(super) fn id(text: &str, missing: Problem) -> Result<Uuid, Problem> {
+    Uuid::parse_str(text).map_err(|_| missing)
+}
+
+/// One parameter of a query string; empty means not given.
+pub(super) fn parameter<T: std::str::FromStr>(
+    name: &'static str,
+    value: Option<&str>,
+    must_be: &str,
+) -> Result<Option<T>, Problem> {
+    match value.filter(|value| !value.is_empty()) {
+        None => Ok(None),
+        Some(text) => match text.parse() {
+            Ok(value) => Ok(Some(value)),
+            Err(_) => Err(Problem::invalid(name, format!("must be {must_be}"))),
+        },
+    }
+}
+
+/// The most rows of a page, and how many when not asked.
+pub(super) const PAGE_MAX: u64 = 100;
+const PAGE: u64 = 50;
+
+/// The parameter `limit`.
+pub(super) fn limit(value: Option<&str>) -> Result<u64, Problem> {
+    let must_be = format!("a number from 1 to {PAGE_MAX}");
+    match parameter("limit", value, &must_be)? {
+        None => Ok(PAGE),
+        Some(limit) if (1..=PAGE_MAX).contains(&limit) => Ok(limit),
+        Some(_) => Err(Problem::invalid("limit", format!("must be {must_be}"))),
+    }
+}
+
+/// The parameter `cursor`: the last id of the page before.
+pub(super) fn cursor(value: Option<&str>) -> Result<Option<Uuid>, Problem> {
+    parameter("cursor", value, "the next_cursor of a page")
+}
+
+/// Cuts a page of `limit` from one row more, and says where the next one begins.
+pub(super) fn page<T>(
+    mut rows: Vec<T>,
+    limit: u64,
+    id: impl Fn(&T) -> Uuid,
+) -> (Vec<T>, Option<Uuid>) {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = rows.last().filter(|_| more).map(id);
+    (rows, next)
+}
+
+/// Text that people typed: no control characters, and NUL above all, which PostgreSQL refuses.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "garde passes the context by reference"
+)]
+pub(super) fn printable(value: &str, _context: &()) -> garde::Result {
+    if value.chars().any(|c| c.is_control() && c != '\n') {
+        return Err(garde::Error::new("must not contain control characters"));
+    }
+    Ok(())
+}

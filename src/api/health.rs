@@ -1,0 +1,115 @@
+//! `/health`: whether orders can be taken, part by part.
+
+use axum::{Json, extract::State, http::StatusCode};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Shared;
+use crate::lock;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Condition {
+    Up,
+    Degraded,
+    Down,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Health {
+    /// `down` means that orders cannot be taken, `degraded` that they can.
+    status: Condition,
+    database: Condition,
+    /// `degraded` while some lock nodes are away, `down` while no majority answers and the
+    /// database guard works alone.
+    redis: Condition,
+    lock: LockHealth,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct LockHealth {
+    #[schema(example = "redlock")]
+    kind: &'static str,
+    nodes: usize,
+    nodes_healthy: usize,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Alive {
+    status: Condition,
+}
+
+/// Say how each part is
+#[utoipa::path(
+    get, path = "/health", tag = "health",
+    responses((status = 200, body = Health), (status = 503, body = Health, description = "orders cannot be taken")),
+)]
+pub(super) async fn health(State(shared): State<Shared>) -> (StatusCode, Json<Health>) {
+    let database = match shared.store.ping().await {
+        Ok(()) => Condition::Up,
+        Err(_) => Condition::Down,
+    };
+    let lock = shared.lock.health();
+    let redis = redis(lock);
+    let status = match (database, redis) {
+        (Condition::Up, Condition::Up) => Condition::Up,
+        (Condition::Up, _) => Condition::Degraded,
+        _ => Condition::Down,
+    };
+    let health = Health {
+        status,
+        database,
+        redis,
+        lock: LockHealth {
+            kind: if lock.nodes == 0 {
+                "in-process"
+            } else {
+                "redlock"
+            },
+            nodes: lock.nodes,
+            nodes_healthy: lock.healthy,
+        },
+    };
+    (code(status), Json(health))
+}
+
+/// Say that the process runs
+#[utoipa::path(get, path = "/health/live", tag = "health", responses((status = 200, body = Alive)))]
+pub(super) async fn live() -> Json<Alive> {
+    Json(Alive {
+        status: Condition::Up,
+    })
+}
+
+/// Say whether orders can be taken
+#[utoipa::path(
+    get, path = "/health/ready", tag = "health",
+    responses((status = 200, body = Alive), (status = 503, body = Alive)),
+)]
+pub(super) async fn ready(State(shared): State<Shared>) -> (StatusCode, Json<Alive>) {
+    let status = match shared.store.ping().await {
+        Ok(()) => Condition::Up,
+        Err(_) => Condition::Down,
+    };
+    (code(status), Json(Alive { status }))
+}
+
+/// A service without Redis on purpose works as it should, but not across nodes.
+fn redis(lock: lock::Health) -> Condition {
+    if lock.nodes == 0 {
+        Condition::Degraded
+    } else if !lock.has_quorum() {
+        Condition::Down
+    } else if lock.healthy < lock.nodes {
+        Condition::Degraded
+    } else {
+        Condition::Up
+    }
+}
+
+fn code(status: Condition) -> StatusCode {
+    match status {
+        Condition::Up | Condition::Degraded => StatusCode::OK,
+        Condition::Down => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}

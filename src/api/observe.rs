@@ -1,0 +1,103 @@
+//! Around every request: its id, its time limit, its place in the metrics, the log of its failure.
+
+use std::{any::Any, time::Instant};
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    http::{HeaderName, HeaderValue, Method},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use uuid::Uuid;
+
+use super::{
+    Shared,
+    problem::{Cause, Problem},
+};
+use crate::metrics;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// A caller's own id is kept up to this length.
+const REQUEST_ID_MAX: usize = 128;
+
+pub(super) async fn observe(
+    State(shared): State<Shared>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let began = Instant::now();
+    let in_flight = InFlight::begin();
+    let method = known_method(request.method());
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let id = request_id(&request);
+    let answer = tokio::time::timeout(shared.request_timeout, next.run(request)).await;
+    let mut response = answer.unwrap_or_else(|_| Problem::Unavailable.into_response());
+    if let Some(Cause(cause)) = response.extensions().get() {
+        let request = id.to_str().unwrap_or_default();
+        tracing::error!(request, cause, "request {request} failed: {cause}");
+    }
+    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
+    metrics::http_answered(method, route, response.status().as_u16(), began.elapsed());
+    response.headers_mut().insert(REQUEST_ID, id);
+    drop(in_flight);
+    response
+}
+
+/// The answer to a request whose handler panicked: a bug.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the layer hands the panic over"
+)]
+pub(super) fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let cause = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("unknown");
+    Problem::Internal {
+        cause: format!("panic: {cause}"),
+    }
+    .into_response()
+}
+
+/// The caller's id if it is usable, else a new one.
+fn request_id(request: &Request) -> HeaderValue {
+    let usable = |value: &&HeaderValue| {
+        (1..=REQUEST_ID_MAX).contains(&value.len())
+            && value.as_bytes().iter().all(u8::is_ascii_graphic)
+    };
+    match request.headers().get(REQUEST_ID).filter(usable) {
+        Some(id) => id.clone(),
+        None => HeaderValue::from_str(&Uuid::now_v7().to_string())
+            .unwrap_or_else(|_| HeaderValue::from_static("unknown")),
+    }
+}
+
+/// The methods of the API as labels; whatever else a caller makes up is one label.
+fn known_method(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
+}
+
+/// Counts a request for as long as it is answered, also when its caller goes away.
+struct InFlight;
+
+impl InFlight {
+    fn begin() -> Self {
+        metrics::http_in_flight().increment(1);
+        Self
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        metrics::http_in_flight().decrement(1);
+    }
+}

@@ -1,0 +1,215 @@
+//! `/orders`: place, get, list.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    Json,
+    extract::{Path, Query, Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use super::{
+    Shared,
+    auth::Role,
+    extract,
+    problem::{Problem, ProblemDocument},
+};
+use crate::{
+    domain::{
+        IdempotencyKey, Order, OrderId, OrderRequest, OrderStatus, Outcome, ProductId, QUANTITY_MAX,
+    },
+    metrics,
+    store::OrderFilter,
+};
+
+/// The longest `Idempotency-Key`.
+const KEY_MAX: usize = 255;
+
+/// What a buyer wants.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewOrder {
+    #[garde(skip)]
+    #[schema(value_type = Uuid)]
+    product_id: ProductId,
+    #[garde(range(min = 1, max = QUANTITY_MAX))]
+    #[schema(minimum = 1)]
+    quantity: i32,
+    /// Whether to wait for units that come back when the product is sold out.
+    #[serde(default)]
+    #[garde(skip)]
+    waitlist: bool,
+}
+
+/// Take an order
+#[utoipa::path(
+    post, path = "/orders", tag = "orders", request_body = NewOrder,
+    params(("Idempotency-Key" = Option<String>, Header,
+        description = "1 to 255 visible ASCII characters; a repeated request gets the first answer again")),
+    security(("token" = [])),
+    responses(
+        (status = 201, body = Order, headers(("Location" = String))),
+        (status = 400, body = ProblemDocument, description = "malformed_json, high_demand"),
+        (status = 401, body = ProblemDocument, description = "unauthenticated"),
+        (status = 404, body = ProblemDocument, description = "product_not_found"),
+        (status = 409, body = ProblemDocument,
+            description = "not_on_sale, purchase_limit, sold_out, insufficient_stock"),
+        (status = 413, body = ProblemDocument, description = "payload_too_large"),
+        (status = 415, body = ProblemDocument, description = "unsupported_media_type"),
+        (status = 422, body = ProblemDocument, description = "invalid_request, idempotency_key_reused"),
+        (status = 429, body = ProblemDocument, description = "rate_limited"),
+        (status = 503, body = ProblemDocument, description = "unavailable, outcome_unknown"),
+    ),
+)]
+pub(super) async fn place(State(shared): State<Shared>, request: Request) -> Response {
+    let began = Instant::now();
+    let request = match admit(&shared, request).await {
+        Ok(request) => request,
+        Err(problem) => {
+            metrics::ordered_unknown(problem.code());
+            return problem.into_response();
+        }
+    };
+    let outcome = shared.sequencer.place(request).await;
+    let label = outcome
+        .as_ref()
+        .map_or_else(|error| error.label(), Outcome::label);
+    metrics::order_answered(label, began.elapsed());
+    match outcome {
+        Ok(Outcome::Created(order)) => created(&order),
+        Ok(Outcome::Replayed(order)) => replayed(&order),
+        Ok(refusal) => Problem::Refused(refusal).into_response(),
+        Err(error) => Problem::from(error).into_response(),
+    }
+}
+
+/// Read an order
+#[utoipa::path(
+    get, path = "/orders/{id}", tag = "orders", params(("id" = Uuid, Path)),
+    security(("token" = [])),
+    responses((status = 200, body = Order), (status = 404, body = ProblemDocument)),
+)]
+pub(super) async fn get(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<Order>, Problem> {
+    let user = shared.keys.user(&headers)?;
+    let id = extract::id(&id, Problem::OrderNotFound)?;
+    let order = shared.store.order(id).await?;
+    order
+        .filter(|order| user.role == Role::Admin || order.user_id == user.id)
+        .map(Json)
+        .ok_or(Problem::OrderNotFound)
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+pub(super) struct ListParams {
+    #[param(value_type = Option<Uuid>)]
+    product_id: Option<String>,
+    #[param(value_type = Option<OrderStatus>)]
+    status: Option<String>,
+    #[param(value_type = Option<u64>)]
+    limit: Option<String>,
+    #[param(value_type = Option<Uuid>)]
+    cursor: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct OrderPage {
+    orders: Vec<Order>,
+    /// Gives the next page as `cursor`; null on the last one.
+    next_cursor: Option<Uuid>,
+}
+
+/// List one's own orders, newest first; an admin sees everybody's
+#[utoipa::path(
+    get, path = "/orders", tag = "orders", params(ListParams), security(("token" = [])),
+    responses((status = 200, body = OrderPage), (status = 422, body = ProblemDocument)),
+)]
+pub(super) async fn list(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    Query(params): Query<ListParams>,
+) -> Result<Json<OrderPage>, Problem> {
+    let user = shared.keys.user(&headers)?;
+    let limit = extract::limit(params.limit.as_deref())?;
+    let filter = OrderFilter {
+        user_id: (user.role == Role::Buyer).then_some(user.id),
+        product_id: extract::parameter("product_id", params.product_id.as_deref(), "a UUID")?,
+        status: extract::parameter("status", params.status.as_deref(), STATUSES)?,
+        before: extract::cursor(params.cursor.as_deref())?,
+        limit: limit + 1,
+    };
+    let rows = shared.store.orders(filter).await?;
+    let (orders, next_cursor) = extract::page(rows, limit, |order| order.id);
+    Ok(Json(OrderPage {
+        orders,
+        next_cursor,
+    }))
+}
+
+const STATUSES: &str = "pending, confirming, confirmed, cancelled or expired";
+
+/// Reads the request and asks the gate.
+async fn admit(shared: &Shared, request: Request) -> Result<OrderRequest, Problem> {
+    let sent = extract::from_user::<NewOrder>(shared, request).await?;
+    let NewOrder {
+        product_id,
+        quantity,
+        waitlist,
+    } = sent.body;
+    let key = idempotency_key(&sent.headers)?.map(|key| IdempotencyKey {
+        key,
+        request: format!("{product_id} {quantity} {waitlist}"),
+    });
+    shared
+        .gate
+        .admit(&sent.user.id)
+        .map_err(Problem::RateLimited)?;
+    Ok(OrderRequest {
+        order_id: OrderId::now_v7(),
+        product_id,
+        user_id: Arc::clone(&sent.user.id),
+        quantity,
+        waitlist,
+        key,
+    })
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let visible = value.as_bytes().iter().all(u8::is_ascii_graphic);
+    let usable = visible && (1..=KEY_MAX).contains(&value.len()) && values.next().is_none();
+    match value.to_str() {
+        Ok(key) if usable => Ok(Some(key.to_owned())),
+        Ok(_) | Err(_) => Err(Problem::invalid(
+            "Idempotency-Key",
+            "must be one value of 1 to 255 visible ASCII characters",
+        )),
+    }
+}
+
+fn created(order: &Order) -> Response {
+    let mut response = (StatusCode::CREATED, Json(order)).into_response();
+    if let Ok(location) = HeaderValue::from_str(&format!("/orders/{}", order.id)) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+fn replayed(order: &Order) -> Response {
+    let mut response = created(order);
+    response
+        .headers_mut()
+        .insert("idempotency-replayed", HeaderValue::from_static("true"));
+    response
+}

@@ -1,0 +1,350 @@
+//! Every error as `application/problem+json` (RFC 9457); the only mapping to status codes.
+
+use std::time::Duration;
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
+
+use crate::{
+    admission::RateLimited,
+    domain::{OrderId, Outcome},
+    sequencer, store,
+};
+
+/// A field of the request that cannot be taken, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FieldError {
+    pub field: String,
+    pub message: String,
+}
+
+impl FieldError {
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            field: field.into(),
+            message: message.into(),
+        }
+    }
+}
+
+/// Why a request got no success.
+#[derive(Debug)]
+pub enum Problem {
+    PayloadTooLarge {
+        limit: usize,
+    },
+    UnsupportedMediaType,
+    Unauthenticated {
+        detail: &'static str,
+    },
+    Forbidden,
+    MalformedJson {
+        detail: String,
+    },
+    InvalidRequest {
+        errors: Vec<FieldError>,
+    },
+    RateLimited(RateLimited),
+    NotFound,
+    MethodNotAllowed,
+    ProductNotFound,
+    OrderNotFound,
+    SkuTaken,
+    /// An outcome of an order that is not a success.
+    Refused(Outcome),
+    HighDemand,
+    Unavailable,
+    OutcomeUnknown {
+        order_id: OrderId,
+    },
+    /// A bug: told to the log, not to the caller.
+    Internal {
+        cause: String,
+    },
+}
+
+/// How the document of a problem looks; extras depend on the code.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ProblemDocument {
+    pub r#type: String,
+    pub title: String,
+    pub status: u16,
+    pub detail: String,
+    pub code: String,
+}
+
+/// The cause of a 500, for the layer that logs it with the request's id.
+#[derive(Clone, Debug)]
+pub(super) struct Cause(pub String);
+
+const HIGH_DEMAND_RETRY: Duration = Duration::from_secs(1);
+const UNAVAILABLE_RETRY: Duration = Duration::from_secs(2);
+
+impl Problem {
+    pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::InvalidRequest {
+            errors: vec![FieldError::new(field, message)],
+        }
+    }
+
+    /// The word that callers branch on.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::PayloadTooLarge { .. } => "payload_too_large",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::Unauthenticated { .. } => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::MalformedJson { .. } => "malformed_json",
+            Self::InvalidRequest { .. } => "invalid_request",
+            Self::RateLimited(_) => "rate_limited",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::ProductNotFound => "product_not_found",
+            Self::OrderNotFound => "order_not_found",
+            Self::SkuTaken => "sku_taken",
+            Self::Refused(outcome) => outcome.label(),
+            Self::HighDemand => "high_demand",
+            Self::Unavailable => "unavailable",
+            Self::OutcomeUnknown { .. } => "outcome_unknown",
+            Self::Internal { .. } => "internal",
+        }
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::PayloadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::MalformedJson { .. } | Self::HighDemand => StatusCode::BAD_REQUEST,
+            Self::InvalidRequest { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::NotFound | Self::ProductNotFound | Self::OrderNotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::SkuTaken => StatusCode::CONFLICT,
+            Self::Refused(outcome) => refusal_status(outcome),
+            Self::Unavailable | Self::OutcomeUnknown { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn detail(&self) -> String {
+        match self {
+            Self::PayloadTooLarge { limit } => format!("The body is larger than {limit} bytes."),
+            Self::UnsupportedMediaType => "Send the body as application/json.".to_owned(),
+            Self::Unauthenticated { detail } => (*detail).to_owned(),
+            Self::Forbidden => "This needs the role admin.".to_owned(),
+            Self::MalformedJson { detail } => format!("The body is not JSON: {detail}."),
+            Self::InvalidRequest { errors } => errors
+                .iter()
+                .map(|error| format!("{}: {}", error.field, error.message))
+                .collect::<Vec<_>>()
+                .join("; "),
+            Self::RateLimited(refusal) => {
+                format!("You sent more than {} orders a minute.", refusal.limit)
+            }
+            Self::NotFound => "There is nothing at this address.".to_owned(),
+            Self::MethodNotAllowed => "This address does not know the method.".to_owned(),
+            Self::ProductNotFound => "There is no such product.".to_owned(),
+            Self::OrderNotFound => "There is no such order, or it is not yours.".to_owned(),
+            Self::SkuTaken => "Another product has this sku.".to_owned(),
+            Self::Refused(outcome) => refusal_detail(outcome),
+            Self::HighDemand => "High demand! Please try again.".to_owned(),
+            Self::Unavailable => {
+                "Orders cannot be taken right now; nothing was written. Please try again."
+                    .to_owned()
+            }
+            Self::OutcomeUnknown { order_id } => format!(
+                "It is not known yet whether order {order_id} was taken. Ask for it, or repeat \
+                 the request with the same Idempotency-Key."
+            ),
+            Self::Internal { .. } => "Something went wrong on our side; it was logged.".to_owned(),
+        }
+    }
+
+    /// The members of the document beside the standard ones.
+    fn extras(&self) -> Value {
+        match self {
+            Self::PayloadTooLarge { limit } => json!({ "limit": limit }),
+            Self::InvalidRequest { errors } => json!({ "errors": errors }),
+            Self::RateLimited(refusal) => json!({ "limit": refusal.limit }),
+            Self::OutcomeUnknown { order_id } => json!({ "order_id": order_id }),
+            Self::Refused(outcome) => refusal_extras(outcome),
+            Self::UnsupportedMediaType
+            | Self::Unauthenticated { .. }
+            | Self::Forbidden
+            | Self::MalformedJson { .. }
+            | Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::ProductNotFound
+            | Self::OrderNotFound
+            | Self::SkuTaken
+            | Self::HighDemand
+            | Self::Unavailable
+            | Self::Internal { .. } => json!({}),
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::HighDemand => Some(HIGH_DEMAND_RETRY),
+            Self::Unavailable | Self::OutcomeUnknown { .. } => Some(UNAVAILABLE_RETRY),
+            Self::RateLimited(refusal) => Some(refusal.retry_after),
+            _ => None,
+        }
+    }
+}
+
+fn refusal_status(outcome: &Outcome) -> StatusCode {
+    match outcome {
+        Outcome::Created(_) | Outcome::Replayed(_) => StatusCode::CREATED,
+        Outcome::ProductNotFound => StatusCode::NOT_FOUND,
+        Outcome::QuantityOverLimit { .. } | Outcome::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+        Outcome::NotOnSale { .. }
+        | Outcome::PurchaseLimit { .. }
+        | Outcome::SoldOut { .. }
+        | Outcome::InsufficientStock { .. } => StatusCode::CONFLICT,
+    }
+}
+
+fn refusal_detail(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Created(_) | Outcome::Replayed(_) => "The order was taken.".to_owned(),
+        Outcome::ProductNotFound => "There is no such product.".to_owned(),
+        Outcome::QuantityOverLimit { max_per_order } => {
+            format!("An order takes {max_per_order} units at most.")
+        }
+        Outcome::KeyReused => "This Idempotency-Key was used for a different request.".to_owned(),
+        Outcome::NotOnSale { .. } => "The product is not on sale at this time.".to_owned(),
+        Outcome::PurchaseLimit { limit, held } => {
+            format!("A buyer gets {limit} units at most; you have {held}.")
+        }
+        Outcome::SoldOut { .. } => "Sold out.".to_owned(),
+        Outcome::InsufficientStock { available } => format!("Only {available} left."),
+    }
+}
+
+fn refusal_extras(outcome: &Outcome) -> Value {
+    match outcome {
+        Outcome::Created(_)
+        | Outcome::Replayed(_)
+        | Outcome::ProductNotFound
+        | Outcome::KeyReused => json!({}),
+        Outcome::QuantityOverLimit { max_per_order } => json!({ "errors": [FieldError::new(
+            "quantity", format!("must be at most {max_per_order}, the product's max_per_order"),
+        )] }),
+        Outcome::NotOnSale { starts_at, ends_at } => {
+            json!({ "starts_at": starts_at, "ends_at": ends_at })
+        }
+        Outcome::PurchaseLimit { limit, held } => json!({ "limit": limit, "held": held }),
+        Outcome::SoldOut { waitlist } => json!({ "waitlist": waitlist }),
+        Outcome::InsufficientStock { available } => json!({ "available": available }),
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        let code = self.code();
+        let document = ProblemDocument {
+            r#type: format!("urn:flash-sale:problem:{code}"),
+            title: title(code),
+            status: status.as_u16(),
+            detail: self.detail(),
+            code: code.to_owned(),
+        };
+        let mut members = match serde_json::to_value(document) {
+            Ok(Value::Object(members)) => members,
+            Ok(_) | Err(_) => Map::new(),
+        };
+        if let Value::Object(extras) = self.extras() {
+            members.extend(extras);
+        }
+        let mut response = (status, Json(members)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if let Some(after) = self.retry_after() {
+            headers.insert(header::RETRY_AFTER, whole_seconds(after));
+        }
+        match self {
+            Self::Unauthenticated { .. } => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            Self::RateLimited(refusal) => {
+                headers.insert("ratelimit-limit", refusal.limit.into());
+                headers.insert("ratelimit-remaining", 0.into());
+                headers.insert("ratelimit-reset", whole_seconds(refusal.retry_after));
+            }
+            Self::Internal { cause } => {
+                response.extensions_mut().insert(Cause(cause));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+/// `sold_out` as a title: `Sold out`.
+fn title(code: &str) -> String {
+    let words = code.replace('_', " ");
+    let mut letters = words.chars();
+    match letters.next() {
+        Some(first) => first.to_uppercase().chain(letters).collect(),
+        None => words,
+    }
+}
+
+/// Rounded up: a caller who comes back after it is not early.
+fn whole_seconds(duration: Duration) -> HeaderValue {
+    let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+    seconds.max(1).into()
+}
+
+impl From<sequencer::Error> for Problem {
+    fn from(error: sequencer::Error) -> Self {
+        match error {
+            sequencer::Error::HighDemand => Self::HighDemand,
+            sequencer::Error::Unavailable => Self::Unavailable,
+            sequencer::Error::OutcomeUnknown(order_id) => Self::OutcomeUnknown { order_id },
+        }
+    }
+}
+
+impl From<store::Error> for Problem {
+    fn from(error: store::Error) -> Self {
+        use store::Constraint;
+        match error {
+            store::Error::Unreachable(_)
+            | store::Error::Silent
+            | store::Error::CommitUnknown(_) => Self::Unavailable,
+            store::Error::Violates(Constraint::Sku) => Self::SkuTaken,
+            store::Error::Violates(Constraint::SaleWindow) => {
+                Self::invalid("ends_at", "must be after starts_at")
+            }
+            error @ (store::Error::Violates(Constraint::Reference | Constraint::IdempotencyKey)
+            | store::Error::Refused(_)) => Self::Internal {
+                cause: chain(&error),
+            },
+        }
+    }
+}
+
+/// An error with its sources, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

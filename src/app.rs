@@ -1,0 +1,254 @@
+//! Builds the stages left to right, binds both listeners, and takes everything down in order.
+
+use std::{net::SocketAddr, path::Path, sync::Arc};
+
+use anyhow::Context;
+use tokio::{net::TcpListener, sync::mpsc};
+
+use crate::{
+    admission::Gate,
+    api::{self, Parts, Shared, auth::Keys},
+    config,
+    domain::Secret,
+    embedded,
+    events::Events,
+    jobs::stock_poll::StockPoll,
+    lock::Lock,
+    redis::Redis,
+    sequencer::{Bounds, Sequencer},
+    store::{Store, Url},
+    tasks::Tasks,
+    telemetry,
+};
+
+mod demo;
+
+/// A running service.
+#[derive(Debug)]
+pub struct App {
+    pub api: SocketAddr,
+    pub ops: SocketAddr,
+    pub tasks: Tasks,
+    shared: Shared,
+    redis: Option<Redis>,
+    /// Private Redis nodes, which end last.
+    nodes: Option<embedded::RedisNodes>,
+    /// Closed when both listeners have finished.
+    served: mpsc::Receiver<()>,
+}
+
+impl App {
+    /// Starts every stage; the service takes orders when this returns.
+    ///
+    /// # Errors
+    /// When a setting cannot work, a port is taken or the database cannot be reached; the text
+    /// names the setting and holds no secret.
+    pub async fn start(config: &config::Serve) -> anyhow::Result<Self> {
+        config.check()?;
+        let tasks = Tasks::default();
+        let api_listener = bind(config.listen_addr, "LISTEN_ADDR").await?;
+        let ops_listener = bind(config.ops_addr, "OPS_ADDR").await?;
+        let recorder = telemetry::record(config.metrics_products_max)?;
+        let data_dir = &config.database.data_dir;
+        let store = open_store(&config.database).await?;
+        let nodes = private_nodes(&config.redis, data_dir)?;
+        let lock = lock(&config.redis, nodes.as_ref(), &tasks)?;
+        let redis = redis(&config.redis, nodes.as_ref())?;
+        let events = Events::new(redis.as_ref(), &tasks);
+        let sequencer = Sequencer::new(
+            store.clone(),
+            lock.clone(),
+            (events.clone(), redis.clone()),
+            bounds(config),
+            tasks.clone(),
+        );
+        let secret = auth_secret(&config.auth, data_dir)?;
+        let keys = Keys::new(secret.as_ref(), config.auth.auth_public_key.as_deref())?;
+        if config.demo {
+            demo::offer(&store).await?;
+        }
+        let shared = Arc::new(Parts {
+            store,
+            sequencer,
+            gate: Gate::new(config.limits.rate_limit_per_minute),
+            keys,
+            events,
+            lock,
+            tasks: tasks.clone(),
+            request_timeout: config.limits.request_timeout_ms,
+            guests: secret.filter(|_| config.demo),
+        });
+        start_jobs(&shared, &recorder);
+        let (serving, served) = mpsc::channel(1);
+        let app = Self {
+            api: api_listener.local_addr()?,
+            ops: ops_listener.local_addr()?,
+            tasks,
+            redis,
+            nodes,
+            served,
+            shared,
+        };
+        let router = api::router(&app.shared, &config.cors_origins);
+        app.serve(api_listener, router, config, serving.clone());
+        let router = api::ops_router(&app.shared, recorder);
+        app.serve(ops_listener, router, config, serving);
+        Ok(app)
+    }
+
+    fn serve(
+        &self,
+        listener: TcpListener,
+        router: axum::Router,
+        config: &config::Serve,
+        serving: mpsc::Sender<()>,
+    ) {
+        let connections = usize::try_from(config.limits.connections_max).unwrap_or(usize::MAX);
+        let tasks = self.tasks.clone();
+        self.tasks.spawn("listener", async move {
+            api::serve::serve(listener, router, connections, tasks).await;
+            drop(serving);
+        });
+    }
+
+    /// Finishes accepted requests, then the lanes, then everything else; true if all ended in
+    /// time and no task had died.
+    pub async fn stop(mut self, deadline: std::time::Duration) -> bool {
+        self.tasks.stop();
+        let shared = Arc::clone(&self.shared);
+        let in_order = async {
+            // Nobody sends; it closes when both listeners have answered their last request.
+            let _ = self.served.recv().await;
+            shared.sequencer.close();
+            self.tasks.drained(deadline).await
+        };
+        let drained = tokio::time::timeout(deadline, in_order)
+            .await
+            .unwrap_or(false);
+        let close = async {
+            self.shared.store.close().await;
+            if let Some(redis) = &self.redis {
+                redis.close().await;
+            }
+        };
+        drop(tokio::time::timeout(CLOSE_TIMEOUT, close).await);
+        drop(self.nodes);
+        drained && !self.tasks.failed()
+    }
+}
+
+/// Closing a connection to a server that is gone must not hold the stop up.
+const CLOSE_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(500);
+
+async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("{setting}: cannot listen on {address}"))
+}
+
+/// Opens the database with its schema up to date.
+pub async fn open_store(config: &config::Database) -> anyhow::Result<Store> {
+    let url = database_url(config)?;
+    Store::migrate(&url)
+        .await
+        .with_context(|| format!("DATABASE_URL: cannot prepare {url:?}"))?;
+    connect_store(config).await
+}
+
+/// Opens the database as it is.
+pub async fn connect_store(config: &config::Database) -> anyhow::Result<Store> {
+    let url = database_url(config)?;
+    Store::connect(&url, config.database_pool_max)
+        .await
+        .with_context(|| format!("DATABASE_URL: cannot open {url:?}"))
+}
+
+fn database_url(config: &config::Database) -> anyhow::Result<Url> {
+    config.check()?;
+    if config.database_url.is_none() {
+        std::fs::create_dir_all(&config.data_dir)
+            .with_context(|| format!("DATA_DIR: cannot create {}", config.data_dir.display()))?;
+    }
+    let embedded = embedded::database_path(&config.data_dir);
+    Ok(Url::choose(config.database_url.as_ref(), &embedded))
+}
+
+/// The secret of tokens: the one that was set, or the one that `data_dir` keeps. None where a
+/// public key alone is meant to decide.
+pub fn auth_secret(config: &config::Auth, data_dir: &Path) -> anyhow::Result<Option<Secret>> {
+    config.check()?;
+    match (&config.auth_secret, &config.auth_public_key) {
+        (Some(secret), _) => {
+            if secret.expose().len() < SECRET_MIN {
+                tracing::warn!("AUTH_SECRET: shorter than {SECRET_MIN} bytes can be guessed");
+            }
+            Ok(Some(secret.clone()))
+        }
+        (None, Some(_)) => Ok(None),
+        (None, None) => embedded::auth_secret(data_dir)
+            .map(Some)
+            .with_context(|| format!("DATA_DIR: cannot keep a secret in {}", data_dir.display())),
+    }
+}
+
+/// RFC 7518 asks for a key as long as the hash.
+const SECRET_MIN: usize = 32;
+
+fn private_nodes(
+    config: &config::Redis,
+    data_dir: &Path,
+) -> anyhow::Result<Option<embedded::RedisNodes>> {
+    if !config.lock_nodes().is_empty() {
+        return Ok(None);
+    }
+    let nodes =
+        embedded::RedisNodes::start(data_dir).context("cannot start private Redis nodes")?;
+    if nodes.is_none() {
+        tracing::warn!(
+            "redis-server is not installed: using a lock inside this process, so run one node only"
+        );
+    }
+    Ok(nodes)
+}
+
+fn lock(
+    config: &config::Redis,
+    nodes: Option<&embedded::RedisNodes>,
+    tasks: &Tasks,
+) -> anyhow::Result<Lock> {
+    let urls = nodes.map_or_else(|| config.lock_nodes(), embedded::RedisNodes::urls);
+    if urls.is_empty() {
+        return Ok(Lock::local(config.lock_ttl_ms));
+    }
+    Lock::redlock(&urls, config.lock_ttl_ms, tasks).context("REDIS_LOCK_URLS: cannot be used")
+}
+
+fn redis(
+    config: &config::Redis,
+    nodes: Option<&embedded::RedisNodes>,
+) -> anyhow::Result<Option<Redis>> {
+    let first = nodes.map_or_else(|| config.lock_nodes(), embedded::RedisNodes::urls);
+    let url = config.redis_url.clone().or(first.into_iter().next());
+    url.map(|url| Redis::connect(&url).context("REDIS_URL: cannot be used"))
+        .transpose()
+}
+
+fn bounds(config: &config::Serve) -> Bounds {
+    let size = |value: u32| usize::try_from(value).unwrap_or(usize::MAX);
+    Bounds {
+        batch_max: size(config.limits.order_batch_max),
+        queue_max: size(config.limits.lane_queue_max),
+        patience: config.redis.lock_patience_ms,
+        request_timeout: config.limits.request_timeout_ms,
+    }
+}
+
+fn start_jobs(shared: &Shared, recorder: &metrics_exporter_prometheus::PrometheusHandle) {
+    let tasks = &shared.tasks;
+    let poll = StockPoll::new(shared.store.clone(), shared.events.clone());
+    tasks.spawn("stock poll", poll.run(tasks.clone()));
+    let upkeep = telemetry::upkeep(recorder.clone(), tasks.clone());
+    tasks.spawn("upkeep", upkeep);
+    let shared = Arc::clone(shared);
+    tasks.spawn("gate", async move { shared.gate.tidy(&shared.tasks).await });
+}

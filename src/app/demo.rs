@@ -1,0 +1,48 @@
+//! The drops of `serve --demo`: something to buy for who tries the service out.
+
+use crate::{
+    domain::{ProductId, now},
+    store::{Constraint, Error, NewProduct, Store},
+};
+
+/// Sku, name, price in cents, units, units per order.
+const DROPS: [(&str, &str, i64, i32, i32); 3] = [
+    ("demo-sneaker", "Sneaker, five pairs", 18_900, 5, 1),
+    ("demo-ticket", "Concert ticket, front row", 7_500, 50, 4),
+    (
+        "demo-poster",
+        "Poster, as many as you like",
+        1_200,
+        1_000_000,
+        10,
+    ),
+];
+
+/// Offers the drops that are not there yet.
+pub(super) async fn offer(store: &Store) -> Result<(), Error> {
+    for (sku, name, price, stock, max_per_order) in DROPS {
+        let created = store
+            .create_product(NewProduct {
+                id: ProductId::now_v7(),
+                sku: sku.to_owned(),
+                name: name.to_owned(),
+                description: None,
+                price,
+                currency: "EUR".to_owned(),
+                stock,
+                max_per_order,
+                max_per_user: None,
+                hold_seconds: None,
+                waitlist: false,
+                starts_at: None,
+                ends_at: None,
+                now: now(),
+            })
+            .await;
+        match created {
+            Ok(_) | Err(Error::Violates(Constraint::Sku)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,170 @@
+//! The embedded default: what the service brings along when nothing is configured.
+//!
+//! Private Redis nodes live and die with the service, also when it is killed: a shell beside each
+//! node reads from a pipe that only the service holds, and ends the node when the pipe closes.
+
+use std::{
+    io::{self, Write},
+    net::{Ipv4Addr, TcpListener},
+    os::unix::{fs::OpenOptionsExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use rand::RngExt;
+
+use crate::domain::Secret;
+
+const NODES: usize = 3;
+/// A node that has not opened its port by then will not.
+const START_TIMEOUT: Duration = Duration::from_secs(5);
+const START_POLL: Duration = Duration::from_millis(5);
+
+/// Starts a node in the background and ends it as soon as standard input closes.
+const GUARD: &str = r#""$@" </dev/null & node=$!; cat >/dev/null; kill -9 "$node""#;
+
+/// Private Redis nodes; they end when this is dropped.
+#[derive(Debug)]
+pub struct RedisNodes {
+    nodes: Vec<Node>,
+}
+
+#[derive(Debug)]
+struct Node {
+    port: u16,
+    guard: Child,
+    /// Open while the node may live.
+    lifeline: Option<ChildStdin>,
+}
+
+impl RedisNodes {
+    /// Starts three nodes under `data_dir`, or says that there is no `redis-server` to start.
+    pub fn start(data_dir: &Path) -> io::Result<Option<Self>> {
+        let installed = Command::new("redis-server")
+            .arg("--version")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success());
+        if !installed {
+            return Ok(None);
+        }
+        let nodes = (1..=NODES)
+            .map(|number| Node::start(&data_dir.join(format!("redis-{number}"))))
+            .collect::<io::Result<Vec<_>>>()?;
+        for node in &nodes {
+            node.wait_until_open()?;
+        }
+        Ok(Some(Self { nodes }))
+    }
+
+    pub fn urls(&self) -> Vec<Secret> {
+        self.nodes
+            .iter()
+            .map(|node| Secret::new(format!("redis://127.0.0.1:{}", node.port)))
+            .collect()
+    }
+}
+
+impl Node {
+    fn start(dir: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        let port = free_port()?;
+        let mut guard = Command::new("sh")
+            .args(["-c", GUARD, "redis-guard", "redis-server"])
+            .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
+            .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])
+            .arg("--dir")
+            .arg(dir)
+            .arg("--logfile")
+            .arg(dir.canonicalize()?.join("log"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // Ctrl-C in a terminal reaches the whole group: the nodes must outlive the last batch.
+            .process_group(0)
+            .spawn()?;
+        let lifeline = guard.stdin.take();
+        Ok(Self {
+            port,
+            guard,
+            lifeline,
+        })
+    }
+
+    fn wait_until_open(&self) -> io::Result<()> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            match std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)) {
+                Ok(_) => return Ok(()),
+                Err(error) if Instant::now() > deadline => return Err(error),
+                Err(_) => std::thread::sleep(START_POLL),
+            }
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        drop(self.lifeline.take());
+        drop(self.guard.wait());
+    }
+}
+
+/// A port that nobody listens on right now.
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port())
+}
+
+/// The path of the embedded database.
+pub fn database_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("flash-sale.db")
+}
+
+/// The secret of the embedded default: made once, kept in `data_dir` for its owner alone.
+pub fn auth_secret(data_dir: &Path) -> io::Result<Secret> {
+    std::fs::create_dir_all(data_dir)?;
+    let path = data_dir.join("auth_secret");
+    match std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+    {
+        Ok(mut file) => {
+            let bytes: [u8; 32] = rand::rng().random();
+            let secret: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            file.write_all(secret.as_bytes())?;
+            Ok(Secret::new(secret))
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Ok(Secret::new(std::fs::read_to_string(&path)?.trim()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_secret_is_made_once_and_private() {
+        let dir = std::env::temp_dir().join(format!("flash-sale-{}", uuid::Uuid::now_v7()));
+        let first = auth_secret(&dir).unwrap();
+        let second = auth_secret(&dir).unwrap();
+        let mode = std::fs::metadata(dir.join("auth_secret"))
+            .unwrap()
+            .permissions()
+            .mode();
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(first, second);
+        assert_eq!(first.expose().len(), 64);
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}

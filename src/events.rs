@@ -1,0 +1,189 @@
+//! Stock changes on their way to watchers: at once on this node, through Redis on the others.
+//!
+//! A hint, never the truth: a watcher that misses one gets the next, and a poll of the database
+//! ([`crate::jobs`]) covers for Redis while it is away. Versions only go up.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use fred::{
+    clients::{Client, SubscriberClient},
+    interfaces::{ClientLike, EventInterface, PubsubInterface},
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    domain::{Product, ProductId},
+    redis::{Redis, STOCK_CHANNEL},
+    tasks::Tasks,
+};
+
+/// Changes that wait to be told to other nodes; the next ones are dropped, the poll covers.
+const OUTBOX_MAX: usize = 1_024;
+/// Pause before listening anew after Redis or the listener's buffer failed.
+const LISTEN_AGAIN: Duration = Duration::from_millis(200);
+
+/// What a product has left, as of a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stock {
+    pub product_id: ProductId,
+    pub stock: i32,
+    pub version: i64,
+}
+
+impl From<&Product> for Stock {
+    fn from(product: &Product) -> Self {
+        Self {
+            product_id: product.id,
+            stock: product.stock,
+            version: product.version,
+        }
+    }
+}
+
+/// The watchers of this node and the way to the others; clones share it.
+#[derive(Clone, Debug)]
+pub struct Events {
+    watched: Arc<Mutex<HashMap<ProductId, watch::Sender<Option<Stock>>>>>,
+    outbox: Option<mpsc::Sender<Stock>>,
+}
+
+impl Events {
+    /// With Redis, changes reach the other nodes too.
+    pub fn new(redis: Option<&Redis>, tasks: &Tasks) -> Self {
+        let mut events = Self {
+            watched: Arc::default(),
+            outbox: None,
+        };
+        if let Some(redis) = redis {
+            let (outbox, inbox) = mpsc::channel(OUTBOX_MAX);
+            events.outbox = Some(outbox);
+            let commands = redis.commands.clone();
+            tasks.spawn("stock publisher", publish(commands, inbox, tasks.clone()));
+            let subscriber = redis.subscriber.clone();
+            tasks.spawn(
+                "stock listener",
+                listen(subscriber, events.clone(), tasks.clone()),
+            );
+        }
+        events
+    }
+
+    /// Tells watchers here and on other nodes.
+    pub fn changed(&self, stock: Stock) {
+        self.seen(stock);
+        if let Some(outbox) = &self.outbox {
+            let _ = outbox.try_send(stock);
+        }
+    }
+
+    /// Tells watchers on this node, unless they know something newer.
+    pub fn seen(&self, stock: Stock) {
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sender) = watched.get(&stock.product_id) {
+            sender.send_if_modified(|known| {
+                let newer = known.is_none_or(|known| known.version < stock.version);
+                if newer {
+                    *known = Some(stock);
+                }
+                newer
+            });
+        }
+    }
+
+    /// Watches a product from now on.
+    pub fn watch(&self, product: ProductId) -> watch::Receiver<Option<Stock>> {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched
+            .entry(product)
+            .or_insert_with(|| watch::channel(None).0)
+            .subscribe()
+    }
+
+    /// The products that somebody watches here; forgets the others.
+    pub fn watched(&self) -> Vec<ProductId> {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.retain(|_, sender| sender.receiver_count() > 0);
+        watched.keys().copied().collect()
+    }
+}
+
+async fn publish(redis: Client, mut inbox: mpsc::Receiver<Stock>, tasks: Tasks) {
+    loop {
+        let stock = tokio::select! {
+            () = tasks.stopped() => return,
+            stock = inbox.recv() => stock,
+        };
+        let Some(stock) = stock else { return };
+        let Ok(text) = serde_json::to_string(&stock) else {
+            continue;
+        };
+        let told: Result<(), _> = redis
+            .with_options(&Redis::fail_fast())
+            .publish(STOCK_CHANNEL, text)
+            .await;
+        if let Err(error) = told {
+            tracing::debug!(%error, "stock change not published: {error}");
+        }
+    }
+}
+
+/// Subscribes again and again: fred's listeners end for good when their buffer overflows.
+async fn listen(redis: SubscriberClient, events: Events, tasks: Tasks) {
+    loop {
+        tokio::select! {
+            () = tasks.stopped() => return,
+            () = try_listen(&redis, &events) => {}
+        }
+        if !tasks.pause(LISTEN_AGAIN).await {
+            return;
+        }
+    }
+}
+
+async fn try_listen(redis: &SubscriberClient, events: &Events) {
+    let mut messages = redis.message_rx();
+    let mut reconnected = redis.reconnect_rx();
+    if redis.wait_for_connect().await.is_err() || redis.subscribe(STOCK_CHANNEL).await.is_err() {
+        return;
+    }
+    loop {
+        tokio::select! {
+            message = messages.recv() => {
+                let Ok(message) = message else { return };
+                let text = message.value.into_string().unwrap_or_default();
+                if let Ok(stock) = serde_json::from_str(&text) {
+                    events.seen(stock);
+                }
+            }
+            // Subscriptions do not survive a reconnect by themselves.
+            _ = reconnected.recv() => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn watchers_never_see_an_older_version() {
+        let events = Events::new(None, &Tasks::default());
+        let product_id = ProductId::now_v7();
+        let mut watcher = events.watch(product_id);
+        let level = |stock, version| Stock {
+            product_id,
+            stock,
+            version,
+        };
+        events.changed(level(5, 2));
+        events.changed(level(9, 1));
+        assert_eq!(*watcher.borrow_and_update(), Some(level(5, 2)));
+        drop(watcher);
+        assert!(events.watched().is_empty());
+    }
+}

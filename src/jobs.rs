@@ -1,0 +1,3 @@
+//! Loops beside the requests; each has a `run_once` that tests can call.
+
+pub mod stock_poll;

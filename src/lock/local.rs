@@ -1,0 +1,99 @@
+//! The lock inside one process: the same keys and time to live, in a map.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::{Attempt, Guard};
+
+/// Key to owner and end; an entry whose end has passed is free.
+type Keys = Arc<Mutex<HashMap<String, (u64, Instant)>>>;
+
+#[derive(Debug)]
+pub struct Local {
+    ttl: Duration,
+    keys: Keys,
+}
+
+#[derive(Debug)]
+pub(super) struct Held {
+    key: String,
+    owner: u64,
+    keys: Keys,
+}
+
+impl Local {
+    pub(super) fn new(ttl: Duration) -> Self {
+        Self {
+            ttl,
+            keys: Keys::default(),
+        }
+    }
+
+    pub(super) fn try_acquire(&self, key: String) -> Attempt {
+        let now = Instant::now();
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if keys.get(&key).is_some_and(|(_, end)| now < *end) {
+            return Attempt::Busy;
+        }
+        let owner = rand::random();
+        keys.insert(key.clone(), (owner, now + self.ttl));
+        Attempt::Acquired(Guard {
+            taken: now,
+            valid_until: now + self.ttl,
+            held: super::Held::Local(Held {
+                key,
+                owner,
+                keys: Arc::clone(&self.keys),
+            }),
+        })
+    }
+}
+
+impl Held {
+    pub(super) fn release(self) {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if keys
+            .get(&self.key)
+            .is_some_and(|(owner, _)| *owner == self.owner)
+        {
+            keys.remove(&self.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn acquired(attempt: Attempt) -> Guard {
+        match attempt {
+            Attempt::Acquired(guard) => guard,
+            other => panic!("not acquired: {other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_held_key_is_busy_until_it_is_released() {
+        let lock = Local::new(Duration::from_secs(60));
+        let guard = acquired(lock.try_acquire("a".to_owned()));
+        assert!(matches!(lock.try_acquire("a".to_owned()), Attempt::Busy));
+        guard.release().await;
+        let _guard = acquired(lock.try_acquire("a".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn an_old_owner_cannot_release_the_lock_of_the_next() {
+        let lock = Local::new(Duration::ZERO);
+        let old = acquired(lock.try_acquire("a".to_owned()));
+        let lock = Local {
+            ttl: Duration::from_secs(60),
+            keys: lock.keys,
+        };
+        let _next = acquired(lock.try_acquire("a".to_owned()));
+        old.release().await;
+        assert!(matches!(lock.try_acquire("a".to_owned()), Attempt::Busy));
+    }
+}

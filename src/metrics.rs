@@ -1,0 +1,297 @@
+//! Every metric of the service: name, help and labels, one function per event.
+//!
+//! The names are a contract with dashboards. Labels are small sets: enums, or the sku of one of
+//! the first [`init`]`(products_max)` products; later ones share the label `other`.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
+    gauge, histogram,
+};
+
+/// Seconds; from a tenth of a millisecond, where a lock lives, to the request time-out.
+pub const SECONDS_BUCKETS: [f64; 16] = [
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5,
+    1.0, 2.5, 5.0,
+];
+/// Orders in a batch.
+pub const BATCH_BUCKETS: [f64; 11] = [
+    1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0,
+];
+pub const BATCH_ORDERS: &str = "flash_sale_batch_orders";
+
+/// The outcomes of an order request, all of which a product's counter starts with.
+pub const ORDER_OUTCOMES: [&str; 19] = [
+    "created",
+    "replayed",
+    "waitlisted",
+    "payload_too_large",
+    "unsupported_media_type",
+    "unauthenticated",
+    "malformed_json",
+    "invalid_request",
+    "rate_limited",
+    "product_not_found",
+    "not_on_sale",
+    "idempotency_key_reused",
+    "purchase_limit",
+    "sold_out",
+    "insufficient_stock",
+    "high_demand",
+    "unavailable",
+    "outcome_unknown",
+    "internal",
+];
+
+/// The label of a request that names no product that we know.
+pub const UNKNOWN: &str = "unknown";
+
+static PRODUCTS_MAX: AtomicUsize = AtomicUsize::new(200);
+static LABELS: OnceLock<Mutex<HashSet<String>>> = OnceLock::new();
+
+/// Describes every metric and starts the counters whose labels are known at 0.
+pub fn init(products_max: usize) {
+    PRODUCTS_MAX.store(products_max, Ordering::Relaxed);
+    describe_lock();
+    describe_orders();
+    describe_service();
+    for outcome in ORDER_OUTCOMES {
+        orders(UNKNOWN, outcome).absolute(0);
+        drop(order_duration(outcome));
+    }
+    for unlabelled in [
+        "flash_sale_lock_lost_total",
+        "flash_sale_rate_limited_total",
+        "flash_sale_abandoned_total",
+    ] {
+        counter!(unlabelled).absolute(0);
+    }
+    http_in_flight().set(0.0);
+}
+
+fn describe_lock() {
+    describe_counter!(
+        "flash_sale_lock_acquire_total",
+        "Tries to take a product's lock, by outcome: acquired, busy, no_quorum (too few Redis nodes), error."
+    );
+    describe_histogram!(
+        "flash_sale_lock_wait_seconds",
+        Unit::Seconds,
+        "How long a batch waited for its lock, from its first try to the last."
+    );
+    describe_histogram!(
+        "flash_sale_lock_hold_seconds",
+        Unit::Seconds,
+        "How long a batch held its lock, from the take to the release."
+    );
+    describe_counter!(
+        "flash_sale_lock_lost_total",
+        "Locks whose validity ended before the batch was written; the version guard decided."
+    );
+    describe_gauge!(
+        "flash_sale_lock_nodes_healthy",
+        "Redis lock nodes that answer."
+    );
+    describe_gauge!(
+        "flash_sale_lock_degraded",
+        "1 while fewer lock nodes than a majority answer and the database guard works alone."
+    );
+    describe_counter!(
+        "flash_sale_fence_rejected_total",
+        "Batches that the version guard refused because another node had written first."
+    );
+}
+
+fn describe_orders() {
+    describe_counter!(
+        "flash_sale_orders_total",
+        "Answers to order requests, by outcome: created, replayed, or the refusal's code."
+    );
+    describe_counter!("flash_sale_order_units_total", "Units sold.");
+    describe_histogram!(
+        "flash_sale_order_duration_seconds",
+        Unit::Seconds,
+        "From the parsed request to its outcome."
+    );
+    describe_histogram!(
+        BATCH_ORDERS,
+        "Requests that one lock and one transaction served together."
+    );
+    describe_gauge!(
+        "flash_sale_lane_queue",
+        "Requests waiting in a product's lane on this node."
+    );
+    describe_gauge!(
+        "flash_sale_stock",
+        "Units that nobody holds, as this node last saw them."
+    );
+    describe_counter!(
+        "flash_sale_rate_limited_total",
+        "Order requests refused because their user sent too many."
+    );
+    describe_counter!(
+        "flash_sale_abandoned_total",
+        "Order requests whose client had gone before their turn came."
+    );
+}
+
+fn describe_service() {
+    describe_counter!(
+        "flash_sale_http_requests_total",
+        "HTTP requests by method, route and status."
+    );
+    describe_histogram!(
+        "flash_sale_http_request_duration_seconds",
+        Unit::Seconds,
+        "From the request's head to the answer's head, by method and route."
+    );
+    describe_gauge!(
+        "flash_sale_http_in_flight",
+        "HTTP requests being answered right now."
+    );
+    describe_gauge!(
+        "flash_sale_db_pool_connections",
+        "Database connections by state: idle, used."
+    );
+}
+
+/// The handles of one product, made once by its lane so that the hot path looks nothing up.
+#[derive(Clone)]
+pub struct Product {
+    label: String,
+    pub acquired: Counter,
+    pub busy: Counter,
+    pub no_quorum: Counter,
+    pub lock_error: Counter,
+    pub lock_wait: Histogram,
+    pub lock_hold: Histogram,
+    pub fence_rejected: Counter,
+    pub units: Counter,
+    pub batch_orders: Histogram,
+    pub queue: Gauge,
+    pub stock: Gauge,
+}
+
+impl std::fmt::Debug for Product {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Product")
+            .field("label", &self.label)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The handles of the product with this sku; all of its counters exist afterwards.
+pub fn product(sku: &str) -> Product {
+    let label = label(sku);
+    let acquire = |outcome: &'static str| counter!("flash_sale_lock_acquire_total", "product" => label.clone(), "outcome" => outcome);
+    for outcome in ORDER_OUTCOMES {
+        orders(&label, outcome).increment(0);
+    }
+    let handles = Product {
+        acquired: acquire("acquired"),
+        busy: acquire("busy"),
+        no_quorum: acquire("no_quorum"),
+        lock_error: acquire("error"),
+        lock_wait: histogram!("flash_sale_lock_wait_seconds", "product" => label.clone()),
+        lock_hold: histogram!("flash_sale_lock_hold_seconds", "product" => label.clone()),
+        fence_rejected: counter!("flash_sale_fence_rejected_total", "product" => label.clone()),
+        units: counter!("flash_sale_order_units_total", "product" => label.clone()),
+        batch_orders: histogram!(BATCH_ORDERS, "product" => label.clone()),
+        queue: gauge!("flash_sale_lane_queue", "product" => label.clone()),
+        stock: gauge!("flash_sale_stock", "product" => label.clone()),
+        label,
+    };
+    for counter in [
+        &handles.acquired,
+        &handles.busy,
+        &handles.no_quorum,
+        &handles.lock_error,
+        &handles.fence_rejected,
+        &handles.units,
+    ] {
+        counter.increment(0);
+    }
+    handles
+}
+
+impl Product {
+    pub fn ordered(&self, outcome: &'static str, count: u64) {
+        orders(&self.label, outcome).increment(count);
+    }
+}
+
+/// An order request answered before a lane knew its product.
+pub fn ordered_unknown(outcome: &'static str) {
+    orders(UNKNOWN, outcome).increment(1);
+}
+
+fn orders(product: &str, outcome: &'static str) -> Counter {
+    counter!("flash_sale_orders_total", "product" => product.to_owned(), "outcome" => outcome)
+}
+
+fn order_duration(outcome: &'static str) -> Histogram {
+    histogram!("flash_sale_order_duration_seconds", "outcome" => outcome)
+}
+
+pub fn order_answered(outcome: &'static str, took: Duration) {
+    order_duration(outcome).record(took);
+}
+
+pub fn order_abandoned() {
+    counter!("flash_sale_abandoned_total").increment(1);
+}
+
+pub fn rate_limited() {
+    counter!("flash_sale_rate_limited_total").increment(1);
+}
+
+pub fn lock_lost() {
+    counter!("flash_sale_lock_lost_total").increment(1);
+}
+
+/// `healthy` nodes answer; `degraded` when they are fewer than a majority.
+pub fn lock_nodes(healthy: u32, degraded: bool) {
+    gauge!("flash_sale_lock_nodes_healthy").set(healthy);
+    gauge!("flash_sale_lock_degraded").set(u8::from(degraded));
+}
+
+pub fn http_in_flight() -> Gauge {
+    gauge!("flash_sale_http_in_flight")
+}
+
+pub fn http_answered(method: &'static str, route: &str, status: u16, took: Duration) {
+    let route = route.to_owned();
+    counter!("flash_sale_http_requests_total", "method" => method, "route" => route.clone(), "status" => status.to_string())
+        .increment(1);
+    histogram!("flash_sale_http_request_duration_seconds", "method" => method, "route" => route)
+        .record(took);
+}
+
+pub fn db_pool(idle: u32, used: u32) {
+    gauge!("flash_sale_db_pool_connections", "state" => "idle").set(idle);
+    gauge!("flash_sale_db_pool_connections", "state" => "used").set(used);
+}
+
+/// The sku while there is room for another label, `other` afterwards.
+fn label(sku: &str) -> String {
+    let mut labels = LABELS
+        .get_or_init(Mutex::default)
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    if labels.contains(sku) {
+        return sku.to_owned();
+    }
+    if labels.len() < PRODUCTS_MAX.load(Ordering::Relaxed) {
+        labels.insert(sku.to_owned());
+        return sku.to_owned();
+    }
+    "other".to_owned()
+}

@@ -1,0 +1,95 @@
+//! Redis for everything but the lock, through fred, and the one list of keys and channels.
+//!
+//! It may be down without harm: commands fail fast, connections come back by themselves.
+
+use std::time::Duration;
+
+use fred::{
+    clients::{Client, SubscriberClient},
+    interfaces::ClientLike,
+    types::{
+        Builder,
+        config::{Config, Options, ReconnectPolicy, UnresponsiveConfig},
+    },
+};
+
+use crate::domain::{ProductId, Secret};
+
+/// A command that takes longer is given up: nothing here is worth a buyer's wait.
+const COMMAND_TIMEOUT: Duration = Duration::from_millis(250);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+const RECONNECT_MIN_MS: u32 = 50;
+const RECONNECT_MAX_MS: u32 = 1_000;
+/// Commands that wait for a connection before the next one is refused.
+const BUFFER_MAX: usize = 10_000;
+
+/// The channel on which nodes tell each other of stock changes.
+pub const STOCK_CHANNEL: &str = "flash-sale:stock";
+
+/// The lock of a product at a stock level; a contract with whoever watches the nodes.
+pub fn lock_key(product: ProductId, stock: i32) -> String {
+    format!("lock:product:{product}:stock:{stock}")
+}
+
+/// Set while a node waits for the product's lock; the holder then hands over.
+pub fn waiting_key(product: ProductId) -> String {
+    format!("flash-sale:waiting:{product}")
+}
+
+/// One connection for commands, one for subscriptions.
+#[derive(Clone, Debug)]
+pub struct Redis {
+    pub commands: Client,
+    pub subscriber: SubscriberClient,
+}
+
+impl Redis {
+    /// Starts to connect, and goes on trying in the background.
+    pub fn connect(url: &Secret) -> Result<Self, fred::error::Error> {
+        let config = Config::from_url(url.expose())?;
+        let mut builder = Builder::from_config(config);
+        builder
+            .set_policy(ReconnectPolicy::new_exponential(
+                0,
+                RECONNECT_MIN_MS,
+                RECONNECT_MAX_MS,
+                2,
+            ))
+            .with_performance_config(|performance| {
+                performance.default_command_timeout = COMMAND_TIMEOUT;
+            })
+            .with_connection_config(|connection| {
+                connection.connection_timeout = CONNECT_TIMEOUT;
+                connection.internal_command_timeout = CONNECT_TIMEOUT;
+                connection.max_command_attempts = 1;
+                connection.max_command_buffer_len = BUFFER_MAX;
+                connection.tcp.nodelay = Some(true);
+                connection.unresponsive = UnresponsiveConfig {
+                    max_timeout: Some(Duration::from_secs(2)),
+                    interval: Duration::from_secs(1),
+                };
+            });
+        let redis = Self {
+            commands: builder.build()?,
+            subscriber: builder.build_subscriber_client()?,
+        };
+        drop(redis.commands.connect());
+        drop(redis.subscriber.connect());
+        Ok(redis)
+    }
+
+    /// Options of a command that answers at once while Redis is away.
+    pub fn fail_fast() -> Options {
+        Options {
+            fail_fast: true,
+            max_attempts: Some(1),
+            timeout: Some(COMMAND_TIMEOUT),
+            ..Options::default()
+        }
+    }
+
+    pub async fn close(&self) {
+        drop(self.commands.quit().await);
+        drop(self.subscriber.quit().await);
+    }
+}

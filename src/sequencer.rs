@@ -1,0 +1,232 @@
+//! Who gets it: the one door to stock.
+//!
+//! Each product has one lane on this node, a task that serves its wishes batch by batch. This
+//! handle routes a wish to its lane and waits for the verdict. A caller that goes away, or waits
+//! too long, abandons a wish that was not begun; one that was begun is finished without it.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{
+    mpsc::{self, error::TrySendError},
+    oneshot,
+};
+
+use crate::{
+    domain::{OrderId, OrderRequest, Outcome, Product, ProductId},
+    events::Events,
+    lock::Lock,
+    redis::Redis,
+    sequencer::{
+        asks::Ask,
+        decide::{Verdict, Wish},
+        lane::Lane,
+    },
+    store::Store,
+    tasks::Tasks,
+};
+
+mod asks;
+mod backoff;
+mod batch;
+mod claim;
+mod decide;
+mod handover;
+mod lane;
+mod settle;
+
+/// Products that are sold at the same moment on one node; a lane costs a few kilobytes.
+const LANES_MAX: usize = 10_000;
+
+/// Why a wish has no verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The lock stayed busy beyond the caller's patience, or too many wait. Nothing was written.
+    #[error("too many want this product at once")]
+    HighDemand,
+    /// The database cannot be reached in time. Nothing was written.
+    #[error("orders cannot be taken right now")]
+    Unavailable,
+    /// It may or may not have been written.
+    #[error("the outcome is not known yet")]
+    OutcomeUnknown(OrderId),
+}
+
+impl Error {
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::HighDemand => "high_demand",
+            Self::Unavailable => "unavailable",
+            Self::OutcomeUnknown(_) => "outcome_unknown",
+        }
+    }
+}
+
+/// What became of a restock.
+#[derive(Clone, Debug)]
+pub enum Restock {
+    Done(Product),
+    NotFound,
+    /// More units than [`crate::domain::STOCK_MAX`] would have been offered.
+    TooLarge,
+}
+
+/// The bounds of every lane.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    pub batch_max: usize,
+    pub queue_max: usize,
+    pub patience: Duration,
+    /// Within it every wish has an answer.
+    pub request_timeout: Duration,
+}
+
+/// What lanes work with.
+#[derive(Debug)]
+struct Context {
+    store: Store,
+    lock: Lock,
+    events: Events,
+    redis: Option<Redis>,
+    bounds: Bounds,
+    tasks: Tasks,
+}
+
+/// The handle on all lanes; clones share them.
+#[derive(Clone, Debug)]
+pub struct Sequencer {
+    lanes: Arc<Lanes>,
+}
+
+#[derive(Debug)]
+struct Lanes {
+    context: Context,
+    /// None once the service stops: then the lanes serve what waits, and end.
+    inboxes: Mutex<Option<HashMap<ProductId, mpsc::Sender<Ask>>>>,
+}
+
+/// A verdict, and the product as the batch left it.
+#[derive(Debug)]
+enum Answer {
+    Verdict(Verdict, Option<Product>),
+    NoProduct,
+}
+
+impl Sequencer {
+    pub fn new(
+        store: Store,
+        lock: Lock,
+        (events, redis): (Events, Option<Redis>),
+        bounds: Bounds,
+        tasks: Tasks,
+    ) -> Self {
+        let context = Context {
+            store,
+            lock,
+            events,
+            redis,
+            bounds,
+            tasks,
+        };
+        let inboxes = Mutex::new(Some(HashMap::new()));
+        Self {
+            lanes: Arc::new(Lanes { context, inboxes }),
+        }
+    }
+
+    /// Decides an order. The outcome is durable when this returns.
+    pub async fn place(&self, request: OrderRequest) -> Result<Outcome, Error> {
+        let (product, order) = (request.product_id, request.order_id);
+        match self.submit(product, order, Wish::Order(request)).await? {
+            Answer::Verdict(Verdict::Order(outcome), _) => Ok(outcome),
+            Answer::Verdict(Verdict::Restocked | Verdict::RestockTooLarge, _)
+            | Answer::NoProduct => Ok(Outcome::ProductNotFound),
+        }
+    }
+
+    /// Offers `quantity` more units.
+    pub async fn restock(&self, product: ProductId, quantity: i32) -> Result<Restock, Error> {
+        let wish = Wish::Restock(quantity);
+        match self.submit(product, OrderId::now_v7(), wish).await? {
+            Answer::Verdict(Verdict::Restocked, Some(product)) => Ok(Restock::Done(product)),
+            Answer::Verdict(Verdict::RestockTooLarge, _) => Ok(Restock::TooLarge),
+            Answer::Verdict(Verdict::Restocked | Verdict::Order(_), _) | Answer::NoProduct => {
+                Ok(Restock::NotFound)
+            }
+        }
+    }
+
+    /// Takes no more wishes; the lanes end when they have served those that wait.
+    pub fn close(&self) {
+        self.lanes.lock().take();
+    }
+
+    async fn submit(&self, product: ProductId, id: OrderId, wish: Wish) -> Result<Answer, Error> {
+        let (claim, ticket) = claim::new();
+        let (reply, answer) = oneshot::channel();
+        let ask = Ask {
+            wish,
+            id,
+            arrived: Instant::now(),
+            claim,
+            reply,
+        };
+        self.lanes.send(product, ask)?;
+        let patience = answer_within(self.lanes.context.bounds.request_timeout);
+        match tokio::time::timeout(patience, answer).await {
+            Ok(Ok(answer)) => answer,
+            // The lane took too long, or died: if it had not begun, it never will.
+            Err(_) | Ok(Err(_)) if ticket.abandon() => Err(Error::Unavailable),
+            Err(_) | Ok(Err(_)) => Err(Error::OutcomeUnknown(id)),
+        }
+    }
+}
+
+/// The caller's own limit, a little before the request's: the answer has to travel.
+fn answer_within(request_timeout: Duration) -> Duration {
+    request_timeout.mul_f64(0.96)
+}
+
+impl Lanes {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<HashMap<ProductId, mpsc::Sender<Ask>>>> {
+        self.inboxes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts the wish into its lane's queue, starting the lane if it sleeps.
+    fn send(self: &Arc<Self>, product: ProductId, ask: Ask) -> Result<(), Error> {
+        let mut inboxes = self.lock();
+        let Some(inboxes) = inboxes.as_mut() else {
+            return Err(Error::Unavailable);
+        };
+        let ask = match inboxes.get(&product) {
+            None if inboxes.len() >= LANES_MAX => return Err(Error::HighDemand),
+            None => ask,
+            Some(inbox) => match inbox.try_send(ask) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Full(_)) => return Err(Error::HighDemand),
+                Err(TrySendError::Closed(ask)) => ask,
+            },
+        };
+        let (inbox, asks) = mpsc::channel(self.context.bounds.queue_max);
+        drop(inbox.try_send(ask));
+        inboxes.insert(product, inbox);
+        let lane = Lane::new(product, asks, Arc::clone(self));
+        self.context.tasks.spawn("lane", lane.run());
+        Ok(())
+    }
+
+    /// Forgets an idle lane, unless a wish has just arrived for it.
+    fn retire(&self, product: ProductId, asks: &mpsc::Receiver<Ask>) -> bool {
+        let mut inboxes = self.lock();
+        if !asks.is_empty() {
+            return false;
+        }
+        if let Some(inboxes) = inboxes.as_mut() {
+            inboxes.remove(&product);
+        }
+        true
+    }
+}

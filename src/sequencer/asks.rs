@@ -1,0 +1,138 @@
+//! The wishes of a batch on their way to verdicts: who still waits, who is told what.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    Answer, Error,
+    claim::Claim,
+    decide::{Verdict, Wish},
+};
+use crate::{
+    domain::{OrderId, Outcome, Product},
+    metrics,
+};
+
+/// A wish, who owns it, and the way back to its caller.
+#[derive(Debug)]
+pub(super) struct Ask {
+    pub(super) wish: Wish,
+    /// Names the wish while its outcome is unknown.
+    pub(super) id: OrderId,
+    pub(super) arrived: Instant,
+    pub(super) claim: Claim,
+    pub(super) reply: oneshot::Sender<Result<Answer, Error>>,
+}
+
+/// A batch, in order of arrival.
+#[derive(Debug, Default)]
+pub(super) struct Asks(Vec<Ask>);
+
+impl Asks {
+    pub(super) fn new(asks: Vec<Ask>) -> Self {
+        Self(asks)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn wishes(&self) -> Vec<Wish> {
+        self.0.iter().map(|ask| ask.wish.clone()).collect()
+    }
+
+    pub(super) fn has_restock(&self) -> bool {
+        let mut asks = self.0.iter();
+        asks.any(|ask| matches!(ask.wish, Wish::Restock(_)))
+    }
+
+    /// Adds what has arrived meanwhile, as far as it fits.
+    pub(super) fn top_up(&mut self, inbox: &mut mpsc::Receiver<Ask>, batch_max: usize) {
+        while self.0.len() < batch_max {
+            match inbox.try_recv() {
+                Ok(ask) => self.0.push(ask),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Drops the wishes of callers who left.
+    pub(super) fn forget_gone(&mut self) {
+        self.0.retain(|ask| {
+            let gone = ask.claim.is_gone();
+            if gone {
+                metrics::order_abandoned();
+            }
+            !gone
+        });
+    }
+
+    /// Tells those who have waited for longer than `patience`; returns how many.
+    pub(super) fn refuse_older(&mut self, patience: Duration, error: Error) -> u64 {
+        let now = Instant::now();
+        let too_old = |ask: &mut Ask| now.duration_since(ask.arrived) >= patience;
+        let mut refused = 0;
+        for ask in self.0.extract_if(.., too_old) {
+            drop(ask.reply.send(Err(error)));
+            refused += 1;
+        }
+        refused
+    }
+
+    /// Takes the wishes from their callers, who can no longer give them up; drops those who left.
+    pub(super) fn take(&mut self) {
+        self.0.retain(|ask| {
+            let taken = ask.claim.take();
+            if !taken {
+                metrics::order_abandoned();
+            }
+            taken
+        });
+    }
+
+    /// Gives the wishes back: nothing was written.
+    pub(super) fn put_back(&self) {
+        for ask in &self.0 {
+            ask.claim.put_back();
+        }
+    }
+
+    /// Tells everybody the verdict, in order.
+    pub(super) fn answer(&mut self, verdicts: Vec<Verdict>, product: &Product) {
+        for (ask, verdict) in self.0.drain(..).zip(verdicts) {
+            let product = match &verdict {
+                Verdict::Order(_) => None,
+                Verdict::Restocked | Verdict::RestockTooLarge => Some(product.clone()),
+            };
+            drop(ask.reply.send(Ok(Answer::Verdict(verdict, product))));
+        }
+    }
+
+    /// Tells everybody that there is no such product; returns how many asked.
+    pub(super) fn answer_no_product(&mut self) -> usize {
+        let asked = self.0.len();
+        for ask in self.0.drain(..) {
+            drop(ask.reply.send(Ok(Answer::NoProduct)));
+        }
+        asked
+    }
+
+    /// Tells those whose wish may have been written that it is not known, the others that they
+    /// got nothing.
+    pub(super) fn answer_unknown(&mut self, verdicts: &[Verdict]) {
+        for (ask, verdict) in self.0.drain(..).zip(verdicts) {
+            let error = match verdict {
+                Verdict::Order(Outcome::Created(_)) | Verdict::Restocked => {
+                    Error::OutcomeUnknown(ask.id)
+                }
+                Verdict::Order(_) | Verdict::RestockTooLarge => Error::Unavailable,
+            };
+            drop(ask.reply.send(Err(error)));
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! The lane: the single writer of one product on this node.
+//!
+//! It gathers what waits, takes the lock of the stock level that it sees, decides and writes the
+//! batch in one transaction, answers everybody, and releases off the response path. While one
+//! batch commits the next one gathers, so the batch grows with the load by itself.
+//!
+//! A decision that writes may rest on the row as the lane itself left it: the version guard
+//! catches a stale one. A batch of refusals writes nothing that could be guarded, so it rests on
+//! a row that was read after its wishes had arrived.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{sync::mpsc, time::timeout};
+
+use super::{
+    Context, Error, Lanes,
+    asks::{Ask, Asks},
+    backoff::Backoff,
+    batch::{self, Batch, Written},
+    decide::{Decision, Verdict},
+    handover,
+    settle::{self, Fate},
+};
+use crate::{
+    domain::{Product, ProductId, jitter},
+    events::Stock,
+    lock::{Attempt, Guard},
+    metrics, store,
+};
+
+/// A lane without wishes goes away after this long.
+const IDLE: Duration = Duration::from_secs(10);
+/// The share of the request time-out that a wish may wait before a batch with it begins.
+const BEGIN_WITHIN: f64 = 0.5;
+/// The share that writing a batch may take.
+const WRITE_WITHIN: f64 = 0.25;
+/// The share by which an unknown outcome must be learned. A look at the database may begin just
+/// before.
+const SETTLE_WITHIN: f64 = 0.75;
+/// How long another node that waits gets a head start: enough for its next try at the lock.
+const HEAD_START: Duration = Duration::from_millis(3);
+
+#[derive(Debug)]
+pub(super) struct Lane {
+    product_id: ProductId,
+    inbox: mpsc::Receiver<Ask>,
+    lanes: Arc<Lanes>,
+    /// The row as this lane's last commit left it.
+    known: Option<Product>,
+    metrics: Option<metrics::Product>,
+    /// This lane's name towards other nodes.
+    name: String,
+}
+
+/// What to do with the batch next.
+enum Step {
+    /// Everybody was answered.
+    Done,
+    /// The row has moved on: read and decide again.
+    Again,
+    /// Another node has the lock.
+    Busy,
+    /// The database does not answer.
+    Unreachable(store::Error),
+}
+
+impl Lane {
+    pub(super) fn new(product: ProductId, inbox: mpsc::Receiver<Ask>, lanes: Arc<Lanes>) -> Self {
+        Self {
+            product_id: product,
+            inbox,
+            lanes,
+            known: None,
+            metrics: None,
+            name: ProductId::now_v7().to_string(),
+        }
+    }
+
+    /// Serves until the service stops or nobody has asked for a while.
+    pub(super) async fn run(mut self) {
+        let mut batch = Vec::new();
+        let batch_max = self.context().bounds.batch_max;
+        loop {
+            match timeout(IDLE, self.inbox.recv_many(&mut batch, batch_max)).await {
+                Ok(0) => break,
+                Ok(_) => self.serve(Asks::new(std::mem::take(&mut batch))).await,
+                Err(_) if self.lanes.retire(self.product_id, &self.inbox) => break,
+                Err(_) => {}
+            }
+        }
+        if let Some(metrics) = &self.metrics {
+            metrics.queue.set(0);
+        }
+    }
+
+    fn context(&self) -> &Context {
+        &self.lanes.context
+    }
+
+    /// The part of the request time-out that `share` stands for.
+    fn within(&self, share: f64) -> Duration {
+        self.context().bounds.request_timeout.mul_f64(share)
+    }
+
+    /// Tries until every wish of the batch is answered; each has its own patience.
+    async fn serve(&mut self, mut asks: Asks) {
+        let mut busy = Backoff::busy();
+        let mut unreachable = Backoff::unreachable();
+        let begun = Instant::now();
+        loop {
+            asks.forget_gone();
+            self.refuse_older(&mut asks, self.within(BEGIN_WITHIN), Error::Unavailable);
+            if asks.is_empty() {
+                return;
+            }
+            match self.attempt(&mut asks, begun).await {
+                Step::Done => return,
+                Step::Again => {}
+                Step::Busy => {
+                    let patience = self.context().bounds.patience;
+                    self.refuse_older(&mut asks, patience, Error::HighDemand);
+                    let redis = self.context().redis.as_ref();
+                    handover::wait(redis, self.product_id, &self.name).await;
+                    busy.pause().await;
+                }
+                Step::Unreachable(error) => {
+                    self.complain(&error);
+                    unreachable.pause().await;
+                }
+            }
+            let batch_max = self.context().bounds.batch_max;
+            asks.top_up(&mut self.inbox, batch_max);
+        }
+    }
+
+    /// One try: read, lock, write, answer, release.
+    async fn attempt(&mut self, asks: &mut Asks, begun: Instant) -> Step {
+        let restocks = asks.has_restock();
+        let writes = |product: &Product| product.stock > 0 || restocks;
+        let known = self.known.take().filter(writes);
+        let fresh = known.is_none();
+        let product = match known {
+            Some(product) => product,
+            None => match self.context().store.product(self.product_id).await {
+                Ok(Some(product)) => product,
+                Ok(None) => return self.no_product(asks),
+                Err(error) => return Step::Unreachable(error),
+            },
+        };
+        self.meet(&product);
+        if !writes(&product) {
+            return self.write(asks, &product, fresh).await;
+        }
+        let guard = match self.lock(&product, begun).await {
+            Ok(guard) => guard,
+            Err(busy) => return busy,
+        };
+        let redis = self.context().redis.clone();
+        let name = self.name.clone();
+        let (step, rival) = tokio::join!(
+            self.write(asks, &product, fresh),
+            handover::somebody_waits(redis.as_ref(), product.id, &name),
+        );
+        if let Some(guard) = guard {
+            self.release(guard);
+        }
+        if rival {
+            self.known = None;
+            tokio::time::sleep(jitter(HEAD_START)).await;
+        }
+        step
+    }
+
+    /// Takes the lock, or goes on without one where there is no majority to ask.
+    async fn lock(&self, product: &Product, begun: Instant) -> Result<Option<Guard>, Step> {
+        let lock = &self.context().lock;
+        let attempt = lock.try_acquire(product.id, product.stock).await;
+        let Some(metrics) = &self.metrics else {
+            return Ok(None);
+        };
+        match attempt {
+            Attempt::Acquired(guard) => {
+                metrics.acquired.increment(1);
+                metrics.lock_wait.record(begun.elapsed());
+                Ok(Some(guard))
+            }
+            Attempt::Busy => {
+                metrics.busy.increment(1);
+                Err(Step::Busy)
+            }
+            Attempt::NoQuorum => {
+                metrics.no_quorum.increment(1);
+                Ok(None)
+            }
+            Attempt::Failed => {
+                metrics.lock_error.increment(1);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Writes the batch and answers it.
+    async fn write(&mut self, asks: &mut Asks, product: &Product, fresh: bool) -> Step {
+        asks.take();
+        let mut batch = Batch::new(product, asks.wishes());
+        let store = &self.context().store;
+        let written = match timeout(self.within(WRITE_WITHIN), batch.write(store)).await {
+            Ok(written) => written,
+            Err(_) => Err(store.silent()),
+        };
+        match written {
+            Ok(Written::Committed(product)) => {
+                self.committed(asks, batch.into_decision(), product);
+                Step::Done
+            }
+            Ok(Written::Unchanged) if fresh => {
+                self.answer(asks, batch.into_decision(), product);
+                Step::Done
+            }
+            Ok(Written::Unchanged) => {
+                asks.put_back();
+                Step::Again
+            }
+            Ok(Written::Fenced) => {
+                asks.put_back();
+                if let Some(metrics) = &self.metrics {
+                    metrics.fence_rejected.increment(1);
+                }
+                Step::Again
+            }
+            Err(error) if batch.may_be_durable() => {
+                self.complain(&error);
+                self.settle(asks, product, batch.into_decision()).await
+            }
+            Err(error) => {
+                asks.put_back();
+                Step::Unreachable(error)
+            }
+        }
+    }
+
+    /// Answers by what the database says of a commit whose answer was lost.
+    async fn settle(&mut self, asks: &mut Asks, before: &Product, decision: Decision) -> Step {
+        let deadline = Instant::now() + self.within(SETTLE_WITHIN - BEGIN_WITHIN);
+        match settle::fate(&self.context().store, before, &decision, deadline).await {
+            Fate::Committed => {
+                let after = batch::after(before, &decision, before.updated_at);
+                self.committed(asks, decision, after);
+                Step::Done
+            }
+            Fate::RolledBack => {
+                asks.put_back();
+                Step::Again
+            }
+            Fate::Unknown => {
+                let verdicts = decision.verdicts;
+                self.count("outcome_unknown", asks.len());
+                asks.answer_unknown(&verdicts);
+                Step::Done
+            }
+        }
+    }
+
+    fn committed(&mut self, asks: &mut Asks, decision: Decision, product: Product) {
+        if let Some(metrics) = &self.metrics {
+            metrics.units.increment(decision.units());
+            metrics.stock.set(product.stock);
+        }
+        self.context().events.changed(Stock::from(&product));
+        self.answer(asks, decision, &product);
+        self.known = Some(product);
+    }
+
+    fn answer(&self, asks: &mut Asks, decision: Decision, product: &Product) {
+        if let Some(metrics) = &self.metrics {
+            let orders = u32::try_from(asks.len()).unwrap_or(u32::MAX);
+            metrics.batch_orders.record(orders);
+            for verdict in &decision.verdicts {
+                if let Verdict::Order(outcome) = verdict {
+                    metrics.ordered(outcome.label(), 1);
+                }
+            }
+        }
+        asks.answer(decision.verdicts, product);
+    }
+
+    fn no_product(&self, asks: &mut Asks) -> Step {
+        for _ in 0..asks.answer_no_product() {
+            metrics::ordered_unknown("product_not_found");
+        }
+        Step::Done
+    }
+
+    fn refuse_older(&self, asks: &mut Asks, patience: Duration, error: Error) {
+        let refused = asks.refuse_older(patience, error);
+        self.count(
+            error.label(),
+            usize::try_from(refused).unwrap_or(usize::MAX),
+        );
+    }
+
+    fn count(&self, outcome: &'static str, orders: usize) {
+        let orders = u64::try_from(orders).unwrap_or(u64::MAX);
+        match &self.metrics {
+            Some(metrics) if orders > 0 => metrics.ordered(outcome, orders),
+            Some(_) | None => {}
+        }
+    }
+
+    /// Learns the product's sku, its label in the metrics, and shows what is known of it.
+    fn meet(&mut self, product: &Product) {
+        let metrics = self
+            .metrics
+            .get_or_insert_with(|| metrics::product(&product.sku));
+        metrics.stock.set(product.stock);
+        metrics
+            .queue
+            .set(u32::try_from(self.inbox.len()).unwrap_or(u32::MAX));
+    }
+
+    fn complain(&self, error: &store::Error) {
+        tracing::warn!(
+            product = %self.product_id,
+            error = error as &dyn std::error::Error,
+            "cannot write orders of {}: {error}", self.product_id
+        );
+    }
+
+    /// Releases off the response path.
+    fn release(&self, guard: Guard) {
+        if !guard.is_valid(Instant::now()) {
+            metrics::lock_lost();
+        }
+        if let Some(metrics) = &self.metrics {
+            metrics.lock_hold.record(guard.taken().elapsed());
+        }
+        self.context().tasks.spawn("release", guard.release());
+    }
+}

@@ -1,0 +1,165 @@
+//! What is true: connections and transactions; one file per table below.
+//!
+//! Writers and readers have a pool each, so that a storm of reads never keeps a sale waiting.
+//! A connection that once fell silent is never used again ([`trust`]).
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use sea_orm::{
+    ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend,
+    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+};
+
+use crate::domain::Secret;
+
+pub use self::error::{Constraint, Error};
+
+mod audit;
+mod connect;
+mod error;
+mod migrate;
+mod orders;
+mod products;
+mod trust;
+
+pub use self::{
+    audit::Breach,
+    connect::Url,
+    orders::{KnownOrder, NewOrders, OrderFilter},
+    products::{NewProduct, ProductPatch, StockChange},
+};
+
+type Result<T> = std::result::Result<T, Error>;
+
+/// A read that takes longer is answered with `unavailable`.
+const READ_TIMEOUT: Duration = Duration::from_secs(3);
+/// A health check that takes longer found a database that cannot take orders.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The database; clones share its pools.
+#[derive(Clone, Debug)]
+pub struct Store {
+    write: DatabaseConnection,
+    read: DatabaseConnection,
+    trust: Arc<trust::Trust>,
+}
+
+impl Store {
+    /// Connects to an existing schema.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn connect(url: &Url, connections: u32) -> Result<Self> {
+        let trust = Arc::new(trust::Trust::default());
+        let (write, read) = connect::options(url, connections, &trust);
+        Ok(Self {
+            write: Database::connect(write).await?,
+            read: Database::connect(read).await?,
+            trust,
+        })
+    }
+
+    /// Brings the schema up to date; safe to call from several nodes at once.
+    pub async fn migrate(url: &Url) -> Result<()> {
+        migrate::up(url).await
+    }
+
+    /// Starts a transaction that may write.
+    pub async fn begin(&self) -> Result<Transaction> {
+        let options = TransactionOptions {
+            // A deferred one would fail, not wait, when it turns into a writer.
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        Ok(Transaction {
+            inner: self.write.begin_with_options(options).await?,
+        })
+    }
+
+    /// Says whether the database answers.
+    pub async fn ping(&self) -> Result<()> {
+        match tokio::time::timeout(PING_TIMEOUT, self.read.ping()).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(self.silent()),
+        }
+    }
+
+    /// Notes that the database fell silent: connections opened until now are not used again.
+    pub fn silent(&self) -> Error {
+        self.trust.lose();
+        Error::Silent
+    }
+
+    /// Idle and used connections of both pools.
+    pub fn connections(&self) -> (u32, u32) {
+        [&self.write, &self.read]
+            .map(connect::pool_size)
+            .into_iter()
+            .fold((0, 0), |(idle, used), (i, u)| (idle + i, used + u))
+    }
+
+    pub async fn close(&self) {
+        drop(self.write.close_by_ref().await);
+        drop(self.read.close_by_ref().await);
+    }
+
+    /// Gives a read its bound.
+    async fn bounded<T>(
+        &self,
+        read: impl Future<Output = std::result::Result<T, sea_orm::DbErr>>,
+    ) -> Result<T> {
+        match tokio::time::timeout(READ_TIMEOUT, read).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(self.silent()),
+        }
+    }
+}
+
+/// A transaction; dropped, it rolls back. Its statements are in the files of their tables.
+#[derive(Debug)]
+pub struct Transaction {
+    inner: DatabaseTransaction,
+}
+
+impl Transaction {
+    /// Makes it durable.
+    ///
+    /// # Errors
+    /// [`Error::CommitUnknown`] when the connection broke before the answer came; any other
+    /// error means that nothing was written.
+    pub async fn commit(self) -> Result<()> {
+        self.inner
+            .commit()
+            .await
+            .map_err(|error| match Error::from(error) {
+                Error::Unreachable(source) => Error::CommitUnknown(Some(source)),
+                other @ (Error::Silent
+                | Error::CommitUnknown(_)
+                | Error::Violates(_)
+                | Error::Refused(_)) => other,
+            })
+    }
+
+    fn is_postgres(&self) -> bool {
+        self.inner.get_database_backend() == DbBackend::Postgres
+    }
+}
+
+impl Url {
+    /// The URL that was asked for, or the embedded database.
+    pub fn choose(asked: Option<&Secret>, embedded: &std::path::Path) -> Self {
+        match asked {
+            Some(url) => Self::new(url.expose()),
+            None => Self::new(&format!("sqlite://{}", embedded.display())),
+        }
+    }
+}
+
+/// Repeats the last value until the number is a power of two: a statement text per size would
+/// push the others out of the cache of prepared statements.
+fn padded<T: Clone>(mut values: Vec<T>) -> Vec<T> {
+    if let Some(last) = values.last().cloned() {
+        values.resize(values.len().next_power_of_two(), last);
+    }
+    values
+}

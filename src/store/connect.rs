@@ -1,0 +1,168 @@
+//! How the pools are opened, on PostgreSQL and on SQLite.
+
+use std::{str::FromStr, sync::Arc, time::Duration};
+
+use futures::FutureExt;
+use sea_orm::{
+    ConnectOptions, DatabaseConnection, DbBackend,
+    sqlx::{self, sqlite},
+};
+
+use super::trust::Trust;
+
+/// A free connection is there within this time, or the database counts as unreachable.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// PostgreSQL ends a statement that runs longer; none of ours should.
+const STATEMENT_TIMEOUT_MS: &str = "2000";
+/// How long a write waits for the row that another node is writing.
+const LOCK_TIMEOUT_MS: &str = "1500";
+/// PostgreSQL ends a transaction whose node was cut off or paused, so that others may sell.
+const IDLE_IN_TRANSACTION_TIMEOUT_MS: &str = "1000";
+/// How long SQLite waits for another process's write.
+const BUSY_TIMEOUT: Duration = Duration::from_millis(1_500);
+
+/// Where the database is.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Url(String);
+
+impl std::fmt::Debug for Url {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.is_sqlite() {
+            "sqlite://…"
+        } else {
+            "postgres://…"
+        })
+    }
+}
+
+impl Url {
+    pub fn new(url: &str) -> Self {
+        Self(url.to_owned())
+    }
+
+    pub fn is_sqlite(&self) -> bool {
+        self.0.starts_with("sqlite:")
+    }
+
+    /// The file of a SQLite database.
+    pub fn path(&self) -> Option<&str> {
+        let path = self.0.strip_prefix("sqlite:")?;
+        let path = path.strip_prefix("//").unwrap_or(path);
+        path.split('?').next()
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The options of the writing and of the reading pool.
+pub(super) fn options(
+    url: &Url,
+    connections: u32,
+    trust: &Arc<Trust>,
+) -> (ConnectOptions, ConnectOptions) {
+    let half = (connections / 2).max(1);
+    if url.is_sqlite() {
+        (
+            sqlite(url, 1, Access::Write),
+            sqlite(url, connections.saturating_sub(1).max(1), Access::Read),
+        )
+    } else {
+        (
+            postgres(url, half, trust),
+            postgres(url, connections.saturating_sub(half).max(1), trust),
+        )
+    }
+}
+
+fn common(url: &Url, connections: u32) -> ConnectOptions {
+    let mut options = ConnectOptions::new(url.text());
+    options
+        .max_connections(connections)
+        .min_connections(1)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .record_stmt_in_spans(false)
+        .sqlx_logging(false);
+    options
+}
+
+pub(super) fn postgres(url: &Url, connections: u32, trust: &Arc<Trust>) -> ConnectOptions {
+    let mut options = common(url, connections);
+    options.set_application_name("flash-sale");
+    options.map_sqlx_postgres_opts(|options| {
+        options.options([
+            ("statement_timeout", STATEMENT_TIMEOUT_MS),
+            ("lock_timeout", LOCK_TIMEOUT_MS),
+            (
+                "idle_in_transaction_session_timeout",
+                IDLE_IN_TRANSACTION_TIMEOUT_MS,
+            ),
+        ])
+    });
+    let trust = Arc::clone(trust);
+    options.map_sqlx_postgres_before_acquire(move |_, connection| {
+        let trusted = trust.has(connection.age);
+        async move {
+            if trusted {
+                Ok(true)
+            } else {
+                // An error closes it at once; `false` would first say goodbye to the silence.
+                Err(sqlx::Error::PoolClosed)
+            }
+        }
+        .boxed()
+    });
+    options
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Read,
+    Write,
+}
+
+fn sqlite(url: &Url, connections: u32, access: Access) -> ConnectOptions {
+    let mut options = common(url, connections);
+    options.map_sqlx_sqlite_opts(move |options| {
+        options
+            .create_if_missing(access == Access::Write)
+            .read_only(access == Access::Read)
+            .journal_mode(sqlite::SqliteJournalMode::Wal)
+            .synchronous(sqlite::SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT)
+    });
+    options
+}
+
+/// Idle and used connections.
+pub(super) fn pool_size(connection: &DatabaseConnection) -> (u32, u32) {
+    let (size, idle) = match connection.get_database_backend() {
+        DbBackend::Sqlite => {
+            let pool = connection.get_sqlite_connection_pool();
+            (pool.size(), pool.num_idle())
+        }
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "DbBackend is non-exhaustive; MySQL is not built in"
+        )]
+        _ => {
+            let pool = connection.get_postgres_connection_pool();
+            (pool.size(), pool.num_idle())
+        }
+    };
+    let idle = u32::try_from(idle).unwrap_or(u32::MAX);
+    (idle, size.saturating_sub(idle))
+}
+
+/// Whether sqlx can read the URL; never says why, for the reason may quote a password.
+pub(super) fn is_readable(url: &Url) -> bool {
+    if url.is_sqlite() {
+        sqlite::SqliteConnectOptions::from_str(url.text()).is_ok()
+    } else {
+        sqlx::postgres::PgConnectOptions::from_str(url.text()).is_ok()
+    }
+}

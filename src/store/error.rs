@@ -1,0 +1,112 @@
+//! Why the database did not do as told, by situation.
+
+use sea_orm::{DbErr, RuntimeErr, sqlx};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing was written.
+    #[error("the database cannot be reached")]
+    Unreachable(#[source] DbErr),
+    /// Nothing is known of a write; a read has no answer.
+    #[error("the database did not answer in time")]
+    Silent,
+    /// The connection broke while it committed.
+    #[error("the outcome of a commit is unknown")]
+    CommitUnknown(#[source] Option<DbErr>),
+    /// Nothing was written.
+    #[error("the database refused a value: {0:?}")]
+    Violates(Constraint),
+    /// A bug: the service sent what the database does not accept.
+    #[error("the database refused a statement")]
+    Refused(#[source] DbErr),
+}
+
+/// The constraints that callers can meet, by the names in the migrations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Constraint {
+    Sku,
+    Reference,
+    IdempotencyKey,
+    SaleWindow,
+}
+
+/// Name in PostgreSQL, and what SQLite says instead.
+const CONSTRAINTS: [(Constraint, &str, &str); 4] = [
+    (Constraint::Sku, "products_sku_key", "products.sku"),
+    (
+        Constraint::Reference,
+        "orders_reference_key",
+        "orders.reference",
+    ),
+    (
+        Constraint::IdempotencyKey,
+        "orders_user_id_idempotency_key_key",
+        "orders.user_id, orders.idempotency_key",
+    ),
+    (
+        Constraint::SaleWindow,
+        "products_window_in_order",
+        "products_window_in_order",
+    ),
+];
+
+/// SQLSTATE classes and codes that mean: not now. Connection trouble, too many connections,
+/// shutdown, statement and lock time-outs, serialization and deadlock.
+const NOT_NOW: [&str; 6] = ["08", "53", "57", "55P03", "40001", "40P01"];
+/// SQLite's BUSY and LOCKED, with their extended codes.
+const NOT_NOW_SQLITE: [&str; 6] = ["5", "6", "261", "262", "517", "773"];
+
+impl From<DbErr> for Error {
+    fn from(error: DbErr) -> Self {
+        let Some(cause) = sqlx_error(&error) else {
+            return match error {
+                DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => Self::Unreachable(error),
+                #[expect(
+                    clippy::wildcard_enum_match_arm,
+                    reason = "DbErr is non-exhaustive; what is no connection trouble is a bug"
+                )]
+                _ => Self::Refused(error),
+            };
+        };
+        let sqlx::Error::Database(refusal) = cause else {
+            return Self::Unreachable(error);
+        };
+        if let Some(constraint) = violated(refusal.message()) {
+            return Self::Violates(constraint);
+        }
+        let code = refusal.code().unwrap_or_default();
+        let postgres = refusal
+            .try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
+            .is_some();
+        let not_now = if postgres {
+            NOT_NOW.iter().any(|class| code.starts_with(class))
+        } else {
+            NOT_NOW_SQLITE.contains(&code.as_ref())
+        };
+        if not_now {
+            Self::Unreachable(error)
+        } else {
+            Self::Refused(error)
+        }
+    }
+}
+
+fn sqlx_error(error: &DbErr) -> Option<&sqlx::Error> {
+    match error {
+        DbErr::Conn(RuntimeErr::SqlxError(cause))
+        | DbErr::Exec(RuntimeErr::SqlxError(cause))
+        | DbErr::Query(RuntimeErr::SqlxError(cause)) => Some(cause),
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "DbErr is non-exhaustive; no other variant carries a driver's error"
+        )]
+        _ => None,
+    }
+}
+
+fn violated(message: &str) -> Option<Constraint> {
+    CONSTRAINTS
+        .iter()
+        .find(|(_, postgres, sqlite)| message.contains(postgres) || message.contains(sqlite))
+        .map(|(constraint, _, _)| *constraint)
+}

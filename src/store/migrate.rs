@@ -1,0 +1,66 @@
+//! Brings the schema up to date, one node at a time: the migrator itself takes no lock.
+
+use std::fs::File;
+
+use migration::{Migrator, MigratorTrait};
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection};
+
+use super::{Error, Result, connect, connect::Url};
+
+/// Any number that no other program uses for its advisory lock.
+const ADVISORY_LOCK: i64 = 0x666c_6173_6873_616c;
+
+pub(super) async fn up(url: &Url) -> Result<()> {
+    if !connect::is_readable(url) {
+        return Err(Error::Unreachable(sea_orm::DbErr::Custom(
+            "the URL cannot be read".to_owned(),
+        )));
+    }
+    // One connection: an advisory lock belongs to the session that took it.
+    let mut options = ConnectOptions::new(url.text());
+    options
+        .max_connections(1)
+        .sqlx_logging(false)
+        .map_sqlx_sqlite_opts(|options| options.create_if_missing(true));
+    let file_lock = lock_file(url).await?;
+    let connection = Database::connect(options).await?;
+    let migrated = under_advisory_lock(&connection, url).await;
+    drop(connection.close().await);
+    drop(file_lock);
+    migrated
+}
+
+async fn under_advisory_lock(connection: &DatabaseConnection, url: &Url) -> Result<()> {
+    if url.is_sqlite() {
+        return Ok(Migrator::up(connection, None).await?);
+    }
+    connection
+        .execute_unprepared(&format!("SELECT pg_advisory_lock({ADVISORY_LOCK})"))
+        .await?;
+    let migrated = Migrator::up(connection, None).await;
+    connection
+        .execute_unprepared(&format!("SELECT pg_advisory_unlock({ADVISORY_LOCK})"))
+        .await?;
+    Ok(migrated?)
+}
+
+/// SQLite has no advisory locks; a locked file beside the database does the same.
+async fn lock_file(url: &Url) -> Result<Option<File>> {
+    let Some(path) = url.path() else {
+        return Ok(None);
+    };
+    let path = format!("{path}.migrating");
+    let locked = tokio::task::spawn_blocking(move || {
+        let file = File::create(path)?;
+        file.lock()?;
+        Ok::<_, std::io::Error>(file)
+    })
+    .await;
+    match locked {
+        Ok(Ok(file)) => Ok(Some(file)),
+        Ok(Err(error)) => Err(Error::Unreachable(sea_orm::DbErr::Custom(format!(
+            "cannot open the database's folder: {error}"
+        )))),
+        Err(panic) => Err(Error::Refused(sea_orm::DbErr::Custom(panic.to_string()))),
+    }
+}

@@ -1,0 +1,188 @@
+//! The table `products`.
+
+use chrono::{DateTime, Utc};
+use entities::products::{ActiveModel, COLUMN, Entity, Model};
+use sea_orm::{
+    ActiveValue::{NotSet, Set},
+    EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
+    sea_query::Expr,
+};
+
+use super::{Result, Store, Transaction};
+use crate::domain::{Product, ProductId};
+
+/// A product to be offered; its id and times are the service's.
+#[derive(Clone, Debug)]
+pub struct NewProduct {
+    pub id: ProductId,
+    pub sku: String,
+    pub name: String,
+    pub description: Option<String>,
+    pub price: i64,
+    pub currency: String,
+    pub stock: i32,
+    pub max_per_order: i32,
+    pub max_per_user: Option<i32>,
+    pub hold_seconds: Option<i32>,
+    pub waitlist: bool,
+    pub starts_at: Option<DateTime<Utc>>,
+    pub ends_at: Option<DateTime<Utc>>,
+    pub now: DateTime<Utc>,
+}
+
+/// The fields to change; `None` leaves a field alone, `Some(None)` clears it.
+#[derive(Clone, Debug, Default)]
+pub struct ProductPatch {
+    pub sku: Option<String>,
+    pub name: Option<String>,
+    pub description: Option<Option<String>>,
+    pub price: Option<i64>,
+    pub currency: Option<String>,
+    pub max_per_order: Option<i32>,
+    pub max_per_user: Option<Option<i32>>,
+    pub hold_seconds: Option<Option<i32>>,
+    pub waitlist: Option<bool>,
+    pub starts_at: Option<Option<DateTime<Utc>>>,
+    pub ends_at: Option<Option<DateTime<Utc>>>,
+}
+
+/// What a batch makes of a product's stock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StockChange {
+    pub product_id: ProductId,
+    /// The version that the decision rests on.
+    pub version: i64,
+    pub stock: i32,
+    pub stock_total: i32,
+}
+
+impl From<Model> for Product {
+    fn from(row: Model) -> Self {
+        Self {
+            id: row.id,
+            sku: row.sku,
+            name: row.name,
+            description: row.description,
+            price: row.price,
+            currency: row.currency,
+            stock_total: row.stock_total,
+            stock: row.stock,
+            version: row.version,
+            max_per_order: row.max_per_order,
+            max_per_user: row.max_per_user,
+            hold_seconds: row.hold_seconds,
+            waitlist: row.waitlist,
+            starts_at: row.starts_at,
+            ends_at: row.ends_at,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        }
+    }
+}
+
+impl Store {
+    pub async fn product(&self, id: ProductId) -> Result<Option<Product>> {
+        let row = self.bounded(Entity::find_by_id(id).one(&self.read)).await?;
+        Ok(row.map(Product::from))
+    }
+
+    /// Up to `limit` products, newest first, from below `before`.
+    pub async fn products(&self, before: Option<ProductId>, limit: u64) -> Result<Vec<Product>> {
+        let mut query = Entity::find().order_by_desc(COLUMN.id).limit(limit);
+        if let Some(before) = before {
+            query = query.filter(COLUMN.id.lt(before));
+        }
+        let rows = self.bounded(query.all(&self.read)).await?;
+        Ok(rows.into_iter().map(Product::from).collect())
+    }
+
+    /// # Errors
+    /// [`super::Constraint::Sku`] when another product has the sku.
+    pub async fn create_product(&self, new: NewProduct) -> Result<Product> {
+        let row = ActiveModel {
+            id: Set(new.id),
+            sku: Set(new.sku),
+            name: Set(new.name),
+            description: Set(new.description),
+            price: Set(new.price),
+            currency: Set(new.currency),
+            stock_total: Set(new.stock),
+            stock: Set(new.stock),
+            version: Set(1),
+            max_per_order: Set(new.max_per_order),
+            max_per_user: Set(new.max_per_user),
+            hold_seconds: Set(new.hold_seconds),
+            waitlist: Set(new.waitlist),
+            starts_at: Set(new.starts_at),
+            ends_at: Set(new.ends_at),
+            created_at: Set(new.now),
+            updated_at: Set(new.now),
+        };
+        let insert = Entity::insert(row).exec_with_returning(&self.write);
+        Ok(self.bounded(insert).await?.into())
+    }
+
+    /// Changes the given fields and bumps the version, so that no lane decides by old terms.
+    ///
+    /// # Errors
+    /// [`super::Constraint::Sku`] and [`super::Constraint::SaleWindow`] when the row would break them.
+    pub async fn patch_product(
+        &self,
+        id: ProductId,
+        patch: ProductPatch,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Product>> {
+        let set = ActiveModel {
+            sku: patch.sku.map_or(NotSet, Set),
+            name: patch.name.map_or(NotSet, Set),
+            description: patch.description.map_or(NotSet, Set),
+            price: patch.price.map_or(NotSet, Set),
+            currency: patch.currency.map_or(NotSet, Set),
+            max_per_order: patch.max_per_order.map_or(NotSet, Set),
+            max_per_user: patch.max_per_user.map_or(NotSet, Set),
+            hold_seconds: patch.hold_seconds.map_or(NotSet, Set),
+            waitlist: patch.waitlist.map_or(NotSet, Set),
+            starts_at: patch.starts_at.map_or(NotSet, Set),
+            ends_at: patch.ends_at.map_or(NotSet, Set),
+            updated_at: Set(now),
+            ..ActiveModel::default()
+        };
+        let update = Entity::update_many()
+            .set(set)
+            .col_expr(entities::products::Column::Version, next_version())
+            .filter(COLUMN.id.eq(id))
+            .exec_with_returning(&self.write);
+        let rows = self.bounded(update).await?;
+        Ok(rows.into_iter().next().map(Product::from))
+    }
+}
+
+impl Transaction {
+    /// Writes the stock, unless somebody wrote the product since `change.version`: the fence.
+    pub async fn write_stock(&self, change: StockChange, now: DateTime<Utc>) -> Result<bool> {
+        use entities::products::Column;
+        let written = Entity::update_many()
+            .col_expr(Column::Stock, Expr::value(change.stock))
+            .col_expr(Column::StockTotal, Expr::value(change.stock_total))
+            .col_expr(Column::UpdatedAt, Expr::value(now))
+            .col_expr(Column::Version, next_version())
+            .filter(COLUMN.id.eq(change.product_id))
+            .filter(COLUMN.version.eq(change.version))
+            .exec(&self.inner)
+            .await?;
+        Ok(written.rows_affected == 1)
+    }
+
+    /// Reads the product's row and keeps every other writer of it waiting.
+    pub async fn lock_product(&self, id: ProductId) -> Result<Option<Product>> {
+        let mut query = Entity::find_by_id(id);
+        if self.is_postgres() {
+            query = query.lock_exclusive();
+        }
+        Ok(query.one(&self.inner).await?.map(Product::from))
+    }
+}
+
+fn next_version() -> sea_orm::sea_query::SimpleExpr {
+    Expr::col(entities::products::Column::Version).add(1)
+}

@@ -1,0 +1,44 @@
+//! Which connections may still be used.
+//!
+//! sqlx gives a connection back to its pool even when the caller stopped waiting for an answer.
+//! On a database that fell silent the next caller would wait behind it, so after every silence
+//! all connections that were open by then are replaced.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+#[derive(Debug, Default)]
+pub(super) struct Trust {
+    lost: Mutex<Option<Instant>>,
+}
+
+impl Trust {
+    /// Forgets every connection that is open now.
+    pub(super) fn lose(&self) {
+        *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether a connection of this age was opened after the last silence.
+    pub(super) fn has(&self, age: Duration) -> bool {
+        self.lost
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_none_or(|lost| age < lost.elapsed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silence_costs_older_connections_their_trust() {
+        let trust = Trust::default();
+        assert!(trust.has(Duration::from_secs(60)));
+        trust.lose();
+        assert!(!trust.has(Duration::from_secs(60)));
+        assert!(trust.has(Duration::ZERO));
+    }
+}

@@ -1,0 +1,109 @@
+//! Named tasks that nobody forgets: each is drained at the stop, and one that dies early stops
+//! the service with a failure, because half a service is worse than none.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// A cheap handle on the service's tasks; clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Tasks {
+    tracker: TaskTracker,
+    stop: CancellationToken,
+    failed: Arc<AtomicBool>,
+}
+
+impl Tasks {
+    /// Starts a task. If it panics, the whole service is told to stop.
+    #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
+    pub fn spawn(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        let alarm = Alarm {
+            name,
+            tasks: self.clone(),
+            finished: false,
+        };
+        drop(tokio::spawn(self.tracker.track_future(async move {
+            let mut alarm = alarm;
+            work.await;
+            alarm.finished = true;
+        })));
+    }
+
+    /// Resolves when the service is to stop.
+    pub async fn stopped(&self) {
+        self.stop.cancelled().await;
+    }
+
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Sleeps for `pause`, or less if the service stops meanwhile; says whether to go on.
+    pub async fn pause(&self, pause: Duration) -> bool {
+        tokio::select! {
+            () = self.stop.cancelled() => false,
+            () = tokio::time::sleep(pause) => true,
+        }
+    }
+
+    /// Whether a task died.
+    pub fn failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Waits until every task has ended; false if some still run after `deadline`.
+    pub async fn drained(&self, deadline: Duration) -> bool {
+        self.tracker.close();
+        tokio::time::timeout(deadline, self.tracker.wait())
+            .await
+            .is_ok()
+    }
+}
+
+/// Rings when it is dropped before its task has finished.
+struct Alarm {
+    name: &'static str,
+    tasks: Tasks,
+    finished: bool,
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if !self.finished && std::thread::panicking() {
+            tracing::error!(task = self.name, "task {} died, stopping", self.name);
+            self.tasks.failed.store(true, Ordering::Relaxed);
+            self.tasks.stop();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_dies_stops_the_service() {
+        let tasks = Tasks::default();
+        tasks.spawn("fragile", async { panic!("on purpose") });
+        tokio::time::timeout(Duration::from_secs(5), tasks.stopped())
+            .await
+            .unwrap();
+        assert!(tasks.failed());
+        assert!(tasks.drained(Duration::from_secs(5)).await);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_ends_is_no_failure() {
+        let tasks = Tasks::default();
+        tasks.spawn("brief", async {});
+        assert!(tasks.drained(Duration::from_secs(5)).await);
+        assert!(!tasks.failed());
+    }
+}

@@ -1,0 +1,52 @@
+//! Installs logging and the Prometheus recorder, once per process.
+
+use std::time::Duration;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::{config::LogFormat, metrics, tasks::Tasks};
+
+/// How often histograms are folded and process figures are read.
+const UPKEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// Logs to standard error, so that standard output stays for answers.
+pub fn log(format: LogFormat, filter: &str) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(filter)?;
+    let registry = tracing_subscriber::registry().with(filter);
+    match format {
+        LogFormat::Text => registry
+            .with(fmt::layer().with_writer(std::io::stderr))
+            .try_init()?,
+        LogFormat::Json => registry
+            .with(fmt::layer().json().with_writer(std::io::stderr))
+            .try_init()?,
+    }
+    Ok(())
+}
+
+/// Installs the recorder. Buckets are given by name: without them a histogram becomes a summary,
+/// which cannot be added up over nodes.
+pub fn record(products_max: usize) -> anyhow::Result<PrometheusHandle> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets(&metrics::SECONDS_BUCKETS)?
+        .set_buckets_for_metric(
+            Matcher::Full(metrics::BATCH_ORDERS.to_owned()),
+            &metrics::BATCH_BUCKETS,
+        )?
+        .install_recorder()?;
+    metrics::init(products_max);
+    Ok(handle)
+}
+
+/// Folds histograms (they grow for ever without it) and reads process and runtime figures.
+pub async fn upkeep(handle: PrometheusHandle, tasks: Tasks) {
+    let process = metrics_process::Collector::default();
+    process.describe();
+    let mut runtime = tokio_metrics::RuntimeMetricsReporterBuilder::default().build();
+    while tasks.pause(UPKEEP_EVERY).await {
+        handle.run_upkeep();
+        process.collect();
+        runtime.run_once();
+    }
+}
