@@ -1,0 +1,184 @@
+# shellcheck shell=bash
+# What the scripts beside this file share; sourced, never run.
+# Plain bash 3.2 and nothing else: a fresh machine may have no curl, no python and no jq.
+
+say() { echo "${0##*/}: $*" >&2; }
+die() { say "$*"; exit 1; }
+
+# as_root COMMAND…: runs it as root, or fails. Without a terminal nobody could type a password.
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"
+  elif ! command -v sudo >/dev/null; then echo "needs root, and there is no sudo" >&2; return 1
+  elif [ -t 0 ]; then sudo "$@"
+  else sudo -n "$@"
+  fi
+}
+
+# postgres_bin: prints the folder of initdb and pg_ctl, which most distributions keep off the PATH.
+postgres_bin() {
+  local initdb
+  initdb=$(command -v initdb) || initdb=$(
+    for initdb in /usr/lib/postgresql/*/bin/initdb /usr/pgsql-*/bin/initdb /usr/libexec/postgresql*/initdb \
+      /opt/homebrew/opt/postgresql*/bin/initdb /usr/local/opt/postgresql*/bin/initdb; do
+      [ ! -x "$initdb" ] || echo "$initdb"
+    done | sort -V | tail -n 1
+  )
+  [ -n "$initdb" ] && dirname "$initdb"
+}
+
+has() {
+  case $1 in
+    postgresql) postgres_bin ;;
+    prometheus) command -v prometheus && command -v promtool ;;
+    chromium) command -v chromium || command -v chromium-browser || command -v google-chrome ||
+      [ -x "/Applications/Chromium.app/Contents/MacOS/Chromium" ] ;;
+    *) command -v "$1" ;;
+  esac >/dev/null
+}
+
+# packages MANAGER TOOL: the packages that bring TOOL; several lines are alternatives, tried in turn.
+packages() {
+  case $1:$2 in
+    apt-get:redis-server) echo redis-server ;;
+    dnf:redis-server) printf '%s\n' redis valkey-compat-redis ;; # Fedora 41 put Valkey in its place
+    *:redis-server) echo redis ;;
+    dnf:postgresql) echo postgresql-server ;;
+    brew:postgresql) echo postgresql@17 ;;
+    dnf:prometheus) printf '%s\n' golang-github-prometheus prometheus ;;
+    apt-get:chromium) printf '%s\n' 'chromium fonts-dejavu-core' 'chromium-browser fonts-dejavu-core' ;;
+    dnf:chromium) echo chromium dejavu-sans-fonts ;;
+    apk:chromium) echo chromium font-dejavu ;;
+    *) echo "$2" ;;
+  esac
+}
+
+apt_updated=
+install_packages() {
+  local manager=$1
+  shift
+  case $manager in
+    apt-get)
+      # Another process may hold the package lock for a while, above all right after the boot.
+      local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=120)
+      # A source that cannot be refreshed is no reason to stop: the install below decides.
+      [ -n "$apt_updated" ] || as_root "${apt[@]}" update || true
+      apt_updated=1
+      as_root "${apt[@]}" install -y --no-install-recommends "$@" ;;
+    dnf) as_root dnf install -y "$@" ;;
+    apk) as_root apk add "$@" ;;
+    brew) brew install "$@" ;; # refuses to run as root
+  esac
+}
+
+# ensure TOOL [WITHOUT]: installs TOOL if it is missing. A failure says why in one line; if there is a way to go on, WITHOUT
+# says which.
+ensure() {
+  local manager names log without=${2:+; going on without it: $2}
+  has "$1" && return
+  for manager in apt-get dnf apk brew; do
+    command -v "$manager" >/dev/null && break
+    manager=
+  done
+  [ -n "$manager" ] || { say "$1 is missing, and none of apt-get, dnf, apk and brew is here to install it$without"; return 1; }
+  say "installing $1 with $manager"
+  log=$(mktemp)
+  while IFS= read -r names <&3; do
+    # shellcheck disable=SC2086 # a line may name several packages
+    if install_packages "$manager" $names >"$log" 2>&1 && has "$1"; then rm -f "$log"; return; fi
+  done 3< <(packages "$manager" "$1")
+  say "$1 is missing, and $manager could not install it: $(grep -v '^ *$' "$log" | tail -n 1)$without"
+  rm -f "$log"
+  return 1
+}
+
+# need_cargo: finds the toolchain also in a shell that started before rustup changed the PATH.
+need_cargo() {
+  command -v cargo >/dev/null || PATH=$PATH:${CARGO_HOME:-${HOME:-}/.cargo}/bin
+  command -v cargo >/dev/null || die "cargo is missing: install Rust from https://rustup.rs"
+}
+
+# release_build: builds the service and prints the path of its binary.
+# Cargo is asked for its target folder, because a config file may set it as well as CARGO_TARGET_DIR.
+release_build() {
+  local target
+  cargo build --release --locked --bin flash-sale >&2 || return
+  target=$(cargo metadata --format-version 1 --no-deps --locked | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+  echo "$target/release/flash-sale"
+}
+
+# port_taken PORT: whether anybody answers there on 127.0.0.1.
+port_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# free_port: prints a port that nobody listens on, from below the range that outgoing connections use.
+free_port() {
+  local port tries
+  for ((tries = 0; tries < 100; tries++)); do
+    port=$((20000 + RANDOM % 10000))
+    port_taken "$port" || { echo "$port"; return; }
+  done
+  die "no free port found between 20000 and 29999"
+}
+
+# wait_for SECONDS COMMAND…: asks COMMAND again and again; fails when the time is over.
+wait_for() {
+  local deadline=$((SECONDS + $1))
+  shift
+  until "$@"; do
+    [ "$SECONDS" -lt "$deadline" ] || return 1
+    sleep 0.1 || true
+  done
+}
+
+alive() { kill -0 "$1" 2>/dev/null; }
+
+# http_get HOST:PORT PATH: prints the body of a 2xx answer; fails on everything else.
+http_get() (
+  host=${1%:*} status='' header=''
+  host=${host#[} host=${host%]}
+  exec 2>/dev/null 3<>"/dev/tcp/$host/${1##*:}" || exit 1
+  # HTTP/1.0: the body comes unchunked and ends with the connection.
+  printf 'GET %s HTTP/1.0\r\nHost: %s\r\n\r\n' "$2" "$1" >&3
+  IFS= read -r -t 5 status <&3 || exit 1
+  while IFS= read -r -t 5 header <&3 && [ "$header" != $'\r' ]; do :; done
+  case $status in 'HTTP/1.'[01]' 2'*) cat <&3 ;; *) cat <&3 >/dev/null; exit 1 ;; esac
+)
+
+# start_group COMMAND…: starts it in the background, in a process group of its own, and sets `child`.
+# So a Ctrl-C reaches it once, through our trap, and not a second time from the terminal.
+start_group() {
+  set -m
+  "$@" </dev/null &
+  # shellcheck disable=SC2034 # the caller reads it
+  child=$!
+  set +m
+}
+
+# wait_child PID: waits through any number of trapped signals and returns the exit code of PID.
+wait_child() {
+  local code=0 last=0
+  wait "$1" || code=$?
+  while alive "$1"; do code=0; wait "$1" || code=$?; done
+  # If a trap cut the wait short and PID ended before we looked, its code is still to be fetched.
+  wait "$1" 2>/dev/null || last=$?
+  [ "$last" = 127 ] || code=$last
+  return "$code"
+}
+
+# start_service BINARY OUTPUT [ARGUMENT]…: starts `serve` with its stdout in the file OUTPUT and returns when it takes
+# orders. Sets `child`, and `public` and `operations`: the two addresses, which the service prints because a port may
+# have been 0. Fails when it ended early or is not ready after a minute.
+start_service() {
+  local binary=$1 output=$2
+  shift 2
+  start_group "$binary" serve "$@" >"$output"
+  wait_for 60 service_listens "$output" && alive "$child" || return
+  public=$(reachable listening "$output")
+  # shellcheck disable=SC2034 # the caller reads it
+  operations=$(reachable operations "$output")
+  wait_for 60 service_ready && alive "$child"
+}
+service_listens() { ! alive "$child" || [ "$(grep -cE '^(listening|operations) on http://' "$1")" = 2 ]; }
+service_ready() { ! alive "$child" || http_get "$public" /health/ready >/dev/null; }
+
+# reachable NAME FILE: the address behind "NAME on http://", where "every interface" becomes one to connect to.
+reachable() { sed -n "s,^$1 on http://,,p" "$2" | sed -e 's,^0\.0\.0\.0:,127.0.0.1:,' -e 's,^\[::\]:,[::1]:,'; }
