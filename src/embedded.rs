@@ -4,6 +4,7 @@
 //! node reads from a pipe that only the service holds, and ends the node when the pipe closes.
 
 use std::{
+    fmt::Write as _,
     io::{self, Write},
     net::{Ipv4Addr, TcpListener},
     os::unix::{fs::OpenOptionsExt, process::CommandExt},
@@ -136,7 +137,10 @@ pub fn auth_secret(data_dir: &Path) -> io::Result<Secret> {
     {
         Ok(mut file) => {
             let bytes: [u8; 32] = rand::rng().random();
-            let secret: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            let mut secret = String::with_capacity(bytes.len() * 2);
+            for byte in bytes {
+                write!(secret, "{byte:02x}").map_err(io::Error::other)?;
+            }
             file.write_all(secret.as_bytes())?;
             Ok(Secret::new(secret))
         }

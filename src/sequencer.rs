@@ -68,7 +68,7 @@ impl Error {
 /// What became of a restock.
 #[derive(Clone, Debug)]
 pub enum Restock {
-    Done(Product),
+    Done(Box<Product>),
     NotFound,
     /// More units than [`crate::domain::STOCK_MAX`] would have been offered.
     TooLarge,
@@ -108,12 +108,9 @@ struct Lanes {
     inboxes: Mutex<Option<HashMap<ProductId, mpsc::Sender<Ask>>>>,
 }
 
-/// A verdict, and the product as the batch left it.
+/// A verdict; for a restock also the product as the batch left it.
 #[derive(Debug)]
-enum Answer {
-    Verdict(Verdict, Option<Product>),
-    NoProduct,
-}
+struct Answer(Verdict, Option<Box<Product>>);
 
 impl Sequencer {
     pub fn new(
@@ -140,23 +137,26 @@ impl Sequencer {
     /// Decides an order. The outcome is durable when this returns.
     pub async fn place(&self, request: OrderRequest) -> Result<Outcome, Error> {
         let (product, order) = (request.product_id, request.order_id);
-        match self.submit(product, order, Wish::Order(request)).await? {
-            Answer::Verdict(Verdict::Order(outcome), _) => Ok(outcome),
-            Answer::Verdict(Verdict::Restocked | Verdict::RestockTooLarge, _)
-            | Answer::NoProduct => Ok(Outcome::ProductNotFound),
+        let wish = Wish::Order(Box::new(request));
+        match self.submit(product, order, wish).await?.0 {
+            Verdict::Order(outcome) => Ok(outcome),
+            Verdict::Restocked | Verdict::NothingToRestock | Verdict::RestockTooLarge => {
+                Ok(Outcome::ProductNotFound)
+            }
         }
     }
 
     /// Offers `quantity` more units.
     pub async fn restock(&self, product: ProductId, quantity: i32) -> Result<Restock, Error> {
         let wish = Wish::Restock(quantity);
-        match self.submit(product, OrderId::now_v7(), wish).await? {
-            Answer::Verdict(Verdict::Restocked, Some(product)) => Ok(Restock::Done(product)),
-            Answer::Verdict(Verdict::RestockTooLarge, _) => Ok(Restock::TooLarge),
-            Answer::Verdict(Verdict::Restocked | Verdict::Order(_), _) | Answer::NoProduct => {
-                Ok(Restock::NotFound)
+        let answer = self.submit(product, OrderId::now_v7(), wish).await?;
+        Ok(match answer {
+            Answer(Verdict::Restocked, Some(product)) => Restock::Done(product),
+            Answer(Verdict::RestockTooLarge, _) => Restock::TooLarge,
+            Answer(Verdict::Restocked | Verdict::NothingToRestock | Verdict::Order(_), _) => {
+                Restock::NotFound
             }
-        }
+        })
     }
 
     /// Takes no more wishes; the lanes end when they have served those that wait.

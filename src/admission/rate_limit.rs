@@ -11,7 +11,7 @@ use governor::{
 use crate::{domain::UserId, metrics};
 
 /// A user's state is worth nothing once the bucket is full again, which takes a minute at most.
-pub(super) const FORGET_EVERY: Duration = Duration::from_secs(60);
+pub(super) const FORGET_EVERY: Duration = Duration::from_mins(1);
 
 /// This user sent too many requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::domain::now;
 
-const LASTS: Duration = Duration::from_secs(24 * 60 * 60);
+const LASTS: Duration = Duration::from_hours(24);
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct GuestSession {

@@ -83,7 +83,7 @@ pub(super) async fn place(State(shared): State<Shared>, request: Request) -> Res
     match outcome {
         Ok(Outcome::Created(order)) => created(&order),
         Ok(Outcome::Replayed(order)) => replayed(&order),
-        Ok(refusal) => Problem::Refused(refusal).into_response(),
+        Ok(refusal) => Problem::Refused(Box::new(refusal)).into_response(),
         Err(error) => Problem::from(error).into_response(),
     }
 }

@@ -14,8 +14,10 @@ use utoipa::ToSchema;
 use crate::{
     admission::RateLimited,
     domain::{OrderId, Outcome},
-    sequencer, store,
 };
+
+mod failure;
+mod refusal;
 
 /// A field of the request that cannot be taken, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -57,7 +59,7 @@ pub enum Problem {
     OrderNotFound,
     SkuTaken,
     /// An outcome of an order that is not a success.
-    Refused(Outcome),
+    Refused(Box<Outcome>),
     HighDemand,
     Unavailable,
     OutcomeUnknown {
@@ -128,7 +130,7 @@ impl Problem {
             Self::NotFound | Self::ProductNotFound | Self::OrderNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::SkuTaken => StatusCode::CONFLICT,
-            Self::Refused(outcome) => refusal_status(outcome),
+            Self::Refused(outcome) => refusal::status(outcome),
             Self::Unavailable | Self::OutcomeUnknown { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -154,7 +156,7 @@ impl Problem {
             Self::ProductNotFound => "There is no such product.".to_owned(),
             Self::OrderNotFound => "There is no such order, or it is not yours.".to_owned(),
             Self::SkuTaken => "Another product has this sku.".to_owned(),
-            Self::Refused(outcome) => refusal_detail(outcome),
+            Self::Refused(outcome) => refusal::detail(outcome),
             Self::HighDemand => "High demand! Please try again.".to_owned(),
             Self::Unavailable => {
                 "Orders cannot be taken right now; nothing was written. Please try again."
@@ -175,7 +177,7 @@ impl Problem {
             Self::InvalidRequest { errors } => json!({ "errors": errors }),
             Self::RateLimited(refusal) => json!({ "limit": refusal.limit }),
             Self::OutcomeUnknown { order_id } => json!({ "order_id": order_id }),
-            Self::Refused(outcome) => refusal_extras(outcome),
+            Self::Refused(outcome) => refusal::extras(outcome),
             Self::UnsupportedMediaType
             | Self::Unauthenticated { .. }
             | Self::Forbidden
@@ -196,55 +198,20 @@ impl Problem {
             Self::HighDemand => Some(HIGH_DEMAND_RETRY),
             Self::Unavailable | Self::OutcomeUnknown { .. } => Some(UNAVAILABLE_RETRY),
             Self::RateLimited(refusal) => Some(refusal.retry_after),
-            _ => None,
+            Self::PayloadTooLarge { .. }
+            | Self::UnsupportedMediaType
+            | Self::Unauthenticated { .. }
+            | Self::Forbidden
+            | Self::MalformedJson { .. }
+            | Self::InvalidRequest { .. }
+            | Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::ProductNotFound
+            | Self::OrderNotFound
+            | Self::SkuTaken
+            | Self::Refused(_)
+            | Self::Internal { .. } => None,
         }
-    }
-}
-
-fn refusal_status(outcome: &Outcome) -> StatusCode {
-    match outcome {
-        Outcome::Created(_) | Outcome::Replayed(_) => StatusCode::CREATED,
-        Outcome::ProductNotFound => StatusCode::NOT_FOUND,
-        Outcome::QuantityOverLimit { .. } | Outcome::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
-        Outcome::NotOnSale { .. }
-        | Outcome::PurchaseLimit { .. }
-        | Outcome::SoldOut { .. }
-        | Outcome::InsufficientStock { .. } => StatusCode::CONFLICT,
-    }
-}
-
-fn refusal_detail(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Created(_) | Outcome::Replayed(_) => "The order was taken.".to_owned(),
-        Outcome::ProductNotFound => "There is no such product.".to_owned(),
-        Outcome::QuantityOverLimit { max_per_order } => {
-            format!("An order takes {max_per_order} units at most.")
-        }
-        Outcome::KeyReused => "This Idempotency-Key was used for a different request.".to_owned(),
-        Outcome::NotOnSale { .. } => "The product is not on sale at this time.".to_owned(),
-        Outcome::PurchaseLimit { limit, held } => {
-            format!("A buyer gets {limit} units at most; you have {held}.")
-        }
-        Outcome::SoldOut { .. } => "Sold out.".to_owned(),
-        Outcome::InsufficientStock { available } => format!("Only {available} left."),
-    }
-}
-
-fn refusal_extras(outcome: &Outcome) -> Value {
-    match outcome {
-        Outcome::Created(_)
-        | Outcome::Replayed(_)
-        | Outcome::ProductNotFound
-        | Outcome::KeyReused => json!({}),
-        Outcome::QuantityOverLimit { max_per_order } => json!({ "errors": [FieldError::new(
-            "quantity", format!("must be at most {max_per_order}, the product's max_per_order"),
-        )] }),
-        Outcome::NotOnSale { starts_at, ends_at } => {
-            json!({ "starts_at": starts_at, "ends_at": ends_at })
-        }
-        Outcome::PurchaseLimit { limit, held } => json!({ "limit": limit, "held": held }),
-        Outcome::SoldOut { waitlist } => json!({ "waitlist": waitlist }),
-        Outcome::InsufficientStock { available } => json!({ "available": available }),
     }
 }
 
@@ -275,19 +242,16 @@ impl IntoResponse for Problem {
         if let Some(after) = self.retry_after() {
             headers.insert(header::RETRY_AFTER, whole_seconds(after));
         }
-        match self {
-            Self::Unauthenticated { .. } => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            }
-            Self::RateLimited(refusal) => {
-                headers.insert("ratelimit-limit", refusal.limit.into());
-                headers.insert("ratelimit-remaining", 0.into());
-                headers.insert("ratelimit-reset", whole_seconds(refusal.retry_after));
-            }
-            Self::Internal { cause } => {
-                response.extensions_mut().insert(Cause(cause));
-            }
-            _ => {}
+        if let Self::Unauthenticated { .. } = self {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Self::RateLimited(refusal) = self {
+            headers.insert("ratelimit-limit", refusal.limit.into());
+            headers.insert("ratelimit-remaining", 0.into());
+            headers.insert("ratelimit-reset", whole_seconds(refusal.retry_after));
+        }
+        if let Self::Internal { cause } = self {
+            response.extensions_mut().insert(Cause(cause));
         }
         response
     }
@@ -307,44 +271,4 @@ fn title(code: &str) -> String {
 fn whole_seconds(duration: Duration) -> HeaderValue {
     let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
     seconds.max(1).into()
-}
-
-impl From<sequencer::Error> for Problem {
-    fn from(error: sequencer::Error) -> Self {
-        match error {
-            sequencer::Error::HighDemand => Self::HighDemand,
-            sequencer::Error::Unavailable => Self::Unavailable,
-            sequencer::Error::OutcomeUnknown(order_id) => Self::OutcomeUnknown { order_id },
-        }
-    }
-}
-
-impl From<store::Error> for Problem {
-    fn from(error: store::Error) -> Self {
-        use store::Constraint;
-        match error {
-            store::Error::Unreachable(_)
-            | store::Error::Silent
-            | store::Error::CommitUnknown(_) => Self::Unavailable,
-            store::Error::Violates(Constraint::Sku) => Self::SkuTaken,
-            store::Error::Violates(Constraint::SaleWindow) => {
-                Self::invalid("ends_at", "must be after starts_at")
-            }
-            error @ (store::Error::Violates(Constraint::Reference | Constraint::IdempotencyKey)
-            | store::Error::Refused(_)) => Self::Internal {
-                cause: chain(&error),
-            },
-        }
-    }
-}
-
-/// An error with its sources, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

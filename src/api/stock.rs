@@ -85,24 +85,18 @@ pub(super) async fn events(
     let stream = stream::iter([Some(Stock::from(&first))])
         .chain(changes)
         .filter_map(async |stock| stock)
-        .scan(0, newer)
+        .scan(0, |last, stock| {
+            std::future::ready(Some(newer(last, stock)))
+        })
         .filter_map(async |event| event)
         .take_until(async move { tasks.stopped().await });
     Ok(Sse::new(stream).keep_alive(KeepAlive::default()))
 }
 
 /// An event for a version above the last one sent.
-#[expect(
-    clippy::unused_async,
-    clippy::type_complexity,
-    reason = "the shape that scan asks for"
-)]
-fn newer(
-    last: &mut i64,
-    stock: Stock,
-) -> std::future::Ready<Option<Option<Result<Event, Infallible>>>> {
+fn newer(last: &mut i64, stock: Stock) -> Option<Result<Event, Infallible>> {
     if stock.version <= *last {
-        return std::future::ready(Some(None));
+        return None;
     }
     *last = stock.version;
     let data = StockEvent {
@@ -110,5 +104,5 @@ fn newer(
         version: stock.version,
     };
     let event = Event::default().event("stock").json_data(data);
-    std::future::ready(Some(event.ok().map(Ok)))
+    event.ok().map(Ok)
 }

@@ -42,8 +42,8 @@ impl Asks {
         self.0.is_empty()
     }
 
-    pub(super) fn wishes(&self) -> Vec<Wish> {
-        self.0.iter().map(|ask| ask.wish.clone()).collect()
+    pub(super) fn wishes(&self) -> impl Iterator<Item = &Wish> {
+        self.0.iter().map(|ask| &ask.wish)
     }
 
     pub(super) fn has_restock(&self) -> bool {
@@ -107,19 +107,27 @@ impl Asks {
         for (ask, verdict) in self.0.drain(..).zip(verdicts) {
             let product = match &verdict {
                 Verdict::Order(_) => None,
-                Verdict::Restocked | Verdict::RestockTooLarge => Some(product.clone()),
+                Verdict::Restocked | Verdict::NothingToRestock | Verdict::RestockTooLarge => {
+                    Some(Box::new(product.clone()))
+                }
             };
-            drop(ask.reply.send(Ok(Answer::Verdict(verdict, product))));
+            drop(ask.reply.send(Ok(Answer(verdict, product))));
         }
     }
 
-    /// Tells everybody that there is no such product; returns how many asked.
-    pub(super) fn answer_no_product(&mut self) -> usize {
-        let asked = self.0.len();
+    /// Tells everybody that there is no such product.
+    pub(super) fn answer_no_product(&mut self) {
         for ask in self.0.drain(..) {
-            drop(ask.reply.send(Ok(Answer::NoProduct)));
+            let verdict = match ask.wish {
+                Wish::Order(_) => {
+                    let refusal = Outcome::ProductNotFound;
+                    metrics::ordered_unknown(refusal.label());
+                    Verdict::Order(refusal)
+                }
+                Wish::Restock(_) => Verdict::NothingToRestock,
+            };
+            drop(ask.reply.send(Ok(Answer(verdict, None))));
         }
-        asked
     }
 
     /// Tells those whose wish may have been written that it is not known, the others that they
@@ -130,7 +138,9 @@ impl Asks {
                 Verdict::Order(Outcome::Created(_)) | Verdict::Restocked => {
                     Error::OutcomeUnknown(ask.id)
                 }
-                Verdict::Order(_) | Verdict::RestockTooLarge => Error::Unavailable,
+                Verdict::Order(_) | Verdict::NothingToRestock | Verdict::RestockTooLarge => {
+                    Error::Unavailable
+                }
             };
             drop(ask.reply.send(Err(error)));
         }

@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::decide::{Decision, Facts, Wish, decide};
+use super::{
+    asks::Asks,
+    decide::{Decision, Facts, Wish, decide},
+};
 use crate::{
     domain::{OrderRequest, Product, now, reference},
     store::{Constraint, Error, StockChange, Store, Transaction},
@@ -17,7 +20,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum Written {
     /// Durable; the product afterwards.
-    Committed(Product),
+    Committed(Box<Product>),
     /// Nothing to write.
     Unchanged,
     /// Somebody wrote first: read again, decide again.
@@ -29,16 +32,16 @@ pub(super) enum Written {
 #[derive(Debug)]
 pub(super) struct Batch<'a> {
     product: &'a Product,
-    wishes: Vec<Wish>,
+    asks: &'a Asks,
     decision: Decision,
     committing: bool,
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn new(product: &'a Product, wishes: Vec<Wish>) -> Self {
+    pub(super) fn new(product: &'a Product, asks: &'a Asks) -> Self {
         Self {
             product,
-            wishes,
+            asks,
             decision: Decision::default(),
             committing: false,
         }
@@ -48,9 +51,9 @@ impl<'a> Batch<'a> {
     pub(super) async fn write(&mut self, store: &Store) -> Result<Written, Error> {
         let product = self.product;
         let transaction = store.begin().await?;
-        let facts = facts(&transaction, product, &self.wishes).await?;
+        let facts = facts(&transaction, product, self.asks).await?;
         let at = now();
-        self.decision = decide(product, facts, self.wishes.iter(), at, reference);
+        self.decision = decide(product, facts, self.asks.wishes(), at, reference);
         if !self.decision.changes(product) {
             return Ok(Written::Unchanged);
         }
@@ -73,7 +76,11 @@ impl<'a> Batch<'a> {
         }
         self.committing = true;
         match transaction.commit().await {
-            Ok(()) => Ok(Written::Committed(after(product, &self.decision, at))),
+            Ok(()) => Ok(Written::Committed(Box::new(after(
+                product,
+                &self.decision,
+                at,
+            )))),
             Err(error) => {
                 self.committing = matches!(error, Error::CommitUnknown(_));
                 Err(error)
@@ -102,13 +109,9 @@ pub(super) fn after(before: &Product, decision: &Decision, at: DateTime<Utc>) ->
     }
 }
 
-async fn facts(
-    transaction: &Transaction,
-    product: &Product,
-    wishes: &[Wish],
-) -> Result<Facts, Error> {
+async fn facts(transaction: &Transaction, product: &Product, asks: &Asks) -> Result<Facts, Error> {
     let mut facts = Facts::default();
-    let keys: Vec<_> = requests(wishes)
+    let keys: Vec<_> = requests(asks)
         .filter_map(|request| {
             let key = request.key.as_ref()?;
             Some((Arc::clone(&request.user_id), key.key.clone()))
@@ -118,7 +121,7 @@ async fn facts(
         facts.known = transaction.known_orders(keys).await?;
     }
     if product.max_per_user.is_some() {
-        let users: Vec<_> = requests(wishes)
+        let users: Vec<_> = requests(asks)
             .map(|request| Arc::clone(&request.user_id))
             .collect();
         if !users.is_empty() {
@@ -128,9 +131,9 @@ async fn facts(
     Ok(facts)
 }
 
-fn requests(wishes: &[Wish]) -> impl Iterator<Item = &OrderRequest> {
-    wishes.iter().filter_map(|wish| match wish {
-        Wish::Order(request) => Some(request),
+fn requests(asks: &Asks) -> impl Iterator<Item = &OrderRequest> {
+    asks.wishes().filter_map(|wish| match wish {
+        Wish::Order(request) => Some(&**request),
         Wish::Restock(_) => None,
     })
 }

@@ -15,15 +15,20 @@ use crate::{
 /// What somebody wants of a product.
 #[derive(Clone, Debug)]
 pub(super) enum Wish {
-    Order(OrderRequest),
+    Order(Box<OrderRequest>),
     Restock(i32),
 }
 
 /// What became of a wish.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every verdict is an order's"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Order(Outcome),
     Restocked,
+    NothingToRestock,
     /// More units than [`STOCK_MAX`] would have been offered.
     RestockTooLarge,
 }

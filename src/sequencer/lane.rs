@@ -20,7 +20,7 @@ use super::{
     asks::{Ask, Asks},
     backoff::Backoff,
     batch::{self, Batch, Written},
-    decide::{Decision, Verdict},
+    decide::Decision,
     handover,
     settle::{self, Fate},
 };
@@ -30,6 +30,8 @@ use crate::{
     lock::{Attempt, Guard},
     metrics, store,
 };
+
+mod report;
 
 /// A lane without wishes goes away after this long.
 const IDLE: Duration = Duration::from_secs(10);
@@ -146,7 +148,10 @@ impl Lane {
             Some(product) => product,
             None => match self.context().store.product(self.product_id).await {
                 Ok(Some(product)) => product,
-                Ok(None) => return self.no_product(asks),
+                Ok(None) => {
+                    asks.answer_no_product();
+                    return Step::Done;
+                }
                 Err(error) => return Step::Unreachable(error),
             },
         };
@@ -205,19 +210,21 @@ impl Lane {
     /// Writes the batch and answers it.
     async fn write(&mut self, asks: &mut Asks, product: &Product, fresh: bool) -> Step {
         asks.take();
-        let mut batch = Batch::new(product, asks.wishes());
+        let mut batch = Batch::new(product, asks);
         let store = &self.context().store;
         let written = match timeout(self.within(WRITE_WITHIN), batch.write(store)).await {
             Ok(written) => written,
             Err(_) => Err(store.silent()),
         };
+        let may_be_durable = batch.may_be_durable();
+        let decision = batch.into_decision();
         match written {
             Ok(Written::Committed(product)) => {
-                self.committed(asks, batch.into_decision(), product);
+                self.committed(asks, decision, *product);
                 Step::Done
             }
             Ok(Written::Unchanged) if fresh => {
-                self.answer(asks, batch.into_decision(), product);
+                self.answer(asks, decision, product);
                 Step::Done
             }
             Ok(Written::Unchanged) => {
@@ -231,9 +238,9 @@ impl Lane {
                 }
                 Step::Again
             }
-            Err(error) if batch.may_be_durable() => {
+            Err(error) if may_be_durable => {
                 self.complain(&error);
-                self.settle(asks, product, batch.into_decision()).await
+                self.settle(asks, product, decision).await
             }
             Err(error) => {
                 asks.put_back();
@@ -272,71 +279,5 @@ impl Lane {
         self.context().events.changed(Stock::from(&product));
         self.answer(asks, decision, &product);
         self.known = Some(product);
-    }
-
-    fn answer(&self, asks: &mut Asks, decision: Decision, product: &Product) {
-        if let Some(metrics) = &self.metrics {
-            let orders = u32::try_from(asks.len()).unwrap_or(u32::MAX);
-            metrics.batch_orders.record(orders);
-            for verdict in &decision.verdicts {
-                if let Verdict::Order(outcome) = verdict {
-                    metrics.ordered(outcome.label(), 1);
-                }
-            }
-        }
-        asks.answer(decision.verdicts, product);
-    }
-
-    fn no_product(&self, asks: &mut Asks) -> Step {
-        for _ in 0..asks.answer_no_product() {
-            metrics::ordered_unknown("product_not_found");
-        }
-        Step::Done
-    }
-
-    fn refuse_older(&self, asks: &mut Asks, patience: Duration, error: Error) {
-        let refused = asks.refuse_older(patience, error);
-        self.count(
-            error.label(),
-            usize::try_from(refused).unwrap_or(usize::MAX),
-        );
-    }
-
-    fn count(&self, outcome: &'static str, orders: usize) {
-        let orders = u64::try_from(orders).unwrap_or(u64::MAX);
-        match &self.metrics {
-            Some(metrics) if orders > 0 => metrics.ordered(outcome, orders),
-            Some(_) | None => {}
-        }
-    }
-
-    /// Learns the product's sku, its label in the metrics, and shows what is known of it.
-    fn meet(&mut self, product: &Product) {
-        let metrics = self
-            .metrics
-            .get_or_insert_with(|| metrics::product(&product.sku));
-        metrics.stock.set(product.stock);
-        metrics
-            .queue
-            .set(u32::try_from(self.inbox.len()).unwrap_or(u32::MAX));
-    }
-
-    fn complain(&self, error: &store::Error) {
-        tracing::warn!(
-            product = %self.product_id,
-            error = error as &dyn std::error::Error,
-            "cannot write orders of {}: {error}", self.product_id
-        );
-    }
-
-    /// Releases off the response path.
-    fn release(&self, guard: Guard) {
-        if !guard.is_valid(Instant::now()) {
-            metrics::lock_lost();
-        }
-        if let Some(metrics) = &self.metrics {
-            metrics.lock_hold.record(guard.taken().elapsed());
-        }
-        self.context().tasks.spawn("release", guard.release());
     }
 }

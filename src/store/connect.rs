@@ -140,19 +140,12 @@ fn sqlite(url: &Url, connections: u32, access: Access) -> ConnectOptions {
 
 /// Idle and used connections.
 pub(super) fn pool_size(connection: &DatabaseConnection) -> (u32, u32) {
-    let (size, idle) = match connection.get_database_backend() {
-        DbBackend::Sqlite => {
-            let pool = connection.get_sqlite_connection_pool();
-            (pool.size(), pool.num_idle())
-        }
-        #[expect(
-            clippy::wildcard_enum_match_arm,
-            reason = "DbBackend is non-exhaustive; MySQL is not built in"
-        )]
-        _ => {
-            let pool = connection.get_postgres_connection_pool();
-            (pool.size(), pool.num_idle())
-        }
+    let (size, idle) = if connection.get_database_backend() == DbBackend::Sqlite {
+        let pool = connection.get_sqlite_connection_pool();
+        (pool.size(), pool.num_idle())
+    } else {
+        let pool = connection.get_postgres_connection_pool();
+        (pool.size(), pool.num_idle())
     };
     let idle = u32::try_from(idle).unwrap_or(u32::MAX);
     (idle, size.saturating_sub(idle))

@@ -59,13 +59,11 @@ const NOT_NOW_SQLITE: [&str; 6] = ["5", "6", "261", "262", "517", "773"];
 impl From<DbErr> for Error {
     fn from(error: DbErr) -> Self {
         let Some(cause) = sqlx_error(&error) else {
-            return match error {
-                DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => Self::Unreachable(error),
-                #[expect(
-                    clippy::wildcard_enum_match_arm,
-                    reason = "DbErr is non-exhaustive; what is no connection trouble is a bug"
-                )]
-                _ => Self::Refused(error),
+            let no_connection = matches!(error, DbErr::ConnectionAcquire(_) | DbErr::Conn(_));
+            return if no_connection {
+                Self::Unreachable(error)
+            } else {
+                Self::Refused(error)
             };
         };
         let sqlx::Error::Database(refusal) = cause else {
@@ -92,16 +90,13 @@ impl From<DbErr> for Error {
 }
 
 fn sqlx_error(error: &DbErr) -> Option<&sqlx::Error> {
-    match error {
-        DbErr::Conn(RuntimeErr::SqlxError(cause))
-        | DbErr::Exec(RuntimeErr::SqlxError(cause))
-        | DbErr::Query(RuntimeErr::SqlxError(cause)) => Some(cause),
-        #[expect(
-            clippy::wildcard_enum_match_arm,
-            reason = "DbErr is non-exhaustive; no other variant carries a driver's error"
-        )]
-        _ => None,
+    if let DbErr::Conn(RuntimeErr::SqlxError(cause))
+    | DbErr::Exec(RuntimeErr::SqlxError(cause))
+    | DbErr::Query(RuntimeErr::SqlxError(cause)) = error
+    {
+        return Some(cause);
     }
+    None
 }
 
 fn violated(message: &str) -> Option<Constraint> {

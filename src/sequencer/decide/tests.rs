@@ -49,7 +49,7 @@ fn request(user: usize, quantity: i32, key: Option<u8>) -> OrderRequest {
 fn wish() -> impl Strategy<Value = Wish> {
     prop_oneof![
         9 => (0..4_usize, 1..12, prop::option::of(0..6_u8))
-            .prop_map(|(user, quantity, key)| Wish::Order(request(user, quantity, key))),
+            .prop_map(|(user, quantity, key)| Wish::Order(Box::new(request(user, quantity, key)))),
         1 => (1..20).prop_map(Wish::Restock),
     ]
 }
@@ -61,7 +61,10 @@ fn run(product: &Product, wishes: &[Wish]) -> Decision {
 fn created(verdict: &Verdict) -> Option<&Order> {
     match verdict {
         Verdict::Order(Outcome::Created(order)) => Some(order),
-        Verdict::Order(_) | Verdict::Restocked | Verdict::RestockTooLarge => None,
+        Verdict::Order(_)
+        | Verdict::Restocked
+        | Verdict::NothingToRestock
+        | Verdict::RestockTooLarge => None,
     }
 }
 
@@ -110,7 +113,7 @@ proptest! {
         stock in 0..30, wishes in prop::collection::vec((0..4_usize, Just(1)), 1..60),
     ) {
         let wishes: Vec<Wish> = wishes.into_iter()
-            .map(|(user, quantity)| Wish::Order(request(user, quantity, None)))
+            .map(|(user, quantity)| Wish::Order(Box::new(request(user, quantity, None))))
             .collect();
         let decision = run(&product(stock, None), &wishes);
         let first_refused = decision.verdicts.iter().position(|v| created(v).is_none());
@@ -153,7 +156,7 @@ proptest! {
 fn an_answer_is_given_again_even_when_sold_out_and_over() {
     let mut product = product(1, Some(1));
     let first = request(0, 1, Some(1));
-    let sold = run(&product, &[Wish::Order(first.clone())]);
+    let sold = run(&product, &[Wish::Order(Box::new(first.clone()))]);
     let order = created(&sold.verdicts[0]).unwrap().clone();
     product.stock = 0;
     product.ends_at = Some(now() - TimeDelta::days(1));
@@ -168,7 +171,7 @@ fn an_answer_is_given_again_even_when_sold_out_and_over() {
         .into(),
         ..Facts::default()
     };
-    let again = [Wish::Order(request(0, 1, Some(1)))];
+    let again = [Wish::Order(Box::new(request(0, 1, Some(1))))];
     let decision = decide(&product, facts, again.iter(), now(), reference);
     assert_eq!(
         decision.verdicts,
@@ -182,7 +185,7 @@ fn a_hold_makes_the_order_pending() {
     let mut product = product(1, None);
     product.hold_seconds = Some(90);
     let at = now();
-    let wishes = [Wish::Order(request(0, 1, None))];
+    let wishes = [Wish::Order(Box::new(request(0, 1, None)))];
     let decision = decide(&product, Facts::default(), wishes.iter(), at, reference);
     let order = created(&decision.verdicts[0]).unwrap();
     assert_eq!(order.status, OrderStatus::Pending);

@@ -1,0 +1,44 @@
+//! Failures of the stages behind the API, as problems.
+
+use super::Problem;
+use crate::{sequencer, store};
+
+impl From<sequencer::Error> for Problem {
+    fn from(error: sequencer::Error) -> Self {
+        match error {
+            sequencer::Error::HighDemand => Self::HighDemand,
+            sequencer::Error::Unavailable => Self::Unavailable,
+            sequencer::Error::OutcomeUnknown(order_id) => Self::OutcomeUnknown { order_id },
+        }
+    }
+}
+
+impl From<store::Error> for Problem {
+    fn from(error: store::Error) -> Self {
+        use store::Constraint;
+        match error {
+            store::Error::Unreachable(_)
+            | store::Error::Silent
+            | store::Error::CommitUnknown(_) => Self::Unavailable,
+            store::Error::Violates(Constraint::Sku) => Self::SkuTaken,
+            store::Error::Violates(Constraint::SaleWindow) => {
+                Self::invalid("ends_at", "must be after starts_at")
+            }
+            error @ (store::Error::Violates(Constraint::Reference | Constraint::IdempotencyKey)
+            | store::Error::Refused(_)) => Self::Internal {
+                cause: chain(&error),
+            },
+        }
+    }
+}
+
+/// An error with its sources, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

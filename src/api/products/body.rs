@@ -1,0 +1,175 @@
+//! The bodies that admins send: shape, bounds, and the way into the store.
+
+use chrono::{DateTime, SubsecRound, Utc};
+use garde::Validate;
+use serde::{Deserialize, Deserializer};
+use utoipa::ToSchema;
+
+use super::super::extract::printable;
+use crate::{
+    domain::{PRICE_MAX, ProductId, QUANTITY_MAX, STOCK_MAX, now},
+    store,
+};
+
+/// How many units an order takes when the shop does not say.
+const MAX_PER_ORDER: i32 = 10;
+/// The longest hold: a week.
+const HOLD_MAX: i32 = 7 * 24 * 60 * 60;
+
+/// A product to offer.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct NewProduct {
+    #[garde(length(chars, min = 1, max = 64), custom(printable))]
+    sku: String,
+    #[garde(length(chars, min = 1, max = 200), custom(printable))]
+    name: String,
+    #[garde(inner(length(chars, max = 2_000), custom(printable)))]
+    description: Option<String>,
+    #[garde(range(min = 0, max = PRICE_MAX))]
+    price: i64,
+    #[garde(custom(iso_4217))]
+    currency: String,
+    #[garde(range(min = 0, max = STOCK_MAX))]
+    stock: i32,
+    #[garde(inner(range(min = 1, max = QUANTITY_MAX)))]
+    max_per_order: Option<i32>,
+    #[garde(inner(range(min = 1, max = STOCK_MAX)))]
+    max_per_user: Option<i32>,
+    #[garde(inner(range(min = 1, max = HOLD_MAX)))]
+    hold_seconds: Option<i32>,
+    #[serde(default)]
+    #[garde(skip)]
+    waitlist: bool,
+    #[garde(inner(custom(year)))]
+    starts_at: Option<DateTime<Utc>>,
+    #[garde(inner(custom(year)))]
+    ends_at: Option<DateTime<Utc>>,
+}
+
+/// What to change of a product: everything but its stock.
+#[expect(
+    clippy::option_option,
+    reason = "left out, null and a value are three things"
+)]
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct ProductPatch {
+    #[garde(inner(length(chars, min = 1, max = 64), custom(printable)))]
+    #[serde(default, deserialize_with = "present")]
+    sku: Option<String>,
+    #[garde(inner(length(chars, min = 1, max = 200), custom(printable)))]
+    #[serde(default, deserialize_with = "present")]
+    name: Option<String>,
+    #[garde(inner(inner(length(chars, max = 2_000), custom(printable))))]
+    #[serde(default, deserialize_with = "present")]
+    description: Option<Option<String>>,
+    #[garde(inner(range(min = 0, max = PRICE_MAX)))]
+    #[serde(default, deserialize_with = "present")]
+    price: Option<i64>,
+    #[garde(inner(custom(iso_4217)))]
+    #[serde(default, deserialize_with = "present")]
+    currency: Option<String>,
+    #[garde(inner(range(min = 1, max = QUANTITY_MAX)))]
+    #[serde(default, deserialize_with = "present")]
+    max_per_order: Option<i32>,
+    #[garde(inner(inner(range(min = 1, max = STOCK_MAX))))]
+    #[serde(default, deserialize_with = "present")]
+    max_per_user: Option<Option<i32>>,
+    #[garde(inner(inner(range(min = 1, max = HOLD_MAX))))]
+    #[serde(default, deserialize_with = "present")]
+    hold_seconds: Option<Option<i32>>,
+    #[garde(skip)]
+    #[serde(default, deserialize_with = "present")]
+    waitlist: Option<bool>,
+    #[garde(inner(inner(custom(year))))]
+    #[serde(default, deserialize_with = "present")]
+    starts_at: Option<Option<DateTime<Utc>>>,
+    #[garde(inner(inner(custom(year))))]
+    #[serde(default, deserialize_with = "present")]
+    ends_at: Option<Option<DateTime<Utc>>>,
+}
+
+/// Units to add to what was ever offered.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct RestockBody {
+    #[garde(range(min = 1, max = STOCK_MAX))]
+    pub(super) quantity: i32,
+}
+
+impl From<NewProduct> for store::NewProduct {
+    fn from(body: NewProduct) -> Self {
+        Self {
+            id: ProductId::now_v7(),
+            sku: body.sku,
+            name: body.name,
+            description: body.description,
+            price: body.price,
+            currency: body.currency,
+            stock: body.stock,
+            max_per_order: body.max_per_order.unwrap_or(MAX_PER_ORDER),
+            max_per_user: body.max_per_user,
+            hold_seconds: body.hold_seconds,
+            waitlist: body.waitlist,
+            starts_at: body.starts_at.map(micros),
+            ends_at: body.ends_at.map(micros),
+            now: now(),
+        }
+    }
+}
+
+impl From<ProductPatch> for store::ProductPatch {
+    fn from(body: ProductPatch) -> Self {
+        Self {
+            sku: body.sku,
+            name: body.name,
+            description: body.description,
+            price: body.price,
+            currency: body.currency,
+            max_per_order: body.max_per_order,
+            max_per_user: body.max_per_user,
+            hold_seconds: body.hold_seconds,
+            waitlist: body.waitlist,
+            starts_at: body.starts_at.map(|at| at.map(micros)),
+            ends_at: body.ends_at.map(|at| at.map(micros)),
+        }
+    }
+}
+
+/// Tells a field that was sent, `null` or not, from one that was left out.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    field: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(field).map(Some)
+}
+
+/// What the database keeps.
+fn micros(at: DateTime<Utc>) -> DateTime<Utc> {
+    at.trunc_subsecs(6)
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "garde passes the context by reference"
+)]
+fn iso_4217(code: &str, _context: &()) -> garde::Result {
+    match iso_currency::Currency::from_code(code) {
+        Some(_) => Ok(()),
+        None => Err(garde::Error::new("must be an ISO 4217 code, such as EUR")),
+    }
+}
+
+/// Years that every database and client can write.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "garde passes the context by reference"
+)]
+fn year(at: &DateTime<Utc>, _context: &()) -> garde::Result {
+    if (1970..=9999).contains(&chrono::Datelike::year(at)) {
+        return Ok(());
+    }
+    Err(garde::Error::new(
+        "must lie between the years 1970 and 9999",
+    ))
+}
