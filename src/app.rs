@@ -12,7 +12,7 @@ use crate::{
     domain::Secret,
     embedded,
     events::Events,
-    jobs::stock_poll::StockPoll,
+    jobs::{stock_poll::StockPoll, upkeep},
     lock::Lock,
     redis::Redis,
     sequencer::{Bounds, Sequencer},
@@ -247,8 +247,8 @@ fn start_jobs(shared: &Shared, recorder: &metrics_exporter_prometheus::Prometheu
     let tasks = &shared.tasks;
     let poll = StockPoll::new(shared.store.clone(), shared.events.clone());
     tasks.spawn("stock poll", poll.run(tasks.clone()));
-    let upkeep = telemetry::upkeep(recorder.clone(), tasks.clone());
-    tasks.spawn("upkeep", upkeep);
+    let figures = telemetry::Upkeep::new(recorder.clone());
+    tasks.spawn("upkeep", upkeep::run(figures, tasks.clone()));
     let shared = Arc::clone(shared);
     tasks.spawn("gate", async move { shared.gate.tidy(&shared.tasks).await });
 }

@@ -1,3 +1,4 @@
 //! Loops beside the requests; each has a `run_once` that tests can call.
 
 pub mod stock_poll;
+pub mod upkeep;

@@ -11,6 +11,7 @@ use std::{
 
 use crate::{
     domain::{ProductId, Secret},
+    metrics,
     redis::lock_key,
     tasks::Tasks,
 };
@@ -69,6 +70,7 @@ impl Lock {
 
     /// A lock inside this process, for one node without Redis.
     pub fn local(ttl: Duration) -> Self {
+        metrics::lock_nodes(0, false);
         Self::Local(Arc::new(local::Local::new(ttl)))
     }
 

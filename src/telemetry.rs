@@ -1,14 +1,9 @@
 //! Installs logging and the Prometheus recorder, once per process.
 
-use std::time::Duration;
-
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::{config::LogFormat, metrics, tasks::Tasks};
-
-/// How often histograms are folded and process figures are read.
-const UPKEEP_EVERY: Duration = Duration::from_secs(1);
+use crate::{config::LogFormat, metrics};
 
 /// Logs to standard error, so that standard output stays for answers.
 pub fn log(format: LogFormat, filter: &str) -> anyhow::Result<()> {
@@ -39,14 +34,30 @@ pub fn record(products_max: usize) -> anyhow::Result<PrometheusHandle> {
     Ok(handle)
 }
 
-/// Folds histograms (they grow for ever without it) and reads process and runtime figures.
-pub async fn upkeep(handle: PrometheusHandle, tasks: Tasks) {
-    let process = metrics_process::Collector::default();
-    process.describe();
-    let mut runtime = tokio_metrics::RuntimeMetricsReporterBuilder::default().build();
-    while tasks.pause(UPKEEP_EVERY).await {
-        handle.run_upkeep();
-        process.collect();
-        runtime.run_once();
+/// What has to be done now and then for the figures to be right.
+#[derive(Debug)]
+pub struct Upkeep {
+    recorder: PrometheusHandle,
+    process: metrics_process::Collector,
+    runtime: tokio_metrics::RuntimeMetricsReporter,
+}
+
+impl Upkeep {
+    pub fn new(recorder: PrometheusHandle) -> Self {
+        let process = metrics_process::Collector::default();
+        process.describe();
+        let runtime = tokio_metrics::RuntimeMetricsReporterBuilder::default().build();
+        Self {
+            recorder,
+            process,
+            runtime,
+        }
+    }
+
+    /// Folds histograms, which grow for ever without it, and reads process and runtime figures.
+    pub fn run_once(&mut self) {
+        self.recorder.run_upkeep();
+        self.process.collect();
+        self.runtime.run_once();
     }
 }

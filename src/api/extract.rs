@@ -1,9 +1,12 @@
 //! From a request to checked values, in the order of the contract: size, media type, token, JSON,
 //! values. What comes out is never validated again.
 
+use std::convert::Infallible;
+
 use axum::{
-    extract::Request,
-    http::{HeaderMap, header},
+    RequestPartsExt,
+    extract::{FromRequestParts, Path, Query, Request},
+    http::{HeaderMap, header, request},
 };
 use garde::Validate;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -161,8 +164,44 @@ fn invalid(report: &garde::Report) -> Problem {
 }
 
 /// The id in a path; what is no id names nothing.
-pub(super) fn id(text: &str, missing: Problem) -> Result<Uuid, Problem> {
-    Uuid::parse_str(text).map_err(|_| missing)
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PathId(Option<Uuid>);
+
+impl PathId {
+    /// # Errors
+    /// `missing` when the path holds no id.
+    pub(super) fn or(self, missing: Problem) -> Result<Uuid, Problem> {
+        self.0.ok_or(missing)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for PathId {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(
+        parts: &mut request::Parts,
+        _state: &S,
+    ) -> Result<Self, Infallible> {
+        let text = parts.extract::<Path<String>>().await;
+        Ok(Self(
+            text.ok().and_then(|Path(text)| Uuid::parse_str(&text).ok()),
+        ))
+    }
+}
+
+/// The query string, each parameter at most once.
+#[derive(Debug)]
+pub(super) struct Params<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + 'static> FromRequestParts<S> for Params<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut request::Parts, _state: &S) -> Result<Self, Problem> {
+        match parts.extract::<Query<T>>().await {
+            Ok(Query(params)) => Ok(Self(params)),
+            Err(rejection) => Err(Problem::invalid("query", rejection.body_text())),
+        }
+    }
 }
 
 /// One parameter of a query string; empty means not given.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use axum::{
     Json,
-    extract::{Path, Query, Request, State},
+    extract::{Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::{
     Shared,
     auth::Role,
-    extract,
+    extract::{self, Params, PathId},
     problem::{Problem, ProblemDocument},
 };
 use crate::{
@@ -96,11 +96,11 @@ pub(super) async fn place(State(shared): State<Shared>, request: Request) -> Res
 )]
 pub(super) async fn get(
     State(shared): State<Shared>,
-    Path(id): Path<String>,
+    id: PathId,
     headers: HeaderMap,
 ) -> Result<Json<Order>, Problem> {
     let user = shared.keys.user(&headers)?;
-    let id = extract::id(&id, Problem::OrderNotFound)?;
+    let id = id.or(Problem::OrderNotFound)?;
     let order = shared.store.order(id).await?;
     order
         .filter(|order| user.role == Role::Admin || order.user_id == user.id)
@@ -135,7 +135,7 @@ pub(super) struct OrderPage {
 pub(super) async fn list(
     State(shared): State<Shared>,
     headers: HeaderMap,
-    Query(params): Query<ListParams>,
+    Params(params): Params<ListParams>,
 ) -> Result<Json<OrderPage>, Problem> {
     let user = shared.keys.user(&headers)?;
     let limit = extract::limit(params.limit.as_deref())?;

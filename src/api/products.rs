@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    extract::{Path, Query, Request, State},
+    extract::{Request, State},
     http::StatusCode,
 };
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 use self::body::{NewProduct, ProductPatch, RestockBody};
 use super::{
-    Shared, extract,
+    Shared,
+    extract::{self, Params, PathId},
     problem::{Problem, ProblemDocument},
 };
 use crate::{
@@ -56,11 +57,11 @@ pub(super) async fn create(
 )]
 pub(super) async fn patch(
     State(shared): State<Shared>,
-    Path(id): Path<String>,
+    id: PathId,
     request: Request,
 ) -> Result<Json<Product>, Problem> {
     let sent = extract::from_admin::<ProductPatch>(&shared, request).await?;
-    let id = extract::id(&id, Problem::ProductNotFound)?;
+    let id = id.or(Problem::ProductNotFound)?;
     let patched = shared.store.patch_product(id, sent.body.into(), now());
     patched.await?.map(Json).ok_or(Problem::ProductNotFound)
 }
@@ -77,11 +78,11 @@ pub(super) async fn patch(
 )]
 pub(super) async fn restock(
     State(shared): State<Shared>,
-    Path(id): Path<String>,
+    id: PathId,
     request: Request,
 ) -> Result<Json<Product>, Problem> {
     let sent = extract::from_admin::<RestockBody>(&shared, request).await?;
-    let id = extract::id(&id, Problem::ProductNotFound)?;
+    let id = id.or(Problem::ProductNotFound)?;
     match shared.sequencer.restock(id, sent.body.quantity).await? {
         Restock::Done(product) => Ok(Json(*product)),
         Restock::NotFound => Err(Problem::ProductNotFound),
@@ -99,14 +100,14 @@ pub(super) async fn restock(
 )]
 pub(super) async fn get(
     State(shared): State<Shared>,
-    Path(id): Path<String>,
+    id: PathId,
 ) -> Result<Json<Product>, Problem> {
-    Ok(Json(find(&shared, &id).await?))
+    Ok(Json(find(&shared, id).await?))
 }
 
 /// The product that a path names.
-pub(super) async fn find(shared: &Shared, id: &str) -> Result<Product, Problem> {
-    let id: ProductId = extract::id(id, Problem::ProductNotFound)?;
+pub(super) async fn find(shared: &Shared, id: PathId) -> Result<Product, Problem> {
+    let id: ProductId = id.or(Problem::ProductNotFound)?;
     let product = shared.store.product(id).await?;
     product.ok_or(Problem::ProductNotFound)
 }
@@ -133,7 +134,7 @@ pub(super) struct ProductPage {
 )]
 pub(super) async fn list(
     State(shared): State<Shared>,
-    Query(params): Query<ListParams>,
+    Params(params): Params<ListParams>,
 ) -> Result<Json<ProductPage>, Problem> {
     let limit = extract::limit(params.limit.as_deref())?;
     let before = extract::cursor(params.cursor.as_deref())?;

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::State,
     response::sse::{Event, KeepAlive, Sse},
 };
 use futures::{Stream, StreamExt, stream};
@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 
 use super::{
     Shared,
+    extract::PathId,
     problem::{Problem, ProblemDocument},
     products,
 };
@@ -43,9 +44,9 @@ pub(super) struct Availability {
 )]
 pub(super) async fn availability(
     State(shared): State<Shared>,
-    Path(id): Path<String>,
+    id: PathId,
 ) -> Result<Json<Availability>, Problem> {
-    let product = products::find(&shared, &id).await?;
+    let product = products::find(&shared, id).await?;
     Ok(Json(Availability {
         product_id: product.id,
         available: product.stock > 0 && product.on_sale(now()),
@@ -75,12 +76,12 @@ struct StockEvent {
 )]
 pub(super) async fn events(
     State(shared): State<Shared>,
-    Path(id): Path<String>,
+    id: PathId,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
-    let product = products::find(&shared, &id).await?;
+    let product = products::find(&shared, id).await?;
     let changes = WatchStream::new(shared.events.watch(product.id));
     // Watching begins before this read counts, so that no change falls between the two.
-    let first = products::find(&shared, &id).await?;
+    let first = products::find(&shared, id).await?;
     let tasks = shared.tasks.clone();
     let stream = stream::iter([Some(Stock::from(&first))])
         .chain(changes)

@@ -12,6 +12,11 @@ pub enum Error {
     Url(&'static str, &'static str),
     #[error("REDIS_LOCK_URLS: a node is named twice; a majority needs independent nodes")]
     LockNodeTwice,
+    #[error(
+        "REDIS_URL: a cluster or a sentinel cannot hold the lock, \
+         which needs independent nodes: give them as REDIS_LOCK_URLS"
+    )]
+    NoLockNodes,
     #[error("AUTH_SECRET: is empty")]
     EmptySecret,
     #[error("CORS_ORIGINS: {0} is not an origin such as https://shop.example")]
@@ -78,10 +83,9 @@ impl Redis {
             Some(url) if fred::types::config::Config::from_url(url.expose()).is_err() => {
                 Err(Error::Url("REDIS_URL", REDIS_ANY_FORM))
             }
-            Some(url) if alone && redis::Client::open(url.expose()).is_err() => Err(Error::Url(
-                "REDIS_LOCK_URLS",
-                "redis://host:port: the lock needs independent nodes, not a cluster or a sentinel",
-            )),
+            Some(url) if alone && redis::Client::open(url.expose()).is_err() => {
+                Err(Error::NoLockNodes)
+            }
             Some(_) | None => Ok(()),
         }
     }

@@ -1,0 +1,14 @@
+//! Keeps the figures of the recorder, the process and the runtime fresh.
+
+use std::time::Duration;
+
+use crate::{tasks::Tasks, telemetry::Upkeep};
+
+/// As often as the operators' Prometheus asks.
+const EVERY: Duration = Duration::from_secs(1);
+
+pub async fn run(mut upkeep: Upkeep, tasks: Tasks) {
+    while tasks.pause(EVERY).await {
+        upkeep.run_once();
+    }
+}
