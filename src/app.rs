@@ -3,7 +3,10 @@
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use anyhow::Context;
-use tokio::{net::TcpListener, sync::mpsc};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::mpsc,
+};
 
 use crate::{
     admission::Gate,
@@ -46,8 +49,8 @@ impl App {
     pub async fn start(config: &config::Serve) -> anyhow::Result<Self> {
         config.check()?;
         let tasks = Tasks::default();
-        let api_listener = bind(config.listen_addr, "LISTEN_ADDR").await?;
-        let ops_listener = bind(config.ops_addr, "OPS_ADDR").await?;
+        let api_listener = bind(config.listen_addr, "LISTEN_ADDR")?;
+        let ops_listener = bind(config.ops_addr, "OPS_ADDR")?;
         let recorder = telemetry::record(config.metrics_products_max)?;
         let data_dir = &config.database.data_dir;
         let store = open_store(&config.database).await?;
@@ -140,10 +143,22 @@ impl App {
 /// Closing a connection to a server that is gone must not hold the stop up.
 const CLOSE_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(500);
 
-async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("{setting}: cannot listen on {address}"))
+/// Connections that wait to be accepted: a drop opens for thousands at once, and each one that
+/// the system drops comes back a second later.
+const BACKLOG: u32 = 4_096;
+
+fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
+    let listen = || {
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().with_context(|| format!("{setting}: cannot listen on {address}"))
 }
 
 /// Opens the database with its schema up to date.

@@ -49,6 +49,13 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(config: &config::Serve) -> anyhow::Result<ExitCode> {
+    // A connection is a file to the system, and most systems allow a program 1,024 at first.
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        drop(writeln!(
+            io::stderr(),
+            "cannot raise the limit of open files: {error}"
+        ));
+    }
     telemetry::log(config.log_format, &config.rust_log).context("RUST_LOG: cannot be read")?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -4,6 +4,8 @@
 //! So a node that waits says so in Redis, and a node that writes looks meanwhile, and lets the
 //! other go first. A hint only: without Redis the jitter of the waiting nodes has to do.
 
+use std::{future::Future, pin::pin, time::Duration};
+
 use fred::{
     interfaces::{ClientLike, KeysInterface},
     types::Expiration,
@@ -16,17 +18,16 @@ use crate::{
 
 /// How long a node's word that it waits holds; it is renewed while it is true.
 const WAITING_MS: i64 = 20;
+/// Saying it must not take longer: a Redis that fell silent is no reason to wait.
+const SAY_WITHIN: Duration = Duration::from_millis(2);
 
 /// Says that this node waits for the product.
 pub(super) async fn wait(redis: Option<&Redis>, product: ProductId, node: &str) {
     let Some(redis) = redis else { return };
     let expiration = Some(Expiration::PX(WAITING_MS));
-    let said: Result<(), _> = redis
-        .commands
-        .with_options(&Redis::fail_fast())
-        .set(waiting_key(product), node, expiration, None, false)
-        .await;
-    if let Err(error) = said {
+    let commands = redis.commands.with_options(&Redis::fail_fast());
+    let say = commands.set::<(), _, _>(waiting_key(product), node, expiration, None, false);
+    if let Ok(Err(error)) = tokio::time::timeout(SAY_WITHIN, say).await {
         tracing::trace!(%error, "cannot say that this node waits: {error}");
     }
 }
@@ -40,4 +41,18 @@ pub(super) async fn somebody_waits(redis: Option<&Redis>, product: ProductId, no
         .get(waiting_key(product))
         .await;
     waiting.is_ok_and(|waiting| waiting.is_some_and(|other| other != node))
+}
+
+/// Does the work, and asks beside it; an answer that is not there when the work is done counts
+/// as no, so that a silent Redis keeps nobody waiting.
+pub(super) async fn meanwhile<T>(
+    work: impl Future<Output = T>,
+    question: impl Future<Output = bool>,
+) -> (T, bool) {
+    let mut question = pin!(question);
+    let mut work = pin!(work);
+    tokio::select! {
+        done = &mut work => (done, false),
+        answer = &mut question => (work.await, answer),
+    }
 }

@@ -163,12 +163,9 @@ impl Lane {
             Ok(guard) => guard,
             Err(busy) => return busy,
         };
-        let redis = self.context().redis.clone();
-        let name = self.name.clone();
-        let (step, rival) = tokio::join!(
-            self.write(asks, &product, fresh),
-            handover::somebody_waits(redis.as_ref(), product.id, &name),
-        );
+        let (redis, name) = (self.context().redis.clone(), self.name.clone());
+        let rival = handover::somebody_waits(redis.as_ref(), product.id, &name);
+        let (step, rival) = handover::meanwhile(self.write(asks, &product, fresh), rival).await;
         if let Some(guard) = guard {
             self.release(guard);
         }

@@ -128,7 +128,6 @@ fn sqlite(url: &Url, connections: u32, access: Access) -> ConnectOptions {
     let mut options = common(url, connections);
     options.map_sqlx_sqlite_opts(move |options| {
         options
-            .create_if_missing(access == Access::Write)
             .read_only(access == Access::Read)
             .journal_mode(sqlite::SqliteJournalMode::Wal)
             .synchronous(sqlite::SqliteSynchronous::Full)
