@@ -157,7 +157,7 @@ impl Lane {
         };
         self.meet(&product);
         if !writes(&product) {
-            return self.write(asks, &product, fresh).await;
+            return Box::pin(self.write(asks, &product, fresh)).await;
         }
         let guard = match self.lock(&product, begun).await {
             Ok(guard) => guard,
@@ -165,7 +165,8 @@ impl Lane {
         };
         let (redis, name) = (self.context().redis.clone(), self.name.clone());
         let rival = handover::somebody_waits(redis.as_ref(), product.id, &name);
-        let (step, rival) = handover::meanwhile(self.write(asks, &product, fresh), rival).await;
+        let write = Box::pin(self.write(asks, &product, fresh));
+        let (step, rival) = handover::meanwhile(write, rival).await;
         if let Some(guard) = guard {
             self.release(guard);
         }
