@@ -8,6 +8,7 @@ use axum::{
     middleware,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
+use tower::util::option_layer;
 use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -63,11 +64,8 @@ pub fn router(shared: &Shared, cors_origins: &[String]) -> Router {
     }
     let (router, document) = api.split_for_parts();
     let router = router.merge(docs::pages(document));
-    let router = layered(router, shared);
-    if cors_origins.is_empty() {
-        return router;
-    }
-    router.layer(cors(cors_origins))
+    let cors = (!cors_origins.is_empty()).then(|| cors(cors_origins));
+    layered(router, shared, cors)
 }
 
 /// Metrics and health, for the operators' listener.
@@ -76,16 +74,17 @@ pub fn ops_router(shared: &Shared, recorder: PrometheusHandle) -> Router {
     let router = Router::new()
         .route("/metrics", axum::routing::get(render))
         .route("/health", axum::routing::get(health::health));
-    layered(router, shared)
+    layered(router, shared, None)
 }
 
 /// What every answer has: a problem document instead of an empty error, a time limit, a request
 /// id, and its place in the metrics.
-fn layered(router: Router<Shared>, shared: &Shared) -> Router {
+fn layered(router: Router<Shared>, shared: &Shared, cors: Option<CorsLayer>) -> Router {
     router
         .fallback(async || problem::Problem::NotFound)
         .method_not_allowed_fallback(async || problem::Problem::MethodNotAllowed)
         .layer(CatchPanicLayer::custom(observe::panicked))
+        .layer(option_layer(cors))
         .layer(middleware::from_fn_with_state(
             Arc::clone(shared),
             observe::observe,

@@ -6,7 +6,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -19,6 +19,7 @@ use crate::{
     domain::{OrderId, OrderRequest, Outcome, Product, ProductId},
     events::Events,
     lock::Lock,
+    metrics,
     redis::Redis,
     sequencer::{
         asks::Ask,
@@ -105,7 +106,16 @@ pub struct Sequencer {
 struct Lanes {
     context: Context,
     /// None once the service stops: then the lanes serve what waits, and end.
-    inboxes: Mutex<Option<HashMap<ProductId, mpsc::Sender<Ask>>>>,
+    inboxes: Mutex<Option<Inboxes>>,
+}
+
+type Inboxes = HashMap<ProductId, Inbox>;
+
+/// The way to a lane, and to its figures once it knows its product.
+#[derive(Debug)]
+struct Inbox {
+    asks: mpsc::Sender<Ask>,
+    metrics: Arc<OnceLock<metrics::Product>>,
 }
 
 /// A verdict; for a restock also the product as the batch left it.
@@ -138,10 +148,15 @@ impl Sequencer {
     pub async fn place(&self, request: OrderRequest) -> Result<Outcome, Error> {
         let (product, order) = (request.product_id, request.order_id);
         let wish = Wish::Order(Box::new(request));
-        match self.submit(product, order, wish).await?.0 {
-            Verdict::Order(outcome) => Ok(outcome),
-            Verdict::Restocked | Verdict::NothingToRestock | Verdict::RestockTooLarge => {
-                Ok(Outcome::ProductNotFound)
+        match self.submit(product, order, wish).await {
+            Ok(Answer(Verdict::Order(outcome), _)) => Ok(outcome),
+            Ok(Answer(
+                Verdict::Restocked | Verdict::NothingToRestock | Verdict::RestockTooLarge,
+                _,
+            )) => Ok(Outcome::ProductNotFound),
+            Err(error) => {
+                self.lanes.count(product, error.label());
+                Err(error)
             }
         }
     }
@@ -191,7 +206,7 @@ fn answer_within(request_timeout: Duration) -> Duration {
 }
 
 impl Lanes {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<HashMap<ProductId, mpsc::Sender<Ask>>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Inboxes>> {
         self.inboxes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -204,18 +219,34 @@ impl Lanes {
         let ask = match inboxes.get(&product) {
             None if inboxes.len() >= LANES_MAX => return Err(Error::HighDemand),
             None => ask,
-            Some(inbox) => match inbox.try_send(ask) {
+            Some(inbox) => match inbox.asks.try_send(ask) {
                 Ok(()) => return Ok(()),
                 Err(TrySendError::Full(_)) => return Err(Error::HighDemand),
                 Err(TrySendError::Closed(ask)) => ask,
             },
         };
-        let (inbox, asks) = mpsc::channel(self.context.bounds.queue_max);
-        drop(inbox.try_send(ask));
+        let (sender, asks) = mpsc::channel(self.context.bounds.queue_max);
+        drop(sender.try_send(ask));
+        let metrics = Arc::default();
+        let lane = Lane::new(product, asks, Arc::clone(&metrics), Arc::clone(self));
+        let inbox = Inbox {
+            asks: sender,
+            metrics,
+        };
         inboxes.insert(product, inbox);
-        let lane = Lane::new(product, asks, Arc::clone(self));
         self.context.tasks.spawn("lane", lane.run());
         Ok(())
+    }
+
+    /// Counts an order that got no outcome; outcomes are counted by the lanes, for callers who
+    /// have left too.
+    fn count(&self, product: ProductId, error: &'static str) {
+        let inboxes = self.lock();
+        let inbox = inboxes.as_ref().and_then(|inboxes| inboxes.get(&product));
+        match inbox.and_then(|inbox| inbox.metrics.get()) {
+            Some(metrics) => metrics.ordered(error, 1),
+            None => metrics::ordered_unknown(error),
+        }
     }
 
     /// Forgets an idle lane, unless a wish has just arrived for it.

@@ -72,16 +72,13 @@ impl Asks {
         });
     }
 
-    /// Tells those who have waited for longer than `patience`; returns how many.
-    pub(super) fn refuse_older(&mut self, patience: Duration, error: Error) -> u64 {
+    /// Tells those who have waited for longer than `patience`.
+    pub(super) fn refuse_older(&mut self, patience: Duration, error: Error) {
         let now = Instant::now();
         let too_old = |ask: &mut Ask| now.duration_since(ask.arrived) >= patience;
-        let mut refused = 0;
         for ask in self.0.extract_if(.., too_old) {
             drop(ask.reply.send(Err(error)));
-            refused += 1;
         }
-        refused
     }
 
     /// Takes the wishes from their callers, who can no longer give them up; drops those who left.

@@ -9,7 +9,7 @@
 //! a row that was read after its wishes had arrived.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -52,7 +52,8 @@ pub(super) struct Lane {
     lanes: Arc<Lanes>,
     /// The row as this lane's last commit left it.
     known: Option<Product>,
-    metrics: Option<metrics::Product>,
+    /// Filled once the product is known.
+    metrics: Arc<OnceLock<metrics::Product>>,
     /// This lane's name towards other nodes.
     name: String,
 }
@@ -70,13 +71,18 @@ enum Step {
 }
 
 impl Lane {
-    pub(super) fn new(product: ProductId, inbox: mpsc::Receiver<Ask>, lanes: Arc<Lanes>) -> Self {
+    pub(super) fn new(
+        product: ProductId,
+        inbox: mpsc::Receiver<Ask>,
+        metrics: Arc<OnceLock<metrics::Product>>,
+        lanes: Arc<Lanes>,
+    ) -> Self {
         Self {
             product_id: product,
             inbox,
             lanes,
             known: None,
-            metrics: None,
+            metrics,
             name: ProductId::now_v7().to_string(),
         }
     }
@@ -93,7 +99,7 @@ impl Lane {
                 Err(_) => {}
             }
         }
-        if let Some(metrics) = &self.metrics {
+        if let Some(metrics) = self.metrics.get() {
             metrics.queue.set(0);
         }
     }
@@ -114,7 +120,7 @@ impl Lane {
         let begun = Instant::now();
         loop {
             asks.forget_gone();
-            self.refuse_older(&mut asks, self.within(BEGIN_WITHIN), Error::Unavailable);
+            asks.refuse_older(self.within(BEGIN_WITHIN), Error::Unavailable);
             if asks.is_empty() {
                 return;
             }
@@ -123,7 +129,7 @@ impl Lane {
                 Step::Again => {}
                 Step::Busy => {
                     let patience = self.context().bounds.patience;
-                    self.refuse_older(&mut asks, patience, Error::HighDemand);
+                    asks.refuse_older(patience, Error::HighDemand);
                     let redis = self.context().redis.as_ref();
                     handover::wait(redis, self.product_id, &self.name).await;
                     busy.pause().await;
@@ -181,7 +187,7 @@ impl Lane {
     async fn lock(&self, product: &Product, begun: Instant) -> Result<Option<Guard>, Step> {
         let lock = &self.context().lock;
         let attempt = lock.try_acquire(product.id, product.stock).await;
-        let Some(metrics) = &self.metrics else {
+        let Some(metrics) = self.metrics.get() else {
             return Ok(None);
         };
         match attempt {
@@ -231,7 +237,7 @@ impl Lane {
             }
             Ok(Written::Fenced) => {
                 asks.put_back();
-                if let Some(metrics) = &self.metrics {
+                if let Some(metrics) = self.metrics.get() {
                     metrics.fence_rejected.increment(1);
                 }
                 Step::Again
@@ -261,16 +267,14 @@ impl Lane {
                 Step::Again
             }
             Fate::Unknown => {
-                let verdicts = decision.verdicts;
-                self.count("outcome_unknown", asks.len());
-                asks.answer_unknown(&verdicts);
+                asks.answer_unknown(&decision.verdicts);
                 Step::Done
             }
         }
     }
 
     fn committed(&mut self, asks: &mut Asks, decision: Decision, product: Product) {
-        if let Some(metrics) = &self.metrics {
+        if let Some(metrics) = self.metrics.get() {
             metrics.units.increment(decision.units());
             metrics.stock.set(product.stock);
         }
