@@ -4,9 +4,9 @@
 //! the first [`init`]`(products_max)` products; later ones share the label `other`.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{
-        Mutex, OnceLock, PoisonError,
+        LazyLock, Mutex, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -16,6 +16,8 @@ use metrics::{
     Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
     gauge, histogram,
 };
+
+pub mod http;
 
 /// Seconds; from a tenth of a millisecond, where a lock lives, to the request time-out.
 pub const SECONDS_BUCKETS: [f64; 16] = [
@@ -65,7 +67,6 @@ pub fn init(products_max: usize) {
     describe_service();
     for outcome in ORDER_OUTCOMES {
         orders(UNKNOWN, outcome).absolute(0);
-        drop(order_duration(outcome));
     }
     for unlabelled in [
         "flash_sale_lock_lost_total",
@@ -74,7 +75,8 @@ pub fn init(products_max: usize) {
     ] {
         counter!(unlabelled).absolute(0);
     }
-    http_in_flight().set(0.0);
+    LazyLock::force(&ORDER_DURATIONS);
+    http::in_flight().set(0.0);
 }
 
 fn describe_lock() {
@@ -237,12 +239,18 @@ fn orders(product: &str, outcome: &'static str) -> Counter {
     counter!("flash_sale_orders_total", "product" => product.to_owned(), "outcome" => outcome)
 }
 
-fn order_duration(outcome: &'static str) -> Histogram {
-    histogram!("flash_sale_order_duration_seconds", "outcome" => outcome)
-}
+/// One histogram per outcome, made once: the hot path looks nothing up in the registry.
+static ORDER_DURATIONS: LazyLock<HashMap<&'static str, Histogram>> = LazyLock::new(|| {
+    let histogram = |outcome| histogram!("flash_sale_order_duration_seconds", "outcome" => outcome);
+    ORDER_OUTCOMES
+        .map(|outcome| (outcome, histogram(outcome)))
+        .into()
+});
 
 pub fn order_answered(outcome: &'static str, took: Duration) {
-    order_duration(outcome).record(took);
+    if let Some(histogram) = ORDER_DURATIONS.get(outcome) {
+        histogram.record(took);
+    }
 }
 
 pub fn order_abandoned() {
@@ -261,18 +269,6 @@ pub fn lock_lost() {
 pub fn lock_nodes(healthy: u32, degraded: bool) {
     gauge!("flash_sale_lock_nodes_healthy").set(healthy);
     gauge!("flash_sale_lock_degraded").set(u8::from(degraded));
-}
-
-pub fn http_in_flight() -> Gauge {
-    gauge!("flash_sale_http_in_flight")
-}
-
-pub fn http_answered(method: &'static str, route: &str, status: u16, took: Duration) {
-    let route = route.to_owned();
-    counter!("flash_sale_http_requests_total", "method" => method, "route" => route.clone(), "status" => status.to_string())
-        .increment(1);
-    histogram!("flash_sale_http_request_duration_seconds", "method" => method, "route" => route)
-        .record(took);
 }
 
 pub fn db_pool(idle: u32, used: u32) {

@@ -37,7 +37,7 @@ pub(super) async fn observe(
         tracing::error!(request, cause, "request {request} failed: {cause}");
     }
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
-    metrics::http_answered(method, route, response.status().as_u16(), began.elapsed());
+    metrics::http::answered(method, route, response.status().as_u16(), began.elapsed());
     response.headers_mut().insert(REQUEST_ID, id);
     drop(in_flight);
     response
@@ -91,13 +91,13 @@ struct InFlight;
 
 impl InFlight {
     fn begin() -> Self {
-        metrics::http_in_flight().increment(1);
+        metrics::http::in_flight().increment(1);
         Self
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        metrics::http_in_flight().decrement(1);
+        metrics::http::in_flight().decrement(1);
     }
 }

@@ -12,12 +12,12 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    /// Between tries at a busy lock: a batch takes a few milliseconds, so who waits longer than
-    /// that misses its turn.
+    /// Between tries at a busy lock, for who does not hear of the holder's commit: a batch takes
+    /// a few milliseconds, so who waits longer than that misses its turn.
     pub(super) fn busy() -> Self {
         Self {
-            next: Duration::from_micros(300),
-            max: Duration::from_millis(2),
+            next: Duration::from_micros(500),
+            max: Duration::from_millis(4),
         }
     }
 
@@ -29,8 +29,9 @@ impl Backoff {
         }
     }
 
-    pub(super) async fn pause(&mut self) {
-        tokio::time::sleep(jitter(self.next)).await;
+    pub(super) fn next(&mut self) -> Duration {
+        let pause = jitter(self.next);
         self.next = (self.next * 2).min(self.max);
+        pause
     }
 }

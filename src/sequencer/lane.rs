@@ -13,7 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 
 use super::{
     Context, Error, Lanes,
@@ -42,8 +45,9 @@ const WRITE_WITHIN: f64 = 0.25;
 /// The share by which an unknown outcome must be learned. A look at the database may begin just
 /// before.
 const SETTLE_WITHIN: f64 = 0.75;
-/// How long another node that waits gets a head start: enough for its next try at the lock.
-const HEAD_START: Duration = Duration::from_millis(3);
+/// How long another node that waits may take to write before this one tries again. It ends
+/// early, with the word of the other node's commit.
+const HEAD_START: Duration = Duration::from_millis(5);
 
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -54,6 +58,8 @@ pub(super) struct Lane {
     known: Option<Product>,
     /// Filled once the product is known.
     metrics: Arc<OnceLock<metrics::Product>>,
+    /// Wakes the lane when another node has written the product.
+    changes: watch::Receiver<Option<Stock>>,
     /// This lane's name towards other nodes.
     name: String,
 }
@@ -77,9 +83,11 @@ impl Lane {
         metrics: Arc<OnceLock<metrics::Product>>,
         lanes: Arc<Lanes>,
     ) -> Self {
+        let changes = lanes.context.events.watch(product);
         Self {
             product_id: product,
             inbox,
+            changes,
             lanes,
             known: None,
             metrics,
@@ -132,11 +140,11 @@ impl Lane {
                     asks.refuse_older(patience, Error::HighDemand);
                     let redis = self.context().redis.as_ref();
                     handover::wait(redis, self.product_id, &self.name).await;
-                    busy.pause().await;
+                    self.change_within(busy.next()).await;
                 }
                 Step::Unreachable(error) => {
                     self.complain(&error);
-                    unreachable.pause().await;
+                    tokio::time::sleep(unreachable.next()).await;
                 }
             }
             let batch_max = self.context().bounds.batch_max;
@@ -144,8 +152,14 @@ impl Lane {
         }
     }
 
+    /// Waits until another node has written the product since we last looked, or until `patience` is over.
+    async fn change_within(&mut self, patience: Duration) {
+        drop(timeout(patience, self.changes.changed()).await);
+    }
+
     /// One try: read, lock, write, answer, release.
     async fn attempt(&mut self, asks: &mut Asks, begun: Instant) -> Step {
+        self.changes.mark_unchanged();
         let restocks = asks.has_restock();
         let writes = |product: &Product| product.stock > 0 || restocks;
         let known = self.known.take().filter(writes);
@@ -178,7 +192,7 @@ impl Lane {
         }
         if rival {
             self.known = None;
-            tokio::time::sleep(jitter(HEAD_START)).await;
+            self.change_within(jitter(HEAD_START)).await;
         }
         step
     }
@@ -279,6 +293,7 @@ impl Lane {
             metrics.stock.set(product.stock);
         }
         self.context().events.changed(Stock::from(&product));
+        self.changes.mark_unchanged();
         self.answer(asks, decision, &product);
         self.known = Some(product);
     }

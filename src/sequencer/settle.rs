@@ -40,7 +40,7 @@ pub(super) async fn fate(
         if Instant::now() >= deadline {
             return Fate::Unknown;
         }
-        backoff.pause().await;
+        tokio::time::sleep(backoff.next()).await;
     }
 }
 

@@ -11,7 +11,7 @@ use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter, QueryOrder,
     QuerySelect, Statement, Value,
-    sea_query::{ArrayType, ValueType},
+    sea_query::{ArrayType, Expr, ValueType},
 };
 
 use super::{Result, Store, Transaction, padded};
@@ -50,6 +50,18 @@ const INSERT_POSTGRES: &str = "\
         $7, $8, $9, $10, $11, $12, $13 \
     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::text[], $6::text[]) \
         AS batch (id, reference, user_id, quantity, key, request)";
+
+/// A probe of the index per pair. Two `IN` lists would be one probe per user *and* key.
+const KNOWN_POSTGRES: &str = "\
+    SELECT orders.* FROM unnest($1::text[], $2::text[]) AS asked (user_id, key) \
+    JOIN orders ON orders.user_id = asked.user_id AND orders.idempotency_key = asked.key";
+const KNOWN_SQLITE: &str = "\
+    SELECT orders.* FROM json_each(?) AS asked \
+    JOIN orders ON orders.user_id = asked.value ->> 0 \
+        AND orders.idempotency_key = asked.value ->> 1";
+
+/// Rows of one insert on SQLite, whose statements take 32,766 parameters.
+const ROWS_SQLITE: usize = 1_000;
 
 impl From<Status> for OrderStatus {
     fn from(status: Status) -> Self {
@@ -137,10 +149,16 @@ impl Transaction {
             .into_iter()
             .map(|(user, key)| (user.to_string(), key))
             .unzip();
-        // Every user with every key: a superset that both databases find by the same index.
+        let statement = if self.is_postgres() {
+            let pairs = [array(users.into_iter()), array(keys.into_iter())];
+            Statement::from_sql_and_values(DbBackend::Postgres, KNOWN_POSTGRES, pairs)
+        } else {
+            let pairs: Vec<_> = users.into_iter().zip(keys).collect();
+            let pairs = serde_json::to_string(&pairs).unwrap_or_default();
+            Statement::from_sql_and_values(DbBackend::Sqlite, KNOWN_SQLITE, [pairs.into()])
+        };
         let rows = Entity::find()
-            .filter(Column::UserId.is_in(padded(users)))
-            .filter(Column::IdempotencyKey.is_in(padded(keys)))
+            .from_raw_sql(statement)
             .all(&self.inner)
             .await?;
         let known = rows.into_iter().filter_map(|mut row| {
@@ -168,7 +186,10 @@ impl Transaction {
             .column_as(Column::Quantity.sum(), "units")
             .filter(COLUMN.product_id.eq(product))
             .filter(Column::UserId.is_in(padded(users)))
-            .filter(Column::Status.is_in([Status::Pending, Status::Confirming, Status::Confirmed]))
+            // As a literal, so that every plan may use the index of live orders.
+            .filter(Expr::cust(
+                "status IN ('pending', 'confirming', 'confirmed')",
+            ))
             .group_by(Column::UserId)
             .into_model::<Held>()
             .all(&self.inner)
@@ -192,10 +213,11 @@ impl Transaction {
             let statement = insert_statement(first, new);
             self.inner.execute_raw(statement).await?;
         } else {
-            let rows = new.orders.iter().map(row);
-            Entity::insert_many(rows)
-                .exec_without_returning(&self.inner)
-                .await?;
+            for chunk in new.orders.chunks(ROWS_SQLITE) {
+                Entity::insert_many(chunk.iter().map(row))
+                    .exec_without_returning(&self.inner)
+                    .await?;
+            }
         }
         Ok(())
     }

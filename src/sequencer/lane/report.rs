@@ -1,6 +1,6 @@
 //! What a lane tells: its callers, the metrics, the log.
 
-use std::time::Instant;
+use std::{collections::HashMap, time::Instant};
 
 use super::{
     super::{
@@ -16,10 +16,14 @@ impl Lane {
         if let Some(metrics) = self.metrics.get() {
             let orders = u32::try_from(asks.len()).unwrap_or(u32::MAX);
             metrics.batch_orders.record(orders);
+            let mut outcomes = HashMap::new();
             for verdict in &decision.verdicts {
                 if let Verdict::Order(outcome) = verdict {
-                    metrics.ordered(outcome.label(), 1);
+                    *outcomes.entry(outcome.label()).or_default() += 1;
                 }
+            }
+            for (outcome, orders) in outcomes {
+                metrics.ordered(outcome, orders);
             }
         }
         asks.answer(decision.verdicts, product);

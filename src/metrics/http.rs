@@ -1,0 +1,50 @@
+//! The figures of HTTP requests. Every request passes here, so handles are made once and kept.
+
+use std::{
+    collections::HashMap,
+    sync::{LazyLock, PoisonError, RwLock},
+    time::Duration,
+};
+
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+/// Route, then method and status: all three are small sets.
+type Handles = HashMap<String, HashMap<(&'static str, u16), (Counter, Histogram)>>;
+
+static HANDLES: LazyLock<RwLock<Handles>> = LazyLock::new(RwLock::default);
+static IN_FLIGHT: LazyLock<Gauge> = LazyLock::new(|| gauge!("flash_sale_http_in_flight"));
+
+/// Requests being answered right now.
+pub fn in_flight() -> &'static Gauge {
+    &IN_FLIGHT
+}
+
+/// A request was answered; `route` is the pattern of its path.
+pub fn answered(method: &'static str, route: &str, status: u16, took: Duration) {
+    let handles = HANDLES.read().unwrap_or_else(PoisonError::into_inner);
+    let known = handles.get(route).and_then(|of| of.get(&(method, status)));
+    if let Some((requests, duration)) = known {
+        requests.increment(1);
+        duration.record(took);
+        return;
+    }
+    drop(handles);
+    let (requests, duration) = make(method, route, status);
+    requests.increment(1);
+    duration.record(took);
+    let mut handles = HANDLES.write().unwrap_or_else(PoisonError::into_inner);
+    let of_route = handles.entry(route.to_owned()).or_default();
+    of_route.insert((method, status), (requests, duration));
+}
+
+fn make(method: &'static str, route: &str, status: u16) -> (Counter, Histogram) {
+    let route = route.to_owned();
+    let requests = counter!(
+        "flash_sale_http_requests_total",
+        "method" => method, "route" => route.clone(), "status" => status.to_string()
+    );
+    let duration = histogram!(
+        "flash_sale_http_request_duration_seconds", "method" => method, "route" => route
+    );
+    (requests, duration)
+}
