@@ -49,8 +49,6 @@ impl App {
     pub async fn start(config: &config::Serve) -> anyhow::Result<Self> {
         config.check()?;
         let tasks = Tasks::default();
-        let api_listener = bind(config.listen_addr, "LISTEN_ADDR")?;
-        let ops_listener = bind(config.ops_addr, "OPS_ADDR")?;
         let recorder = telemetry::record(config.metrics_products_max)?;
         let data_dir = &config.database.data_dir;
         let store = open_store(&config.database).await?;
@@ -82,6 +80,9 @@ impl App {
             guests: secret.filter(|_| config.demo),
         });
         start_jobs(&shared, &recorder);
+        // Last, so that nobody connects to a service that is not ready.
+        let api_listener = bind(config.listen_addr, "LISTEN_ADDR")?;
+        let ops_listener = bind(config.ops_addr, "OPS_ADDR")?;
         let (serving, served) = mpsc::channel(1);
         let app = Self {
             api: api_listener.local_addr()?,
@@ -106,10 +107,17 @@ impl App {
         config: &config::Serve,
         serving: mpsc::Sender<()>,
     ) {
-        let connections = usize::try_from(config.limits.connections_max).unwrap_or(usize::MAX);
+        let limits = &config.limits;
+        let bounds = api::serve::Bounds {
+            connections_max: usize::try_from(limits.connections_max).unwrap_or(usize::MAX),
+            // Every request is answered within its time; the rest of the stop needs some too.
+            finish_within: limits
+                .request_timeout_ms
+                .min(limits.shutdown_timeout_ms.mul_f64(0.8)),
+        };
         let tasks = self.tasks.clone();
         self.tasks.spawn("listener", async move {
-            api::serve::serve(listener, router, connections, tasks).await;
+            api::serve::serve(listener, router, bounds, tasks).await;
             drop(serving);
         });
     }

@@ -183,7 +183,7 @@ pub struct Limits {
 #[derive(Args, Clone, Debug)]
 pub struct Token {
     /// Who the token is for (the claim `sub`)
-    #[arg(long)]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub user: String,
 
     /// Give the role `admin`

@@ -125,30 +125,48 @@ pub fn database_path(data_dir: &Path) -> PathBuf {
     data_dir.join("flash-sale.db")
 }
 
+/// Hexadecimal digits of the generated secret; a shorter file is no secret.
+const SECRET_DIGITS: usize = 64;
+
 /// The secret of the embedded default: made once, kept in `data_dir` for its owner alone.
+///
+/// It appears under its name only when it is whole, so neither a crash nor a second process ever
+/// meets an empty key, with which anybody could sign.
 pub fn auth_secret(data_dir: &Path) -> io::Result<Secret> {
     std::fs::create_dir_all(data_dir)?;
     let path = data_dir.join("auth_secret");
-    match std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path)
-    {
-        Ok(mut file) => {
-            let bytes: [u8; 32] = rand::rng().random();
-            let mut secret = String::with_capacity(bytes.len() * 2);
-            for byte in bytes {
-                write!(secret, "{byte:02x}").map_err(io::Error::other)?;
-            }
-            file.write_all(secret.as_bytes())?;
-            Ok(Secret::new(secret))
+    if !path.exists() {
+        let draft = data_dir.join(format!("auth_secret.{}", std::process::id()));
+        write_secret(&draft)?;
+        let linked = std::fs::hard_link(&draft, &path);
+        std::fs::remove_file(&draft)?;
+        match linked {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Ok(()) | Err(_) => {}
         }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            Ok(Secret::new(std::fs::read_to_string(&path)?.trim()))
-        }
-        Err(error) => Err(error),
     }
+    let secret = std::fs::read_to_string(&path)?;
+    let secret = secret.trim();
+    if secret.len() < SECRET_DIGITS {
+        return Err(io::Error::other("auth_secret is damaged; remove it"));
+    }
+    Ok(Secret::new(secret))
+}
+
+fn write_secret(path: &Path) -> io::Result<()> {
+    let bytes: [u8; 32] = rand::rng().random();
+    let mut secret = String::with_capacity(SECRET_DIGITS);
+    for byte in bytes {
+        write!(secret, "{byte:02x}").map_err(io::Error::other)?;
+    }
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(secret.as_bytes())?;
+    file.sync_all()
 }
 
 #[cfg(test)]
@@ -170,5 +188,15 @@ mod tests {
         assert_eq!(first, second);
         assert_eq!(first.expose().len(), 64);
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_damaged_secret_signs_nothing() {
+        let dir = std::env::temp_dir().join(format!("flash-sale-{}", uuid::Uuid::now_v7()));
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("auth_secret"), "").unwrap();
+        let refused = auth_secret(&dir);
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert!(refused.is_err());
     }
 }

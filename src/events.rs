@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     domain::{Product, ProductId},
+    metrics,
     redis::{Redis, STOCK_CHANNEL},
     tasks::Tasks,
 };
@@ -76,8 +77,10 @@ impl Events {
     /// Tells watchers here and on other nodes.
     pub fn changed(&self, stock: Stock) {
         self.seen(stock);
-        if let Some(outbox) = &self.outbox {
-            let _ = outbox.try_send(stock);
+        if let Some(outbox) = &self.outbox
+            && outbox.try_send(stock).is_err()
+        {
+            metrics::event_dropped();
         }
     }
 

@@ -60,7 +60,7 @@ impl Lock {
         ttl: Duration,
         tasks: &Tasks,
     ) -> Result<Self, redis::RedisError> {
-        let redlock = Arc::new(redlock::Redlock::new(nodes, ttl)?);
+        let redlock = Arc::new(redlock::Redlock::new(nodes, ttl, tasks.clone())?);
         tasks.spawn(
             "lock health",
             health::watch(Arc::clone(&redlock), tasks.clone()),

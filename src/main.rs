@@ -59,7 +59,11 @@ async fn serve(config: &config::Serve) -> anyhow::Result<ExitCode> {
     telemetry::log(config.log_format, &config.rust_log).context("RUST_LOG: cannot be read")?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let app = App::start(config).await?;
+    let app = tokio::select! {
+        app = App::start(config) => app?,
+        _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
+        _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
+    };
     let mut out = io::stdout();
     writeln!(out, "listening on http://{}", app.api)?;
     writeln!(out, "operations on http://{}", app.ops)?;

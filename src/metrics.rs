@@ -72,6 +72,7 @@ pub fn init(products_max: usize) {
         "flash_sale_lock_lost_total",
         "flash_sale_rate_limited_total",
         "flash_sale_abandoned_total",
+        "flash_sale_stock_events_dropped_total",
     ] {
         counter!(unlabelled).absolute(0);
     }
@@ -259,6 +260,11 @@ pub fn order_abandoned() {
 
 pub fn rate_limited() {
     counter!("flash_sale_rate_limited_total").increment(1);
+}
+
+/// A stock change that other nodes will learn from their poll only.
+pub fn event_dropped() {
+    counter!("flash_sale_stock_events_dropped_total").increment(1);
 }
 
 pub fn lock_lost() {

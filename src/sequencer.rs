@@ -42,6 +42,10 @@ mod settle;
 /// Products that are sold at the same moment on one node; a lane costs a few kilobytes.
 const LANES_MAX: usize = 10_000;
 
+/// The share of a request's time after which its caller is told, whatever the lane does: the
+/// answer has to travel.
+const ANSWER_WITHIN: f64 = 0.96;
+
 /// Why a wish has no verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -54,6 +58,9 @@ pub enum Error {
     /// It may or may not have been written.
     #[error("the outcome is not known yet")]
     OutcomeUnknown(OrderId),
+    /// A bug. Nothing was written.
+    #[error("the database refused the batch")]
+    Internal,
 }
 
 impl Error {
@@ -62,6 +69,7 @@ impl Error {
             Self::HighDemand => "high_demand",
             Self::Unavailable => "unavailable",
             Self::OutcomeUnknown(_) => "outcome_unknown",
+            Self::Internal => "internal",
         }
     }
 }
@@ -145,10 +153,12 @@ impl Sequencer {
     }
 
     /// Decides an order. The outcome is durable when this returns.
-    pub async fn place(&self, request: OrderRequest) -> Result<Outcome, Error> {
+    ///
+    /// `began` is when the request's time began.
+    pub async fn place(&self, request: OrderRequest, began: Instant) -> Result<Outcome, Error> {
         let (product, order) = (request.product_id, request.order_id);
         let wish = Wish::Order(Box::new(request));
-        match self.submit(product, order, wish).await {
+        match self.submit(product, order, wish, began).await {
             Ok(Answer(Verdict::Order(outcome), _)) => Ok(outcome),
             Ok(Answer(
                 Verdict::Restocked | Verdict::NothingToRestock | Verdict::RestockTooLarge,
@@ -162,9 +172,15 @@ impl Sequencer {
     }
 
     /// Offers `quantity` more units.
-    pub async fn restock(&self, product: ProductId, quantity: i32) -> Result<Restock, Error> {
+    pub async fn restock(
+        &self,
+        product: ProductId,
+        quantity: i32,
+        began: Instant,
+    ) -> Result<Restock, Error> {
         let wish = Wish::Restock(quantity);
-        let answer = self.submit(product, OrderId::now_v7(), wish).await?;
+        let id = OrderId::now_v7();
+        let answer = self.submit(product, id, wish, began).await?;
         Ok(match answer {
             Answer(Verdict::Restocked, Some(product)) => Restock::Done(product),
             Answer(Verdict::RestockTooLarge, _) => Restock::TooLarge,
@@ -179,7 +195,13 @@ impl Sequencer {
         self.lanes.lock().take();
     }
 
-    async fn submit(&self, product: ProductId, id: OrderId, wish: Wish) -> Result<Answer, Error> {
+    async fn submit(
+        &self,
+        product: ProductId,
+        id: OrderId,
+        wish: Wish,
+        began: Instant,
+    ) -> Result<Answer, Error> {
         let (claim, ticket) = claim::new();
         let (reply, answer) = oneshot::channel();
         let ask = Ask {
@@ -190,19 +212,15 @@ impl Sequencer {
             reply,
         };
         self.lanes.send(product, ask)?;
-        let patience = answer_within(self.lanes.context.bounds.request_timeout);
-        match tokio::time::timeout(patience, answer).await {
+        let time = self.lanes.context.bounds.request_timeout;
+        let deadline = began + time.mul_f64(ANSWER_WITHIN);
+        match tokio::time::timeout_at(deadline.into(), answer).await {
             Ok(Ok(answer)) => answer,
             // The lane took too long, or died: if it had not begun, it never will.
             Err(_) | Ok(Err(_)) if ticket.abandon() => Err(Error::Unavailable),
             Err(_) | Ok(Err(_)) => Err(Error::OutcomeUnknown(id)),
         }
     }
-}
-
-/// The caller's own limit, a little before the request's: the answer has to travel.
-fn answer_within(request_timeout: Duration) -> Duration {
-    request_timeout.mul_f64(0.96)
 }
 
 impl Lanes {

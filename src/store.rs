@@ -31,6 +31,9 @@ pub use self::{
 
 type Result<T> = std::result::Result<T, Error>;
 
+/// A transaction begins within this time: a free connection is found sooner, or the pool says
+/// that there is none, so what is still waiting then waits for a silent database.
+const BEGIN_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// A read that takes longer is answered with `unavailable`.
 const READ_TIMEOUT: Duration = Duration::from_secs(3);
 /// A health check that takes longer found a database that cannot take orders.
@@ -41,7 +44,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Store {
     write: DatabaseConnection,
     read: DatabaseConnection,
-    trust: Arc<trust::Trust>,
+    write_trust: Arc<trust::Trust>,
+    read_trust: Arc<trust::Trust>,
 }
 
 impl Store {
@@ -50,12 +54,16 @@ impl Store {
     /// # Errors
     /// When the database cannot be reached.
     pub async fn connect(url: &Url, connections: u32) -> Result<Self> {
-        let trust = Arc::new(trust::Trust::default());
-        let (write, read) = connect::options(url, connections, &trust);
+        connect::check_readable(url)?;
+        let write_trust = Arc::<trust::Trust>::default();
+        let read_trust = Arc::<trust::Trust>::default();
+        let trust = (&write_trust, &read_trust);
+        let (write, read) = connect::options(url, connections, trust);
         Ok(Self {
             write: Database::connect(write).await?,
             read: Database::connect(read).await?,
-            trust,
+            write_trust,
+            read_trust,
         })
     }
 
@@ -71,22 +79,25 @@ impl Store {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        Ok(Transaction {
-            inner: self.write.begin_with_options(options).await?,
-        })
-    }
-
-    /// Says whether the database answers.
-    pub async fn ping(&self) -> Result<()> {
-        match tokio::time::timeout(PING_TIMEOUT, self.read.ping()).await {
-            Ok(answer) => Ok(answer?),
+        match tokio::time::timeout(BEGIN_TIMEOUT, self.write.begin_with_options(options)).await {
+            Ok(begun) => Ok(Transaction { inner: begun? }),
             Err(_) => Err(self.silent()),
         }
     }
 
-    /// Notes that the database fell silent: connections opened until now are not used again.
+    /// Says whether the database would take an order: by the connections that orders use, so
+    /// that a storm of reads does not make a node look ill.
+    pub async fn ping(&self) -> Result<()> {
+        match tokio::time::timeout(PING_TIMEOUT, self.write.ping()).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(Error::Silent),
+        }
+    }
+
+    /// Notes that the database fell silent in a write: connections for writing that were opened
+    /// until now are not used again.
     pub fn silent(&self) -> Error {
-        self.trust.lose();
+        self.write_trust.lose();
         Error::Silent
     }
 
@@ -108,10 +119,11 @@ impl Store {
         &self,
         read: impl Future<Output = std::result::Result<T, sea_orm::DbErr>>,
     ) -> Result<T> {
-        match tokio::time::timeout(READ_TIMEOUT, read).await {
-            Ok(answer) => Ok(answer?),
-            Err(_) => Err(self.silent()),
+        if let Ok(answer) = tokio::time::timeout(READ_TIMEOUT, read).await {
+            return Ok(answer?);
         }
+        self.read_trust.lose();
+        Err(Error::Silent)
     }
 }
 

@@ -1,6 +1,14 @@
 //! `/openapi.json` and `/docs`: the API described, and a page to try it; all assets are our own.
 
-use axum::Router;
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::Path,
+    http::header,
+    response::{Html, IntoResponse, Response},
+    routing::get,
+};
 use utoipa::{
     Modify, OpenApi,
     openapi::{
@@ -8,9 +16,9 @@ use utoipa::{
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
-use utoipa_swagger_ui::SwaggerUi;
+use utoipa_swagger_ui::{Config, SwaggerFile};
 
-use super::Shared;
+use super::{Shared, problem::Problem};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -42,8 +50,41 @@ pub(super) fn document() -> openapi::OpenApi {
     Document::openapi()
 }
 
+/// The page and its assets, which come with the program.
 pub(super) fn pages(document: openapi::OpenApi) -> Router<Shared> {
-    SwaggerUi::new("/docs")
-        .url("/openapi.json", document)
-        .into()
+    let config = Arc::new(Config::from("/openapi.json"));
+    let assets = Arc::clone(&config);
+    Router::new()
+        .route("/openapi.json", get(async move || Json(document)))
+        .route("/docs", get(async move || page(config)))
+        .route(
+            "/docs/{*file}",
+            get(async move |Path(file): Path<String>| asset(&file, assets)),
+        )
+}
+
+/// The page names its assets relative to itself; under `/docs` without a slash they need a base.
+fn page(config: Arc<Config<'static>>) -> Result<Html<String>, Problem> {
+    let file = find("index.html", config)?;
+    let page = String::from_utf8_lossy(&file.bytes);
+    Ok(Html(page.replacen(
+        "<head>",
+        "<head><base href=\"/docs/\">",
+        1,
+    )))
+}
+
+fn asset(path: &str, config: Arc<Config<'static>>) -> Result<Response, Problem> {
+    let file = find(path, config)?;
+    let media_type = [(header::CONTENT_TYPE, file.content_type.clone())];
+    Ok((media_type, file.bytes.into_owned()).into_response())
+}
+
+fn find(path: &str, config: Arc<Config<'static>>) -> Result<SwaggerFile<'static>, Problem> {
+    match utoipa_swagger_ui::serve(path, config) {
+        Ok(file) => file.ok_or(Problem::NotFound),
+        Err(error) => Err(Problem::Internal {
+            cause: error.to_string(),
+        }),
+    }
 }

@@ -1,7 +1,7 @@
 //! From a request to checked values, in the order of the contract: size, media type, token, JSON,
 //! values. What comes out is never validated again.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, time::Instant};
 
 use axum::{
     RequestPartsExt,
@@ -11,16 +11,21 @@ use axum::{
 use garde::Validate;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::{DeserializeOwned, IgnoredAny};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
     Shared,
     auth::{Role, User},
+    observe::Began,
     problem::{FieldError, Problem},
 };
 
 /// The largest body, in bytes.
 pub(super) const BODY_MAX: usize = 16 * 1024;
+
+/// The share of the request's time that its body may take: the rest is for the answer.
+const BODY_WITHIN: f64 = 0.4;
 
 /// A caller and what they sent.
 #[derive(Debug)]
@@ -28,6 +33,8 @@ pub(super) struct Sent<T> {
     pub user: User,
     pub headers: HeaderMap,
     pub body: T,
+    /// When the request's time began.
+    pub began: Instant,
 }
 
 /// Reads a JSON body from a user.
@@ -63,15 +70,18 @@ async fn read<T>(
 where
     T: DeserializeOwned + Validate<Context = ()>,
 {
+    let began = Began::of(&request);
     let (parts, body) = request.into_parts();
     let too_large = Problem::PayloadTooLarge { limit: BODY_MAX };
     if announced_length(&parts.headers).is_some_and(|length| length > BODY_MAX) {
         return Err(too_large);
     }
-    let bytes = match Limited::new(body, BODY_MAX).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => return Err(too_large),
-        Err(_) => {
+    let limit = shared.request_timeout.mul_f64(BODY_WITHIN);
+    let bytes = match timeout(limit, Limited::new(body, BODY_MAX).collect()).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Err(_) => return Err(Problem::SlowBody),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large),
+        Ok(Err(_)) => {
             return Err(Problem::MalformedJson {
                 detail: "it ended early".to_owned(),
             });
@@ -88,6 +98,7 @@ where
         user,
         headers: parts.headers,
         body,
+        began,
     })
 }
 

@@ -16,13 +16,25 @@ use super::{
 };
 use crate::metrics;
 
+/// When the request's head had arrived; its time runs from there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Began(pub(super) Instant);
+
+impl Began {
+    /// Of a request that passed here, and now of any other.
+    pub(super) fn of(request: &Request) -> Instant {
+        let began = request.extensions().get::<Self>();
+        began.map_or_else(Instant::now, |began| began.0)
+    }
+}
+
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// A caller's own id is kept up to this length.
 const REQUEST_ID_MAX: usize = 128;
 
 pub(super) async fn observe(
     State(shared): State<Shared>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let began = Instant::now();
@@ -30,8 +42,9 @@ pub(super) async fn observe(
     let method = known_method(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let id = request_id(&request);
+    request.extensions_mut().insert(Began(began));
     let answer = tokio::time::timeout(shared.request_timeout, next.run(request)).await;
-    let mut response = answer.unwrap_or_else(|_| Problem::Unavailable.into_response());
+    let mut response = answer.unwrap_or_else(|_| Problem::NotInTime.into_response());
     if let Some(Cause(cause)) = response.extensions().get() {
         let request = id.to_str().unwrap_or_default();
         tracing::error!(request, cause, "request {request} failed: {cause}");

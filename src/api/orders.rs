@@ -1,6 +1,6 @@
 //! `/orders`: place, get, list.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use axum::{
     Json,
@@ -17,6 +17,7 @@ use super::{
     Shared,
     auth::Role,
     extract::{self, Params, PathId},
+    observe::Began,
     problem::{Problem, ProblemDocument},
 };
 use crate::{
@@ -67,7 +68,7 @@ pub(super) struct NewOrder {
     ),
 )]
 pub(super) async fn place(State(shared): State<Shared>, request: Request) -> Response {
-    let began = Instant::now();
+    let began = Began::of(&request);
     let request = match admit(&shared, request).await {
         Ok(request) => request,
         Err(problem) => {
@@ -75,7 +76,7 @@ pub(super) async fn place(State(shared): State<Shared>, request: Request) -> Res
             return problem.into_response();
         }
     };
-    let outcome = shared.sequencer.place(request).await;
+    let outcome = shared.sequencer.place(request, began).await;
     let label = outcome
         .as_ref()
         .map_or_else(|error| error.label(), Outcome::label);

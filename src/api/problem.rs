@@ -61,7 +61,12 @@ pub enum Problem {
     /// An outcome of an order that is not a success.
     Refused(Box<Outcome>),
     HighDemand,
+    /// Nothing was written.
     Unavailable,
+    /// No answer from the database; a change may or may not have been made.
+    NotInTime,
+    /// The body came too slowly.
+    SlowBody,
     OutcomeUnknown {
         order_id: OrderId,
     },
@@ -112,7 +117,8 @@ impl Problem {
             Self::SkuTaken => "sku_taken",
             Self::Refused(outcome) => outcome.label(),
             Self::HighDemand => "high_demand",
-            Self::Unavailable => "unavailable",
+            Self::Unavailable | Self::NotInTime => "unavailable",
+            Self::SlowBody => "request_timeout",
             Self::OutcomeUnknown { .. } => "outcome_unknown",
             Self::Internal { .. } => "internal",
         }
@@ -131,7 +137,10 @@ impl Problem {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::SkuTaken => StatusCode::CONFLICT,
             Self::Refused(outcome) => refusal::status(outcome),
-            Self::Unavailable | Self::OutcomeUnknown { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::NotInTime | Self::OutcomeUnknown { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -162,6 +171,8 @@ impl Problem {
                 "Orders cannot be taken right now; nothing was written. Please try again."
                     .to_owned()
             }
+            Self::NotInTime => "The database did not answer in time. Please try again.".to_owned(),
+            Self::SlowBody => "The body did not arrive in time.".to_owned(),
             Self::OutcomeUnknown { order_id } => format!(
                 "It is not known yet whether order {order_id} was taken. Ask for it, or repeat \
                  the request with the same Idempotency-Key."
@@ -189,6 +200,8 @@ impl Problem {
             | Self::SkuTaken
             | Self::HighDemand
             | Self::Unavailable
+            | Self::NotInTime
+            | Self::SlowBody
             | Self::Internal { .. } => json!({}),
         }
     }
@@ -196,7 +209,9 @@ impl Problem {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::HighDemand => Some(HIGH_DEMAND_RETRY),
-            Self::Unavailable | Self::OutcomeUnknown { .. } => Some(UNAVAILABLE_RETRY),
+            Self::Unavailable | Self::NotInTime | Self::OutcomeUnknown { .. } => {
+                Some(UNAVAILABLE_RETRY)
+            }
             Self::RateLimited(refusal) => Some(refusal.retry_after),
             Self::PayloadTooLarge { .. }
             | Self::UnsupportedMediaType
@@ -210,6 +225,7 @@ impl Problem {
             | Self::OrderNotFound
             | Self::SkuTaken
             | Self::Refused(_)
+            | Self::SlowBody
             | Self::Internal { .. } => None,
         }
     }

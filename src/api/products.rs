@@ -83,7 +83,11 @@ pub(super) async fn restock(
 ) -> Result<Json<Product>, Problem> {
     let sent = extract::from_admin::<RestockBody>(&shared, request).await?;
     let id = id.or(Problem::ProductNotFound)?;
-    match shared.sequencer.restock(id, sent.body.quantity).await? {
+    match shared
+        .sequencer
+        .restock(id, sent.body.quantity, sent.began)
+        .await?
+    {
         Restock::Done(product) => Ok(Json(*product)),
         Restock::NotFound => Err(Problem::ProductNotFound),
         Restock::TooLarge => Err(Problem::invalid(

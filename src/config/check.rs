@@ -35,6 +35,7 @@ impl Serve {
         self.redis.check()?;
         for origin in &self.cors_origins {
             let is_origin = url_has_scheme(origin, &["http", "https"])
+                && origin.matches('/').count() == 2
                 && axum::http::HeaderValue::from_str(origin).is_ok();
             if !is_origin {
                 return Err(Error::Origin(origin.clone()));

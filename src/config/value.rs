@@ -32,7 +32,8 @@ pub(super) fn ttl(text: &str) -> Result<Duration, String> {
         'd' => 86_400,
         _ => return Err(bad()),
     };
-    let number: u64 = text.trim_end_matches(unit).parse().map_err(|_| bad())?;
+    let number = text.strip_suffix(unit).ok_or_else(bad)?;
+    let number: u64 = number.parse().map_err(|_| bad())?;
     match number.checked_mul(seconds) {
         Some(total) if (1..=10 * 365 * 86_400).contains(&total) => Ok(Duration::from_secs(total)),
         Some(_) | None => Err("give between 1s and 3650d".to_owned()),

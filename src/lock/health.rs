@@ -72,20 +72,25 @@ pub(super) async fn watch(redlock: redlock::Shared, tasks: Tasks) {
         })
         .collect();
     report(redlock.health());
+    let mut suspected = false;
     loop {
         let quarantine = redlock.ttl();
         join_all(nodes.iter_mut().map(|node| node.look(quarantine))).await;
         let healthy: Vec<bool> = nodes.iter().map(|node| node.used).collect();
-        if healthy != redlock.healthy() {
+        let changed = healthy != redlock.healthy();
+        // If the nodes answer but the lock did not, its connections are dead.
+        if changed || suspected {
             redlock.use_nodes(healthy);
+        }
+        if changed {
             announce(redlock.health());
         }
         report(redlock.health());
-        tokio::select! {
+        suspected = tokio::select! {
             () = tasks.stopped() => return,
-            () = tokio::time::sleep(PING_EVERY) => {}
-            () = redlock.suspicion.notified() => {}
-        }
+            () = tokio::time::sleep(PING_EVERY) => false,
+            () = redlock.suspicion.notified() => true,
+        };
     }
 }
 

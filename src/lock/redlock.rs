@@ -12,10 +12,10 @@ use std::{
 
 use redis::{Client, IntoConnectionInfo, RedisError, io::tcp::TcpSettings};
 use rslock::{LockError, LockManager};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use super::{Attempt, Guard, Health, Held};
-use crate::domain::Secret;
+use crate::{domain::Secret, tasks::Tasks};
 
 /// A try that takes longer met a node that fell silent; the health watch finds out which.
 const TRY_TIMEOUT: Duration = Duration::from_millis(100);
@@ -26,6 +26,7 @@ const REFUSING_NODE: &str = "redis+unix:///nonexistent/flash-sale.sock";
 pub struct Redlock {
     pub(super) clients: Vec<Client>,
     ttl: Duration,
+    tasks: Tasks,
     /// The nodes in use and the manager over them; none without a majority.
     current: RwLock<Current>,
     /// Wakes the health watch out of turn.
@@ -40,7 +41,7 @@ struct Current {
 
 impl Redlock {
     /// Believes in every node until the first look at them.
-    pub(super) fn new(nodes: &[Secret], ttl: Duration) -> Result<Self, RedisError> {
+    pub(super) fn new(nodes: &[Secret], ttl: Duration, tasks: Tasks) -> Result<Self, RedisError> {
         let clients = nodes
             .iter()
             .map(|url| open(url.expose()))
@@ -50,6 +51,7 @@ impl Redlock {
         Ok(Self {
             clients,
             ttl,
+            tasks,
             current: RwLock::new(Current { healthy, manager }),
             suspicion: Notify::new(),
         })
@@ -60,16 +62,25 @@ impl Redlock {
             return Attempt::NoQuorum;
         };
         let started = Instant::now();
-        let attempt = tokio::time::timeout(TRY_TIMEOUT, manager.lock(key.as_str(), self.ttl)).await;
-        match attempt {
-            Ok(Ok(lock)) => Attempt::Acquired(Guard {
+        let (taken, try_result) = oneshot::channel();
+        let ttl = self.ttl;
+        // In a task of its own: a try that is given up must not leave keys behind, which the next
+        // batch would find busy.
+        self.tasks.spawn("lock", async move {
+            let result = manager.lock(key.as_str(), ttl).await;
+            if let Err(Ok(lock)) = taken.send(result) {
+                release(lock).await;
+            }
+        });
+        match tokio::time::timeout(TRY_TIMEOUT, try_result).await {
+            Ok(Ok(Ok(lock))) => Attempt::Acquired(Guard {
                 taken: started,
                 valid_until: Instant::now() + validity(&lock),
                 held: Held::Redlock(Box::new(lock)),
             }),
             // Contention and dead nodes look alike here; the watch soon tells them apart.
-            Ok(Err(LockError::Unavailable)) => Attempt::Busy,
-            Err(_) | Ok(Err(_)) => {
+            Ok(Ok(Err(LockError::Unavailable))) => Attempt::Busy,
+            Err(_) | Ok(Err(_) | Ok(Err(_))) => {
                 self.suspicion.notify_one();
                 Attempt::Failed
             }

@@ -51,6 +51,16 @@ impl Asks {
         asks.any(|ask| matches!(ask.wish, Wish::Restock(_)))
     }
 
+    /// Whether the wishes need the database: to be written, or for what their keys and their
+    /// users' limits stand for.
+    pub(super) fn need_transaction(&self, product: &Product) -> bool {
+        let has_key = |ask: &Ask| match &ask.wish {
+            Wish::Order(request) => request.key.is_some(),
+            Wish::Restock(_) => true,
+        };
+        product.stock > 0 || product.max_per_user.is_some() || self.0.iter().any(has_key)
+    }
+
     /// Adds what has arrived meanwhile, as far as it fits.
     pub(super) fn top_up(&mut self, inbox: &mut mpsc::Receiver<Ask>, batch_max: usize) {
         while self.0.len() < batch_max {

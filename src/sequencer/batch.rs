@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     domain::{OrderRequest, Product, now, reference},
-    store::{Constraint, Error, StockChange, Store, Transaction},
+    store::{Constraint, Error, StockChange, Transaction},
 };
 
 /// What came of a batch.
@@ -48,15 +48,22 @@ impl<'a> Batch<'a> {
     }
 
     /// Decides, and writes the decision.
-    pub(super) async fn write(&mut self, store: &Store) -> Result<Written, Error> {
+    ///
+    /// Without a transaction it is known that there is nothing to look up or to write.
+    pub(super) async fn write(
+        &mut self,
+        transaction: Option<Transaction>,
+    ) -> Result<Written, Error> {
         let product = self.product;
-        let transaction = store.begin().await?;
-        let facts = facts(&transaction, product, self.asks).await?;
+        let facts = match &transaction {
+            Some(transaction) => facts(transaction, product, self.asks).await?,
+            None => Facts::default(),
+        };
         let at = now();
         self.decision = decide(product, facts, self.asks.wishes(), at, reference);
-        if !self.decision.changes(product) {
+        let Some(transaction) = transaction.filter(|_| self.decision.changes(product)) else {
             return Ok(Written::Unchanged);
-        }
+        };
         let change = StockChange {
             product_id: product.id,
             version: product.version,
@@ -66,6 +73,7 @@ impl<'a> Batch<'a> {
         if !transaction.write_stock(change, at).await? {
             return Ok(Written::Fenced);
         }
+        self.decision.new.sort_by_key();
         match transaction.insert_orders(&self.decision.new).await {
             Ok(()) => {}
             // The key was used for another product meanwhile, or a reference was drawn twice.

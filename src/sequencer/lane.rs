@@ -22,10 +22,7 @@ use super::{
     Context, Error, Lanes,
     asks::{Ask, Asks},
     backoff::Backoff,
-    batch::{self, Batch, Written},
-    decide::Decision,
     handover,
-    settle::{self, Fate},
 };
 use crate::{
     domain::{Product, ProductId, jitter},
@@ -35,16 +32,12 @@ use crate::{
 };
 
 mod report;
+mod write;
 
 /// A lane without wishes goes away after this long.
 const IDLE: Duration = Duration::from_secs(10);
 /// The share of the request time-out that a wish may wait before a batch with it begins.
 const BEGIN_WITHIN: f64 = 0.5;
-/// The share that writing a batch may take.
-const WRITE_WITHIN: f64 = 0.25;
-/// The share by which an unknown outcome must be learned. A look at the database may begin just
-/// before.
-const SETTLE_WITHIN: f64 = 0.75;
 /// How long another node that waits may take to write before this one tries again. It ends
 /// early, with the word of the other node's commit.
 const HEAD_START: Duration = Duration::from_millis(5);
@@ -64,16 +57,25 @@ pub(super) struct Lane {
     name: String,
 }
 
+/// Whether the lane's product is there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Exists {
+    Yes,
+    No,
+}
+
 /// What to do with the batch next.
 enum Step {
     /// Everybody was answered.
     Done,
+    /// Everybody was told that there is no such product.
+    NoProduct,
     /// The row has moved on: read and decide again.
     Again,
     /// Another node has the lock.
     Busy,
-    /// The database does not answer.
-    Unreachable(store::Error),
+    /// The database does not answer, or does not want to.
+    Failed(store::Error),
 }
 
 impl Lane {
@@ -102,7 +104,13 @@ impl Lane {
         loop {
             match timeout(IDLE, self.inbox.recv_many(&mut batch, batch_max)).await {
                 Ok(0) => break,
-                Ok(_) => self.serve(Asks::new(std::mem::take(&mut batch))).await,
+                Ok(_) => {
+                    let product = self.serve(Asks::new(std::mem::take(&mut batch))).await;
+                    // Anybody can make up an id; it must not cost a lane's place for long.
+                    if product == Exists::No && self.lanes.retire(self.product_id, &self.inbox) {
+                        break;
+                    }
+                }
                 Err(_) if self.lanes.retire(self.product_id, &self.inbox) => break,
                 Err(_) => {}
             }
@@ -122,7 +130,7 @@ impl Lane {
     }
 
     /// Tries until every wish of the batch is answered; each has its own patience.
-    async fn serve(&mut self, mut asks: Asks) {
+    async fn serve(&mut self, mut asks: Asks) -> Exists {
         let mut busy = Backoff::busy();
         let mut unreachable = Backoff::unreachable();
         let begun = Instant::now();
@@ -130,10 +138,11 @@ impl Lane {
             asks.forget_gone();
             asks.refuse_older(self.within(BEGIN_WITHIN), Error::Unavailable);
             if asks.is_empty() {
-                return;
+                return Exists::Yes;
             }
             match self.attempt(&mut asks, begun).await {
-                Step::Done => return,
+                Step::Done => return Exists::Yes,
+                Step::NoProduct => return Exists::No,
                 Step::Again => {}
                 Step::Busy => {
                     let patience = self.context().bounds.patience;
@@ -142,8 +151,12 @@ impl Lane {
                     handover::wait(redis, self.product_id, &self.name).await;
                     self.change_within(busy.next()).await;
                 }
-                Step::Unreachable(error) => {
+                Step::Failed(error) => {
                     self.complain(&error);
+                    if matches!(error, store::Error::Refused(_)) {
+                        // A bug, or a schema that is not ours: trying again changes nothing.
+                        asks.refuse_older(Duration::ZERO, Error::Internal);
+                    }
                     tokio::time::sleep(unreachable.next()).await;
                 }
             }
@@ -170,9 +183,9 @@ impl Lane {
                 Ok(Some(product)) => product,
                 Ok(None) => {
                     asks.answer_no_product();
-                    return Step::Done;
+                    return Step::NoProduct;
                 }
-                Err(error) => return Step::Unreachable(error),
+                Err(error) => return Step::Failed(error),
             },
         };
         self.meet(&product);
@@ -223,78 +236,5 @@ impl Lane {
                 Ok(None)
             }
         }
-    }
-
-    /// Writes the batch and answers it.
-    async fn write(&mut self, asks: &mut Asks, product: &Product, fresh: bool) -> Step {
-        asks.take();
-        let mut batch = Batch::new(product, asks);
-        let store = &self.context().store;
-        let written = match timeout(self.within(WRITE_WITHIN), batch.write(store)).await {
-            Ok(written) => written,
-            Err(_) => Err(store.silent()),
-        };
-        let may_be_durable = batch.may_be_durable();
-        let decision = batch.into_decision();
-        match written {
-            Ok(Written::Committed(product)) => {
-                self.committed(asks, decision, *product);
-                Step::Done
-            }
-            Ok(Written::Unchanged) if fresh => {
-                self.answer(asks, decision, product);
-                Step::Done
-            }
-            Ok(Written::Unchanged) => {
-                asks.put_back();
-                Step::Again
-            }
-            Ok(Written::Fenced) => {
-                asks.put_back();
-                if let Some(metrics) = self.metrics.get() {
-                    metrics.fence_rejected.increment(1);
-                }
-                Step::Again
-            }
-            Err(error) if may_be_durable => {
-                self.complain(&error);
-                self.settle(asks, product, decision).await
-            }
-            Err(error) => {
-                asks.put_back();
-                Step::Unreachable(error)
-            }
-        }
-    }
-
-    /// Answers by what the database says of a commit whose answer was lost.
-    async fn settle(&mut self, asks: &mut Asks, before: &Product, decision: Decision) -> Step {
-        let deadline = Instant::now() + self.within(SETTLE_WITHIN - BEGIN_WITHIN);
-        match settle::fate(&self.context().store, before, &decision, deadline).await {
-            Fate::Committed => {
-                let after = batch::after(before, &decision, before.updated_at);
-                self.committed(asks, decision, after);
-                Step::Done
-            }
-            Fate::RolledBack => {
-                asks.put_back();
-                Step::Again
-            }
-            Fate::Unknown => {
-                asks.answer_unknown(&decision.verdicts);
-                Step::Done
-            }
-        }
-    }
-
-    fn committed(&mut self, asks: &mut Asks, decision: Decision, product: Product) {
-        if let Some(metrics) = self.metrics.get() {
-            metrics.units.increment(decision.units());
-            metrics.stock.set(product.stock);
-        }
-        self.context().events.changed(Stock::from(&product));
-        self.changes.mark_unchanged();
-        self.answer(asks, decision, &product);
-        self.known = Some(product);
     }
 }

@@ -5,13 +5,15 @@ use std::{str::FromStr, sync::Arc, time::Duration};
 use futures::FutureExt;
 use sea_orm::{
     ConnectOptions, DatabaseConnection, DbBackend,
-    sqlx::{self, sqlite},
+    sqlx::{self, Connection as _, sqlite},
 };
 
-use super::trust::Trust;
+use super::{Error, Result, trust::Trust};
 
 /// A free connection is there within this time, or the database counts as unreachable.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(1_500);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
+/// A connection that comes back to its pool answers within this time, or is closed.
+const RETURN_TIMEOUT: Duration = Duration::from_millis(500);
 /// PostgreSQL ends a statement that runs longer; none of ours should.
 const STATEMENT_TIMEOUT_MS: &str = "2000";
 /// How long a write waits for the row that another node is writing.
@@ -60,7 +62,7 @@ impl Url {
 pub(super) fn options(
     url: &Url,
     connections: u32,
-    trust: &Arc<Trust>,
+    (write, read): (&Arc<Trust>, &Arc<Trust>),
 ) -> (ConnectOptions, ConnectOptions) {
     let half = (connections / 2).max(1);
     if url.is_sqlite() {
@@ -70,8 +72,8 @@ pub(super) fn options(
         )
     } else {
         (
-            postgres(url, half, trust),
-            postgres(url, connections.saturating_sub(half).max(1), trust),
+            postgres(url, half, write),
+            postgres(url, connections.saturating_sub(half).max(1), read),
         )
     }
 }
@@ -101,6 +103,19 @@ pub(super) fn postgres(url: &Url, connections: u32, trust: &Arc<Trust>) -> Conne
                 IDLE_IN_TRANSACTION_TIMEOUT_MS,
             ),
         ])
+    });
+    // sqlx pings a connection that comes back, without a limit, and keeps its place meanwhile:
+    // without this a pool whose connections fell silent in use would never get them back.
+    options.map_sqlx_postgres_pool_opts(|pool| {
+        pool.after_release(|connection, _| {
+            async move {
+                match tokio::time::timeout(RETURN_TIMEOUT, connection.ping()).await {
+                    Ok(answer) => answer.map(|()| true),
+                    Err(_) => Err(sqlx::Error::PoolClosed),
+                }
+            }
+            .boxed()
+        })
     });
     let trust = Arc::clone(trust);
     options.map_sqlx_postgres_before_acquire(move |_, connection| {
@@ -150,11 +165,18 @@ pub(super) fn pool_size(connection: &DatabaseConnection) -> (u32, u32) {
     (idle, size.saturating_sub(idle))
 }
 
-/// Whether sqlx can read the URL; never says why, for the reason may quote a password.
-pub(super) fn is_readable(url: &Url) -> bool {
-    if url.is_sqlite() {
+/// # Errors
+/// When sqlx cannot read the URL. Never says why, for the reason may quote a password.
+pub(super) fn check_readable(url: &Url) -> Result<()> {
+    let readable = if url.is_sqlite() {
         sqlite::SqliteConnectOptions::from_str(url.text()).is_ok()
     } else {
         sqlx::postgres::PgConnectOptions::from_str(url.text()).is_ok()
+    };
+    if readable {
+        return Ok(());
     }
+    Err(Error::Unreachable(sea_orm::DbErr::Custom(
+        "the URL cannot be read".to_owned(),
+    )))
 }

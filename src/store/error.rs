@@ -21,6 +21,19 @@ pub enum Error {
     Refused(#[source] DbErr),
 }
 
+impl Error {
+    /// The error with its causes, in one line, for the log.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        text
+    }
+}
+
 /// The constraints that callers can meet, by the names in the migrations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Constraint {

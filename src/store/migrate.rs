@@ -1,6 +1,6 @@
 //! Brings the schema up to date, one node at a time: the migrator itself takes no lock.
 
-use std::fs::File;
+use std::{fs::File, time::Duration};
 
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection};
@@ -10,16 +10,19 @@ use super::{Error, Result, connect, connect::Url};
 /// Any number that no other program uses for its advisory lock.
 const ADVISORY_LOCK: i64 = 0x666c_6173_6873_616c;
 
+/// A database that is there answers sooner; one that is not should be named soon.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long another node may take for its migrations.
+const LOCK_TIMEOUT: &str = "SET lock_timeout = '60s'";
+
 pub(super) async fn up(url: &Url) -> Result<()> {
-    if !connect::is_readable(url) {
-        return Err(Error::Unreachable(sea_orm::DbErr::Custom(
-            "the URL cannot be read".to_owned(),
-        )));
-    }
+    connect::check_readable(url)?;
     // One connection: an advisory lock belongs to the session that took it.
     let mut options = ConnectOptions::new(url.text());
     options
         .max_connections(1)
+        .acquire_timeout(CONNECT_TIMEOUT)
+        .connect_timeout(CONNECT_TIMEOUT)
         .sqlx_logging(false)
         .map_sqlx_sqlite_opts(|options| options.create_if_missing(true));
     let file_lock = lock_file(url).await?;
@@ -34,6 +37,7 @@ async fn under_advisory_lock(connection: &DatabaseConnection, url: &Url) -> Resu
     if url.is_sqlite() {
         return Ok(Migrator::up(connection, None).await?);
     }
+    connection.execute_unprepared(LOCK_TIMEOUT).await?;
     connection
         .execute_unprepared(&format!("SELECT pg_advisory_lock({ADVISORY_LOCK})"))
         .await?;

@@ -23,6 +23,18 @@ pub struct NewOrders {
     pub orders: Vec<(Order, Option<IdempotencyKey>)>,
 }
 
+impl NewOrders {
+    /// Puts orders with keys in the order of their keys: two batches that use the same keys for
+    /// different products then wait for each other instead of locking each other out.
+    pub fn sort_by_key(&mut self) {
+        let name = |(order, key): &(Order, Option<IdempotencyKey>)| {
+            let key = key.as_ref()?;
+            Some((Arc::clone(&order.user_id), key.key.clone()))
+        };
+        self.orders.sort_by_cached_key(name);
+    }
+}
+
 /// An order that an idempotency key stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownOrder {

@@ -9,6 +9,9 @@ impl From<sequencer::Error> for Problem {
             sequencer::Error::HighDemand => Self::HighDemand,
             sequencer::Error::Unavailable => Self::Unavailable,
             sequencer::Error::OutcomeUnknown(order_id) => Self::OutcomeUnknown { order_id },
+            sequencer::Error::Internal => Self::Internal {
+                cause: "the database refused a batch; its lane logged why".to_owned(),
+            },
         }
     }
 }
@@ -19,26 +22,15 @@ impl From<store::Error> for Problem {
         match error {
             store::Error::Unreachable(_)
             | store::Error::Silent
-            | store::Error::CommitUnknown(_) => Self::Unavailable,
+            | store::Error::CommitUnknown(_) => Self::NotInTime,
             store::Error::Violates(Constraint::Sku) => Self::SkuTaken,
             store::Error::Violates(Constraint::SaleWindow) => {
                 Self::invalid("ends_at", "must be after starts_at")
             }
             error @ (store::Error::Violates(Constraint::Reference | Constraint::IdempotencyKey)
             | store::Error::Refused(_)) => Self::Internal {
-                cause: chain(&error),
+                cause: error.chain(),
             },
         }
     }
-}
-
-/// An error with its sources, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -41,8 +41,7 @@ impl Lane {
     pub(super) fn complain(&self, error: &store::Error) {
         tracing::warn!(
             product = %self.product_id,
-            %error,
-            "cannot write orders of {}: {error}", self.product_id
+            "cannot write orders of {}: {}", self.product_id, error.chain()
         );
     }
 
