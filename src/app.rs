@@ -51,6 +51,9 @@ impl App {
         let tasks = Tasks::default();
         let recorder = telemetry::record(config.metrics_products_max)?;
         let data_dir = &config.database.data_dir;
+        // What can be judged at once comes before anything is started.
+        let secret = auth_secret(&config.auth, data_dir)?;
+        let keys = Keys::new(secret.as_ref(), config.auth.auth_public_key.as_deref())?;
         let store = open_store(&config.database).await?;
         let nodes = private_nodes(&config.redis, data_dir)?;
         let lock = lock(&config.redis, nodes.as_ref(), &tasks)?;
@@ -63,8 +66,6 @@ impl App {
             bounds(config),
             tasks.clone(),
         );
-        let secret = auth_secret(&config.auth, data_dir)?;
-        let keys = Keys::new(secret.as_ref(), config.auth.auth_public_key.as_deref())?;
         if config.demo {
             demo::offer(&store).await?;
         }
