@@ -64,8 +64,11 @@ const CONSTRAINTS: [(Constraint, &str, &str); 4] = [
 ];
 
 /// SQLSTATE classes and codes that mean: not now. Connection trouble, too many connections,
-/// shutdown, statement and lock time-outs, serialization and deadlock.
-const NOT_NOW: [&str; 6] = ["08", "53", "57", "55P03", "40001", "40P01"];
+/// shutdown, statement and lock time-outs, serialization and deadlock, a transaction ended for
+/// idling while its node was paused, a server that only reads after a fail-over.
+const NOT_NOW: [&str; 8] = [
+    "08", "53", "57", "55P03", "40001", "40P01", "25P03", "25006",
+];
 /// SQLite's BUSY and LOCKED, with their extended codes.
 const NOT_NOW_SQLITE: [&str; 6] = ["5", "6", "261", "262", "517", "773"];
 
