@@ -4,12 +4,10 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::Router;
+use hyper::server::conn::http1;
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{
-        conn::auto,
-        graceful::{GracefulShutdown, Watcher},
-    },
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
 use tokio::{
@@ -52,12 +50,14 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, tasks:
                 continue;
             }
         };
-        let connection = connection(stream, router.clone(), graceful.watcher(), tasks.clone());
+        let connection = graceful.watch(connection(stream, router.clone()));
         let abort = abort.clone();
         tasks.spawn("connection", async move {
             tokio::select! {
                 () = abort.cancelled() => {}
-                () = connection => {}
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection ended early: {error}");
+                },
             }
             drop(place);
         });
@@ -68,30 +68,18 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, tasks:
     abort.cancel();
 }
 
-/// Serves one connection to its end.
-async fn connection(stream: TcpStream, router: Router, watcher: Watcher, tasks: Tasks) {
-    // The server looks for the protocol first, without a limit: who connects and says nothing
-    // would keep its place for ever.
-    let mut first = [0];
-    let speaks = timeout(HEAD_TIMEOUT, stream.peek(&mut first));
-    tokio::select! {
-        spoke = speaks => if !matches!(spoke, Ok(Ok(1..))) { return },
-        () = tasks.stopped() => return,
-    }
-    let mut server = auto::Builder::new(TokioExecutor::new());
-    server
-        .http1()
+/// One connection; its head time-out also ends those that say nothing.
+///
+/// HTTP/1.1 only: browsers speak HTTP/2 to the proxy that ends TLS, and a connection that may turn
+/// into either holds twice the memory.
+fn connection(
+    stream: TcpStream,
+    router: Router,
+) -> http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>> {
+    http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT);
-    server
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(Some(HEAD_TIMEOUT));
-    let service = TowerToHyperService::new(router);
-    let connection = server.serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = watcher.watch(connection.into_owned()).await {
-        tracing::debug!(error, "a connection ended early");
-    }
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
 }
 
 /// Waits for a place first, so that connections beyond the bound stay in the system's queue.
