@@ -1,0 +1,54 @@
+//! The HTTP side of every design: the service's own server with nothing around the handler.
+
+use std::{
+    io::{self, Write},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use flash_sale::{api::serve, tasks::Tasks};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::design::{Answer, Design, Wish};
+
+/// The service's own defaults.
+const BOUNDS: serve::Bounds = serve::Bounds {
+    connections_max: 20_000,
+    finish_within: Duration::from_secs(5),
+};
+pub(crate) const STOP_WITHIN: Duration = Duration::from_secs(10);
+
+/// Serves until `tasks` stop.
+pub(crate) fn start(listener: TcpListener, design: Design, tasks: &Tasks) {
+    let router = Router::new()
+        .route("/orders", post(place))
+        .route("/health/live", get(async || "up"))
+        .with_state(Arc::new(design));
+    let serving = serve::serve(listener, router, BOUNDS, tasks.clone());
+    tasks.spawn("listener", serving);
+}
+
+async fn place(State(design): State<Arc<Design>>, Json(wish): Json<Wish>) -> Response {
+    match design.place(wish).await {
+        Ok(Answer::Created(order)) => (StatusCode::CREATED, Json(order)).into_response(),
+        Ok(Answer::SoldOut) => refusal(StatusCode::CONFLICT, "sold_out"),
+        Ok(Answer::HighDemand) => refusal(StatusCode::BAD_REQUEST, "high_demand"),
+        Err(error) => {
+            // The benchmark takes any such line for a failure.
+            drop(writeln!(io::stderr(), "error: {error:#}"));
+            refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal")
+        }
+    }
+}
+
+fn refusal(status: StatusCode, code: &str) -> Response {
+    (status, Json(json!({ "code": code }))).into_response()
+}

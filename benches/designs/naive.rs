@@ -1,0 +1,83 @@
+//! A Redlock per order: every request takes the product's lock itself, one try, or is told that
+//! demand is high.
+//!
+//! It stands on the service's own lock and store, and so on the same pools and statements. What
+//! differs is the design alone: nobody waits in a lane, and a lock and a transaction serve one
+//! order.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use flash_sale::{
+    domain::{Product, Secret},
+    lock::{Attempt, Lock},
+    store::{NewOrders, StockChange, Store, Url},
+    tasks::Tasks,
+};
+
+use crate::design::{Answer, Wish, order};
+
+/// The service's own default.
+const LOCK_TTL: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+pub(crate) struct Naive {
+    store: Store,
+    lock: Lock,
+}
+
+impl Naive {
+    pub(crate) async fn open(
+        url: &str,
+        connections: u32,
+        nodes: &[Secret],
+        tasks: &Tasks,
+    ) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            !nodes.is_empty(),
+            "the naive design needs --redis-lock-urls"
+        );
+        Ok(Self {
+            store: Store::connect(&Url::new(url), connections)
+                .await
+                .context("cannot open the database")?,
+            lock: Lock::redlock(nodes, LOCK_TTL, tasks).context("cannot use the lock nodes")?,
+        })
+    }
+
+    pub(crate) async fn place(&self, wish: Wish) -> anyhow::Result<Answer> {
+        let product = self.store.product(wish.product_id).await?;
+        let Some(product) = product.filter(|product| product.stock >= wish.quantity) else {
+            return Ok(Answer::SoldOut);
+        };
+        match self.lock.try_acquire(product.id, product.stock).await {
+            Attempt::Acquired(guard) => {
+                let written = self.write(wish, product).await;
+                guard.release().await;
+                written
+            }
+            Attempt::Busy | Attempt::NoQuorum | Attempt::Failed => Ok(Answer::HighDemand),
+        }
+    }
+
+    async fn write(&self, wish: Wish, product: Product) -> anyhow::Result<Answer> {
+        let order = order(wish, product.price, product.currency.clone());
+        let transaction = self.store.begin().await?;
+        let change = StockChange {
+            product_id: product.id,
+            version: product.version,
+            stock: product.stock - wish.quantity,
+            stock_total: product.stock_total,
+        };
+        if !transaction.write_stock(change, order.created_at).await? {
+            // The lock was free again, but the row that we read is not the last one any more.
+            return Ok(Answer::HighDemand);
+        }
+        let orders = NewOrders {
+            orders: vec![(order.clone(), None)],
+        };
+        transaction.insert_orders(&orders).await?;
+        transaction.commit().await?;
+        Ok(Answer::Created(Box::new(order)))
+    }
+}

@@ -1,0 +1,166 @@
+//! Where keys come from: a public key of a login service, the token command, a secret of one's own.
+
+use std::{fs, os::unix::fs::PermissionsExt, process::Command};
+
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use rstest::rstest;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::support::{
+    front::product_body,
+    service::program,
+    shop::{Backend, Shop},
+    tokens::{self, expiry, sign_with},
+};
+
+#[rstest]
+#[case::rs256(
+    Algorithm::RS256,
+    EncodingKey::from_rsa_pem,
+    &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
+)]
+#[case::es256(
+    Algorithm::ES256,
+    EncodingKey::from_ec_pem,
+    &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
+)]
+#[case::eddsa(Algorithm::EdDSA, EncodingKey::from_ed_pem, &["-algorithm", "ED25519"])]
+#[tokio::test]
+async fn tokens_of_a_public_key_are_taken(
+    #[case] algorithm: Algorithm,
+    #[case] read_private: fn(&[u8]) -> jsonwebtoken::errors::Result<EncodingKey>,
+    #[case] kind: &[&str],
+) {
+    let (private, public) = key_pair(kind);
+    let (foreign, _) = key_pair(kind);
+    let shop = Shop::plan(Backend::Sqlite)
+        .set("AUTH_PUBLIC_KEY", &public)
+        .open()
+        .await;
+    let service = shop.service();
+    let claims = json!({ "sub": "ann", "role": "admin", "exp": expiry(60) });
+    let with = |private: &str| {
+        let key = read_private(private.as_bytes()).unwrap();
+        encode(&Header::new(algorithm), &claims, &key).unwrap()
+    };
+
+    service
+        .get("/orders")
+        .bearer(&with(&private))
+        .send()
+        .await
+        .success(200);
+    let other = service.get("/orders").bearer(&with(&foreign)).send().await;
+    other.refusal(401, "unauthenticated");
+    // The classic confusion: the public key, known to all, taken for the secret of HS256.
+    let confused = service
+        .get("/orders")
+        .bearer(&sign_with(&public, &claims))
+        .send()
+        .await;
+    confused.refusal(401, "unauthenticated");
+    service
+        .get("/orders")
+        .bearer(&tokens::unsigned())
+        .send()
+        .await
+        .refusal(401, "unauthenticated");
+}
+
+/// A private and a public key as PEM, made by `openssl`.
+fn key_pair(kind: &[&str]) -> (String, String) {
+    let directory = TempDir::new().unwrap();
+    let private = directory.path().join("private.pem");
+    let openssl = |arguments: &[&str]| {
+        let done = Command::new("openssl").args(arguments).output();
+        let done = done.expect("openssl is installed: run ./scripts/test");
+        assert!(done.status.success(), "{done:?}");
+        String::from_utf8(done.stdout).unwrap()
+    };
+    let made = openssl(&[&["genpkey"], kind].concat());
+    fs::write(&private, &made).unwrap();
+    let public = openssl(&["pkey", "-pubout", "-in", private.to_str().unwrap()]);
+    (made, public)
+}
+
+#[rstest]
+#[case::user(&[], 403)]
+#[case::admin(&["--admin"], 201)]
+#[tokio::test]
+async fn the_token_command_makes_tokens_that_count(#[case] more: &[&str], #[case] status: u16) {
+    let shop = Shop::open(Backend::Sqlite).await;
+    let token = |ttl: &str| {
+        let mut command = program();
+        command
+            .args(["token", "--user", "ann", "--ttl", ttl])
+            .args(more);
+        let output = command.envs(&shop.settings.variables).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+
+    let call = shop.service().post("/products").bearer(&token("1h"));
+    let answer = call.json(&product_body(1, json!({}))).send().await;
+    assert_eq!(answer.status, status, "{answer:?}");
+    let product = shop.service().product(1, json!({})).await;
+    let call = shop.service().post("/orders").bearer(&token("1h"));
+    let order = call
+        .json(&json!({ "product_id": product, "quantity": 1 }))
+        .send()
+        .await;
+    assert_eq!(order.success(201)["user_id"], "ann");
+}
+
+/// With nothing configured the secret is made once, kept from others, and the same after a restart.
+#[tokio::test]
+async fn a_generated_secret_is_private_and_lasts() {
+    let mut shop = Shop::plan(Backend::Sqlite).generated_secret().open().await;
+    let token = || {
+        let mut command = program();
+        command
+            .args(["token", "--user", "ann"])
+            .env("DATA_DIR", shop.data());
+        String::from_utf8(command.output().unwrap().stdout)
+            .unwrap()
+            .trim()
+            .to_owned()
+    };
+    let token = token();
+
+    shop.service()
+        .get("/orders")
+        .bearer(&token)
+        .send()
+        .await
+        .success(200);
+    let foreign = shop
+        .service()
+        .get("/orders")
+        .bearer(&tokens::user("ann"))
+        .send()
+        .await;
+    foreign.refusal(401, "unauthenticated");
+    let files = fs::read_dir(shop.data()).unwrap().map(Result::unwrap);
+    let secrets: Vec<_> = files
+        .filter(|file| {
+            file.file_name()
+                .to_string_lossy()
+                .to_lowercase()
+                .contains("secret")
+        })
+        .collect();
+    assert_eq!(secrets.len(), 1);
+    assert_eq!(
+        secrets[0].metadata().unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+
+    shop.restart(0).await;
+    shop.service()
+        .get("/orders")
+        .bearer(&token)
+        .send()
+        .await
+        .success(200);
+}

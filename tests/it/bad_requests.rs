@@ -1,0 +1,91 @@
+//! Query strings that say nothing sensible.
+
+use rstest::rstest;
+use serde_json::json;
+
+use crate::support::{
+    shop::{Backend, Shop},
+    tokens,
+};
+
+const QUERIES: &[(&str, &str)] = &[
+    ("limit", "limit=0"),
+    ("limit", "limit=-1"),
+    ("limit", "limit=abc"),
+    ("limit", "limit=1.5"),
+    ("limit", "limit=99999999999999999999"),
+    ("limit", "limit=%00"),
+    ("cursor", "cursor=nope"),
+    ("cursor", "cursor=%00"),
+    ("cursor", "cursor=%F0%9F%8E%81"),
+    (
+        "cursor",
+        "cursor=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    ),
+    ("cursor", "cursor=';%20DROP%20TABLE%20orders;%20--"),
+];
+
+const ORDER_QUERIES: &[(&str, &str)] = &[
+    ("status", "status=nope"),
+    ("status", "status=CONFIRMED%00"),
+    ("product_id", "product_id=nope"),
+    ("product_id", "product_id=%00"),
+];
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn a_bad_query_is_invalid(#[case] backend: Backend) {
+    let shop = Shop::open(backend).await;
+    let service = shop.service();
+    let product = service.product(5, json!({})).await;
+    service.buy("ann", product, 1).await.success(201);
+
+    for (field, query) in QUERIES.iter().chain(ORDER_QUERIES) {
+        let call = service
+            .get(&format!("/orders?{query}"))
+            .bearer(&tokens::user("ann"));
+        let answer = call.send().await;
+        assert_eq!(answer.status, 422, "/orders?{query}: {answer:?}");
+        answer.invalid(field);
+    }
+    for (field, query) in QUERIES {
+        let answer = service.get(&format!("/products?{query}")).send().await;
+        assert_eq!(answer.status, 422, "/products?{query}: {answer:?}");
+        answer.invalid(field);
+    }
+}
+
+/// No contract says what these mean, so they may be refused, but not with a server error.
+#[tokio::test]
+async fn queries_outside_the_contract_do_no_harm() {
+    let shop = Shop::open(Backend::Sqlite).await;
+    let long = format!("cursor={}", "A".repeat(8_000));
+
+    for query in [
+        "limit=5&limit=6",
+        "%ff=%ff",
+        "limit=%ff",
+        "&&==&",
+        "x=1",
+        "limit=1000000",
+        "limit=",
+        "status=",
+        "product_id=",
+        "cursor=",
+        &long,
+    ] {
+        for path in ["/orders", "/products"] {
+            let call = shop
+                .service()
+                .get(&format!("{path}?{query}"))
+                .bearer(&tokens::user("ann"));
+            let answer = call.send().await;
+            assert!(
+                [200, 400, 422].contains(&answer.status),
+                "{path}?{query:.40}: {answer:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! The command line: settings, their mistakes, and what each command answers.
+
+use std::{
+    net::TcpListener,
+    process::{Command, Output},
+};
+
+use rstest::rstest;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::support::{
+    postgres::Database,
+    service::program,
+    shop::{Backend, Shop},
+};
+
+const SETTINGS: &[&str] = &[
+    "LISTEN_ADDR",
+    "OPS_ADDR",
+    "DATA_DIR",
+    "DATABASE_URL",
+    "DATABASE_POOL_MAX",
+    "REDIS_LOCK_URLS",
+    "REDIS_URL",
+    "AUTH_SECRET",
+    "AUTH_PUBLIC_KEY",
+    "CORS_ORIGINS",
+    "LOCK_TTL_MS",
+    "LOCK_PATIENCE_MS",
+    "ORDER_BATCH_MAX",
+    "LANE_QUEUE_MAX",
+    "RATE_LIMIT_PER_MINUTE",
+    "REQUEST_TIMEOUT_MS",
+    "SHUTDOWN_TIMEOUT_MS",
+    "METRICS_PRODUCTS_MAX",
+    "LOG_FORMAT",
+    "RUST_LOG",
+];
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// `serve` on any free port with one setting; it must end by itself at once.
+fn serve_with(name: &str, value: &str) -> Output {
+    let data = TempDir::new().unwrap();
+    let mut command = program();
+    command
+        .env("LISTEN_ADDR", "127.0.0.1:0")
+        .env("OPS_ADDR", "127.0.0.1:0");
+    command
+        .env("DATA_DIR", data.path())
+        .env(name, value)
+        .arg("serve");
+    output_within_seconds(command)
+}
+
+/// A service that starts in spite of its bad setting would run for ever.
+fn output_within_seconds(mut command: Command) -> Output {
+    let child = command
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = child.id();
+    let (done, waiting) = std::sync::mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        let output = child.wait_with_output().unwrap();
+        done.send(()).unwrap();
+        output
+    });
+    if waiting
+        .recv_timeout(std::time::Duration::from_secs(15))
+        .is_err()
+    {
+        crate::support::process::signal(pid, nix::sys::signal::Signal::SIGKILL);
+    }
+    reader.join().unwrap()
+}
+
+#[rstest]
+#[case("LISTEN_ADDR", "nope")]
+#[case("OPS_ADDR", "127.0.0.1:99999")]
+#[case("DATABASE_URL", "mysql://user@localhost/shop")]
+#[case("DATABASE_URL", "nonsense")]
+#[case("DATABASE_POOL_MAX", "0")]
+#[case("DATABASE_POOL_MAX", "many")]
+#[case("REDIS_LOCK_URLS", "redis://127.0.0.1:1,redis://127.0.0.1:2")]
+#[case("REDIS_LOCK_URLS", "http://127.0.0.1:1")]
+#[case(
+    "REDIS_LOCK_URLS",
+    "redis://127.0.0.1:1,redis://127.0.0.1:1,redis://127.0.0.1:1"
+)]
+#[case("REDIS_URL", "http://127.0.0.1:1")]
+#[case("AUTH_PUBLIC_KEY", "no key at all")]
+#[case("CORS_ORIGINS", "no origin \u{1F600}")]
+#[case("LOCK_TTL_MS", "abc")]
+#[case("LOCK_TTL_MS", "0")]
+#[case("LOCK_TTL_MS", "-5")]
+#[case("LOCK_PATIENCE_MS", "2s")]
+#[case("ORDER_BATCH_MAX", "0")]
+#[case("LANE_QUEUE_MAX", "0")]
+#[case("RATE_LIMIT_PER_MINUTE", "1.5")]
+#[case("RATE_LIMIT_PER_MINUTE", "99999999999999999999")]
+#[case("REQUEST_TIMEOUT_MS", "0")]
+#[case("SHUTDOWN_TIMEOUT_MS", "soon")]
+#[case("METRICS_PRODUCTS_MAX", "-1")]
+#[case("LOG_FORMAT", "xml")]
+fn a_bad_setting_ends_the_start_with_one_line_that_names_it(
+    #[case] name: &str,
+    #[case] value: &str,
+) {
+    let output = serve_with(name, value);
+
+    let stderr = text(&output.stderr);
+    assert_eq!(
+        output.status.code().filter(|code| *code != 0).map(|_| ()),
+        Some(()),
+        "{output:?}"
+    );
+    assert_eq!(stderr.trim().lines().count(), 1, "{stderr}");
+    assert!(
+        stderr.to_uppercase().replace('-', "_").contains(name),
+        "{stderr}"
+    );
+    assert_eq!(text(&output.stdout), "");
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+
+    let output = serve_with("LISTEN_ADDR", &taken.local_addr().unwrap().to_string());
+
+    let stderr = text(&output.stderr);
+    assert!(!output.status.success());
+    let last = stderr.trim().lines().last().unwrap();
+    assert!(
+        last.contains(&taken.local_addr().unwrap().to_string()),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn an_unknown_flag_is_refused() {
+    let mut command = program();
+    command.args(["serve", "--no-such-flag"]);
+
+    let output = output_within_seconds(command);
+
+    assert!(!output.status.success());
+    assert!(
+        text(&output.stderr).contains("--no-such-flag"),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn help_names_every_setting_and_shows_no_secret() {
+    let secret = "do-not-show-this-0123456789abcdef0123456789";
+    for arguments in [vec!["--help"], vec!["serve", "--help"]] {
+        let mut command = program();
+        command.args(&arguments);
+        for name in [
+            "AUTH_SECRET",
+            "DATABASE_URL",
+            "REDIS_URL",
+            "REDIS_LOCK_URLS",
+        ] {
+            command.env(name, secret);
+        }
+        let output = command.output().unwrap();
+        let help = text(&output.stdout);
+        assert!(output.status.success(), "{output:?}");
+        assert!(!help.contains(secret), "{help}");
+        if arguments.contains(&"serve") {
+            for name in SETTINGS {
+                let flag = format!("--{}", name.to_lowercase().replace('_', "-"));
+                assert!(
+                    help.contains(name) && help.contains(&flag),
+                    "{name} is missing:\n{help}"
+                );
+            }
+        }
+    }
+}
+
+/// A password in a URL that leads nowhere must not end up in the log.
+#[rstest]
+#[case("DATABASE_URL", "mysql://user:hunter2secret@127.0.0.1:1/shop")]
+#[case(
+    "DATABASE_URL",
+    "postgres://user:hunter2secret@127.0.0.1:notaport/shop"
+)]
+#[case("REDIS_LOCK_URLS", "http://user:hunter2secret@127.0.0.1:1")]
+#[case("REDIS_URL", "redis://user:hunter2secret@127.0.0.1:notaport")]
+fn a_password_in_a_bad_setting_is_not_repeated(#[case] name: &str, #[case] value: &str) {
+    let output = serve_with(name, value);
+
+    assert!(!output.status.success(), "{output:?}");
+    let said = text(&output.stderr) + &text(&output.stdout);
+    assert!(
+        said.to_uppercase().replace('-', "_").contains(name),
+        "{said}"
+    );
+    assert!(!said.contains("hunter2secret"), "{said}");
+}
+
+#[tokio::test]
+async fn a_flag_does_what_its_variable_does() {
+    let mut command = program();
+    command.args(["serve", "--lock-ttl-ms", "abc"]);
+
+    let output = output_within_seconds(command);
+
+    assert!(!output.status.success());
+    let stderr = text(&output.stderr);
+    assert!(
+        stderr
+            .to_uppercase()
+            .replace('-', "_")
+            .contains("LOCK_TTL_MS"),
+        "{stderr}"
+    );
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn migrating_twice_changes_nothing(#[case] backend: Backend) {
+    let directory = TempDir::new().unwrap();
+    let database = Database::create().await;
+    let mut settings = vec![("DATA_DIR", directory.path().display().to_string())];
+    if backend == Backend::Postgres {
+        settings.push(("DATABASE_URL", database.url()));
+    }
+    let run = |command: &str| {
+        let mut program = program();
+        program.arg(command).envs(settings.iter().cloned());
+        output_within_seconds(program)
+    };
+
+    for _ in 0..2 {
+        let output = run("migrate");
+        assert!(output.status.success(), "{output:?}");
+    }
+    let verdict = run("verify");
+
+    assert!(verdict.status.success(), "{verdict:?}");
+    assert!(!verdict.stdout.is_empty(), "it says what it checked");
+}
+
+/// Nodes of one release start together: one migrates, the others wait for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn migrations_at_the_same_time_do_not_collide() {
+    let database = Database::create().await;
+    let running: Vec<_> = (0..4)
+        .map(|_| {
+            let mut command = program();
+            command.arg("migrate").env("DATABASE_URL", database.url());
+            std::thread::spawn(move || output_within_seconds(command))
+        })
+        .collect();
+
+    for migration in running {
+        let output = migration.join().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_service_says_where_it_listens_and_nothing_else() {
+    let mut shop = Shop::open(Backend::Sqlite).await;
+    shop.service().product(1, json!({})).await;
+
+    shop.nodes[0].stop().await;
+
+    assert_eq!(shop.nodes[0].rest_of_stdout().await, Vec::<String>::new());
+}

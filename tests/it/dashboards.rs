@@ -1,0 +1,146 @@
+//! What operators look at: every query of every dashboard answers on a real Prometheus.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::support::{
+    eventually,
+    load::{Load, door},
+    prometheus::Prometheus,
+    repository,
+    shop::{Backend, Shop},
+};
+
+const FILLED_WITHIN: Duration = Duration::from_secs(40);
+
+/// The title and query of every target of every panel, rows unfolded.
+fn queries(dashboard: &Value) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for panel in dashboard["panels"].as_array().into_iter().flatten() {
+        found.extend(queries(panel));
+        let title = panel["title"].as_str().unwrap_or_default();
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            let query = target["expr"].as_str().unwrap_or_default();
+            found.push((title.to_owned(), query.to_owned()));
+        }
+    }
+    found
+}
+
+/// As Grafana fills the variables in, for a scrape each second.
+fn filled_in(query: &str) -> String {
+    let mut query = query.to_owned();
+    for (variable, value) in [
+        ("__rate_interval", "10s"),
+        ("__interval", "10s"),
+        ("__range", "5m"),
+        ("product", ".*"),
+        ("instance", ".*"),
+        ("job", ".*"),
+    ] {
+        query = query.replace(&format!("${{{variable}}}"), value);
+        query = query.replace(&format!("${{{variable}:regex}}"), value);
+        query = query.replace(&format!("${variable}"), value);
+    }
+    assert!(!query.contains('$'), "an unknown variable in {query}");
+    query
+}
+
+fn dashboards() -> Vec<Value> {
+    let files = fs::read_dir(repository("grafana/dashboards"))
+        .unwrap()
+        .map(|file| file.unwrap().path());
+    files
+        .filter(|file| {
+            file.extension()
+                .is_some_and(|extension| extension == "json")
+        })
+        .map(|file| serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap())
+        .collect()
+}
+
+/// Each second is scraped, whatever the file says, and the target is the service of the test.
+fn config(target: &str) -> String {
+    json!({
+        "global": { "scrape_interval": "1s" },
+        "scrape_configs": [{
+            "job_name": "flash-sale",
+            "static_configs": [{ "targets": [target.strip_prefix("http://").unwrap()] }],
+        }],
+    })
+    .to_string()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_panel_shows_something() {
+    let queries: Vec<_> = dashboards().iter().flat_map(queries).collect();
+    assert!(
+        queries.len() >= 8,
+        "acquire outcomes, wait, hold, batch, fence, nodes, orders, stock"
+    );
+    let shop = Shop::open(Backend::Postgres).await;
+    let product = shop
+        .service()
+        .product(1_000_000, json!({ "sku": "watched" }))
+        .await;
+    let load = Load::start(&[door(shop.service().front())], product, 2);
+    load.sells(20).await;
+    let prometheus = Prometheus::start(&config(&shop.service().operations)).await;
+
+    let deadline = Instant::now() + FILLED_WITHIN;
+    for (title, query) in &queries {
+        let within = deadline.saturating_duration_since(Instant::now());
+        eventually(
+            &format!("\"{title}\" shows something: {query}"),
+            within,
+            async || {
+                let result = prometheus.query(&filled_in(query)).await;
+                let result = result.unwrap_or_else(|error| panic!("{title}: {query}: {error}"));
+                (!result.is_empty()).then_some(())
+            },
+        )
+        .await;
+    }
+
+    load.finish().await;
+}
+
+/// An alert on a metric that nobody writes would never fire.
+#[tokio::test]
+async fn every_metric_of_the_alerts_is_written() {
+    let rules = fs::read_to_string(repository("prometheus/rules.yml")).unwrap();
+    let letters = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let words = rules.split(|letter| !letters(letter));
+    let named: BTreeSet<&str> = words
+        .filter(|word| word.starts_with("flash_sale_"))
+        .collect();
+    assert!(named.len() >= 5, "{named:?}");
+    let shop = Shop::open(Backend::Postgres).await;
+    let product = shop.service().product(5, json!({})).await;
+    shop.service().buy("ann", product, 1).await.success(201);
+
+    let metrics = shop.service().metrics().await;
+
+    for name in named {
+        assert!(metrics.names().contains(&name), "{name} is not written");
+    }
+}
+
+#[rstest]
+#[case::configuration(&["check", "config"], "prometheus.yml")]
+#[case::alerts(&["test", "rules"], "prometheus/rules.test.yml")]
+fn promtool_finds_nothing_wrong(#[case] check: &[&str], #[case] file: &str) {
+    let done = Command::new("promtool")
+        .args(check)
+        .arg(repository(file))
+        .output();
+    let done = done.expect("promtool is installed: run ./scripts/test");
+    assert!(done.status.success(), "{done:?}");
+}

@@ -1,0 +1,161 @@
+//! The database dies, goes silent and comes back: every request is answered in time, and nothing is lost.
+
+use std::time::{Duration, Instant};
+
+use rstest::rstest;
+use serde_json::json;
+
+use crate::support::{
+    SOON, eventually,
+    load::{Load, Told, door},
+    postgres::Server,
+    shop::{Backend, Shop},
+    when,
+};
+
+/// `REQUEST_TIMEOUT_MS` and a little for a busy machine.
+const ANSWERED_WITHIN: Duration = Duration::from_millis(5_700);
+
+/// Everything was answered in time, by an order or by a refusal that is true while the database is away.
+#[track_caller]
+fn assert_answered(told: &Told) {
+    let allowed = ["unavailable", "outcome_unknown", "high_demand"];
+    let others = told
+        .refusals
+        .keys()
+        .filter(|code| !allowed.contains(&code.as_str()));
+    assert_eq!(others.count(), 0, "{:?}", told.refusals);
+    assert_eq!(told.broken, 0, "the service itself was never away");
+    assert!(
+        told.slowest < ANSWERED_WITHIN,
+        "the slowest answer took {:?}",
+        told.slowest
+    );
+    assert_eq!(told.orders.len(), told.served);
+}
+
+async fn database_is(shop: &Shop, state: &str) {
+    let code = if state == "up" { 200 } else { 503 };
+    eventually(&format!("the database is {state}"), SOON, async || {
+        let (status, body) = shop.service().health().await;
+        when(status == code && body["database"] == state && body["status"] == state)
+    })
+    .await;
+}
+
+/// Waits until so many requests were told that the database cannot be reached.
+async fn unavailable(load: &Load, more: usize) {
+    let before = load.told().refused("unavailable");
+    eventually("requests are answered 503", SOON, async || {
+        when(load.told().refused("unavailable") >= before + more)
+    })
+    .await;
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Outage {
+    Killed,
+    Restarted,
+    Silent,
+}
+
+impl Outage {
+    fn begin(self, server: &Server) {
+        match self {
+            Self::Killed => server.kill(),
+            Self::Restarted => server.stop(),
+            Self::Silent => server.pause(),
+        }
+    }
+
+    fn end(self, server: &Server) {
+        match self {
+            Self::Killed | Self::Restarted => server.restart(),
+            Self::Silent => server.resume(),
+        }
+    }
+}
+
+#[rstest]
+#[case::killed(Outage::Killed)]
+#[case::restarted(Outage::Restarted)]
+#[case::silent(Outage::Silent)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sales_go_on_by_themselves_when_the_database_is_back(#[case] outage: Outage) {
+    let server = Server::start();
+    let shop = on_a_server_of_its_own(&server).await;
+    let product = shop.service().product(1_000_000, json!({})).await;
+    let load = Load::start(&[door(shop.service().front())], product, 16);
+    load.sells(100).await;
+
+    for _ in 0..2 {
+        outage.begin(&server);
+        unavailable(&load, 16).await;
+        database_is(&shop, "down").await;
+        outage.end(&server);
+        load.sells(100).await;
+        database_is(&shop, "up").await;
+    }
+
+    let told = load.finish().await;
+    assert_answered(&told);
+    let rows = shop.ledger.orders(product).await;
+    assert_eq!(
+        rows.len(),
+        told.orders.len(),
+        "one order for each buyer, none lost, none twice"
+    );
+    for row in &rows {
+        assert!(told.orders.contains(&row.id.to_string()));
+    }
+    shop.assert_books(product).await;
+}
+
+async fn on_a_server_of_its_own(server: &Server) -> Shop {
+    Shop::plan(Backend::Postgres)
+        .database(&server.url(), &server.url())
+        .open()
+        .await
+}
+
+/// Reads are refused in time as well, and the service is alive all along.
+#[tokio::test]
+async fn a_silent_database_hangs_no_request() {
+    let server = Server::start();
+    let shop = on_a_server_of_its_own(&server).await;
+    let service = shop.service();
+    let product = service.product(5, json!({})).await;
+    let order = service.buy("ann", product, 1).await.success(201);
+    server.pause();
+
+    let path = format!("/orders/{}", order["id"].as_str().unwrap());
+    let ann = crate::support::tokens::user("ann");
+    let calls = [
+        service.order("bob", product, 1),
+        service.get(&path).bearer(&ann),
+        service.get("/orders").bearer(&ann),
+        service.get("/products"),
+        service.get("/health/ready"),
+        service.get("/health"),
+    ];
+    let begun = Instant::now();
+    let answers = crate::support::race::together(calls.into()).await;
+
+    assert!(begun.elapsed() < ANSWERED_WITHIN, "{:?}", begun.elapsed());
+    for answer in &answers[..3] {
+        assert!(
+            ["unavailable", "outcome_unknown"].contains(&answer.code().as_str()),
+            "{answer:?}"
+        );
+        assert_eq!(answer.problem()["status"], 503);
+        answer.retry_after();
+    }
+    assert_eq!(answers[4].status, 503, "{:?}", answers[4]);
+    assert_eq!(answers[5].status, 503, "{:?}", answers[5]);
+    assert_eq!(service.get("/health/live").send().await.status, 200);
+    server.resume();
+    eventually("it sells again", SOON, async || {
+        (service.buy("carl", product, 1).await.status == 201).then_some(())
+    })
+    .await;
+}

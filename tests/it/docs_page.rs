@@ -1,0 +1,145 @@
+//! The description of the API, for programs and for people.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::support::{
+    browser,
+    front::Front,
+    shop::{Backend, Shop},
+};
+
+const CALLS: &[(&str, &[&str])] = &[
+    ("/orders", &["get", "post"]),
+    ("/orders/{id}", &["get"]),
+    ("/products", &["get", "post"]),
+    ("/products/{id}", &["get", "patch"]),
+    ("/products/{id}/restock", &["post"]),
+    ("/products/{id}/availability", &["get"]),
+    ("/products/{id}/events", &["get"]),
+    ("/health", &["get"]),
+    ("/health/live", &["get"]),
+    ("/health/ready", &["get"]),
+];
+
+#[tokio::test]
+async fn every_call_is_described() {
+    let shop = Shop::open(Backend::Sqlite).await;
+
+    let document = shop
+        .service()
+        .get("/openapi.json")
+        .send()
+        .await
+        .success(200);
+
+    assert!(
+        document["openapi"].as_str().unwrap().starts_with("3.1"),
+        "{}",
+        document["openapi"]
+    );
+    assert!(document["info"]["title"].is_string() && document["info"]["version"].is_string());
+    for (path, methods) in CALLS {
+        let described = document["paths"][path].as_object();
+        let described = described.unwrap_or_else(|| panic!("{path} is missing"));
+        for method in *methods {
+            let responses = described[*method]["responses"].as_object();
+            let responses = responses.unwrap_or_else(|| panic!("{method} {path} is missing"));
+            let success = |status: &String| status.starts_with('2');
+            assert!(
+                responses.keys().any(success),
+                "{method} {path} never succeeds"
+            );
+        }
+    }
+    let order = &document["paths"]["/orders"]["post"]["responses"];
+    for status in [
+        "201", "400", "401", "404", "409", "413", "415", "422", "429", "503",
+    ] {
+        assert!(
+            order.get(status).is_some(),
+            "POST /orders never answers {status}?"
+        );
+    }
+    assert_references_resolve(&document, &document);
+}
+
+/// Every `$ref` of the document leads somewhere in it.
+fn assert_references_resolve(document: &Value, part: &Value) {
+    match part {
+        Value::Object(members) => {
+            if let Some(reference) = members.get("$ref").and_then(Value::as_str) {
+                let pointer = reference.strip_prefix('#').unwrap();
+                assert!(
+                    document.pointer(pointer).is_some(),
+                    "{reference} leads nowhere"
+                );
+            }
+            for member in members.values() {
+                assert_references_resolve(document, member);
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                assert_references_resolve(document, item);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// The page as a browser shows it, with the scripts and styles of the service alone.
+#[tokio::test]
+async fn the_page_shows_the_calls_in_a_browser() {
+    let shop = Shop::open(Backend::Sqlite).await;
+    let service = shop.service();
+
+    let page = browser::render(&format!("{}{}", service.url, docs_path(service).await)).await;
+
+    for path in ["/orders", "/products", "/health"] {
+        assert!(page.contains(path), "{path} is not shown");
+    }
+    assert_eq!(foreign_assets(&page, &service.url), BTreeSet::new());
+}
+
+/// `/docs` itself, or where it leads.
+async fn docs_path(front: &Front) -> String {
+    let answer = front.get("/docs").send().await;
+    match answer.status {
+        200 => "/docs".to_owned(),
+        300..400 => answer.header("location").unwrap().to_owned(),
+        _ => panic!("{answer:?}"),
+    }
+}
+
+/// What `src`, and `href` of a style or icon, name on other hosts.
+fn foreign_assets(page: &str, own: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for tag in page.split('<').filter(|tag| {
+        ["script", "link", "img", "iframe"]
+            .iter()
+            .any(|name| tag.starts_with(name))
+    }) {
+        for attribute in ["src=\"", "href=\""] {
+            let Some((_, rest)) = tag.split_once(attribute) else {
+                continue;
+            };
+            let address = rest.split('"').next().unwrap_or_default();
+            let elsewhere = address.contains("://") || address.starts_with("//");
+            if elsewhere && !address.starts_with(own) {
+                found.insert(address.to_owned());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_foreign_asset_is_noticed() {
+    let own = "http://127.0.0.1:1";
+    let page = r#"<script src="https://cdn.example/x.js"></script><link href="//fonts.example/a">
+        <img src="/own.png"><script src="http://127.0.0.1:1/a.js"></script>"#;
+    let found = foreign_assets(page, own);
+    assert_eq!(found.len(), 2, "{found:?}");
+}

@@ -1,0 +1,89 @@
+//! Who gets the units: the first come on a node, and no node is left behind.
+
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::support::{
+    SOON, eventually,
+    load::{Load, door},
+    shop::{Backend, Shop},
+    when,
+};
+
+/// Six buyers arrive one after the other while the lock is taken; there are three units.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_came_first_is_served_first() {
+    let shop = Shop::plan(Backend::Postgres)
+        .set("LOCK_PATIENCE_MS", "4500")
+        .open()
+        .await;
+    let product = shop.service().product(3, json!({})).await;
+    let key = format!("lock:product:{product}:stock:3");
+    shop.redis().set(&key, "somebody-else").await;
+
+    let mut waiting = JoinSet::new();
+    for place in 0..6 {
+        let front = shop.service().front();
+        let user = format!("user-{place}");
+        waiting.spawn(async move { (place, front.buy(&user, product, 1).await) });
+        has_joined(&shop, place + 1).await;
+    }
+    shop.redis().delete(&key).await;
+
+    for (place, answer) in waiting.join_all().await {
+        if place < 3 {
+            assert_eq!(answer.success(201)["user_id"], format!("user-{place}"));
+        } else {
+            answer.refusal(409, "sold_out");
+        }
+    }
+}
+
+/// So many requests are under way, and the lane has looked at its queue since.
+async fn has_joined(shop: &Shop, waiting: u32) {
+    let tries = async || {
+        let metrics = shop.service().metrics().await;
+        // The look at the metrics is a request too.
+        let under_way = metrics.shows("flash_sale_http_in_flight", &[], waiting + 1);
+        let tries = metrics.value("flash_sale_lock_acquire_total", &[("outcome", "busy")]);
+        tries.filter(|_| under_way)
+    };
+    let before = eventually("the order has arrived", SOON, tries).await;
+    eventually("the lane has tried again", SOON, async || {
+        when(tries().await? >= before + 3.0)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_node_starves() {
+    let shop = Shop::open(Backend::ThreeNodes).await;
+    let product = shop.service().product(1_000_000, json!({})).await;
+
+    let doors = shop.nodes.iter().map(|node| door(node.front()));
+    let loads: Vec<_> = doors
+        .map(|door| Load::start(&[door], product, 10))
+        .collect();
+    let sold = || {
+        loads
+            .iter()
+            .map(|load| load.told().orders.len())
+            .collect::<Vec<_>>()
+    };
+    eventually("1,500 orders", SOON * 2, async || {
+        when(sold().iter().sum::<usize>() >= 1_500)
+    })
+    .await;
+
+    let shares = sold();
+    let all: usize = shares.iter().sum();
+    assert!(
+        shares.iter().all(|share| share * 10 >= all),
+        "at least a tenth each: {shares:?}"
+    );
+    for load in loads {
+        let told = load.finish().await;
+        assert_eq!(told.broken, 0, "{told:?}");
+    }
+    shop.assert_books(product).await;
+}

@@ -1,0 +1,243 @@
+//! What `/health` says when all is well, and what the metrics count.
+
+use rstest::rstest;
+use serde_json::json;
+
+use crate::support::{
+    SOON, eventually,
+    metrics::Metrics,
+    service::Service,
+    shop::{Backend, Shop},
+    when,
+};
+
+/// Those of the contract that this version of the service can feed.
+const METRICS: &[&str] = &[
+    "flash_sale_lock_acquire_total",
+    "flash_sale_lock_wait_seconds_bucket",
+    "flash_sale_lock_hold_seconds_bucket",
+    "flash_sale_lock_lost_total",
+    "flash_sale_lock_nodes_healthy",
+    "flash_sale_lock_degraded",
+    "flash_sale_fence_rejected_total",
+    "flash_sale_orders_total",
+    "flash_sale_order_units_total",
+    "flash_sale_order_duration_seconds_bucket",
+    "flash_sale_batch_orders_bucket",
+    "flash_sale_lane_queue",
+    "flash_sale_stock",
+    "flash_sale_rate_limited_total",
+    "flash_sale_http_requests_total",
+    "flash_sale_http_request_duration_seconds_bucket",
+    "flash_sale_http_in_flight",
+    "flash_sale_db_pool_connections",
+    "process_open_fds",
+    "tokio_workers_count",
+];
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn health_names_each_part(#[case] backend: Backend) {
+    let shop = Shop::open(backend).await;
+    let service = shop.service();
+
+    eventually("all parts are up", SOON, async || {
+        let (status, body) = service.health().await;
+        assert_eq!(status, 200, "{body}");
+        let parts = [&body["status"], &body["database"], &body["redis"]];
+        when(parts.iter().all(|part| **part == "up"))
+    })
+    .await;
+    for path in ["/health/live", "/health/ready"] {
+        assert_eq!(service.get(path).send().await.status, 200, "{path}");
+    }
+    let operations = format!("{}/health", service.operations);
+    let body: serde_json::Value = shop
+        .client
+        .get(operations)
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(body["status"], "up");
+}
+
+#[tokio::test]
+async fn health_shows_no_secret() {
+    let shop = Shop::open(Backend::Postgres).await;
+
+    let body = shop.service().health().await.1.to_string();
+
+    assert!(!body.contains(crate::support::tokens::SECRET), "{body}");
+    assert!(
+        !body.contains("postgres://") && !body.contains("redis://"),
+        "{body}"
+    );
+}
+
+/// Counters a product has not fed yet stand at zero, so that the first event is a rise.
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn every_metric_is_there_after_one_order(#[case] backend: Backend) {
+    let shop = Shop::open(backend).await;
+    let service = shop.service();
+    let product = service.product(5, json!({ "sku": "seen" })).await;
+
+    service.buy("ann", product, 1).await.success(201);
+
+    let metrics = eventually(
+        "the lock was released, the process was looked at",
+        SOON,
+        async || {
+            let metrics = service.metrics().await;
+            let held = metrics.value("flash_sale_lock_hold_seconds_count", &[("product", "seen")]);
+            metrics.value("process_resident_memory_bytes", &[])?;
+            (held? >= 1.0).then_some(metrics)
+        },
+    )
+    .await;
+    for name in METRICS {
+        assert!(metrics.names().contains(name), "{name} is missing");
+    }
+    for outcome in ["busy", "no_quorum", "error"] {
+        let labels = [("product", "seen"), ("outcome", outcome)];
+        assert_eq!(
+            metrics.value("flash_sale_lock_acquire_total", &labels),
+            Some(0.0),
+            "{outcome}"
+        );
+    }
+    assert_eq!(
+        metrics.value("flash_sale_fence_rejected_total", &[("product", "seen")]),
+        Some(0.0)
+    );
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn metrics_count_what_happened(#[case] backend: Backend) {
+    let shop = Shop::open(backend).await;
+    let service = shop.service();
+    let product = service
+        .product(7, json!({ "sku": "counted", "max_per_user": 6 }))
+        .await;
+    service
+        .order("ann", product, 2)
+        .key("k")
+        .send()
+        .await
+        .success(201);
+    service
+        .order("ann", product, 2)
+        .key("k")
+        .send()
+        .await
+        .success(201);
+    service.buy("bob", product, 3).await.success(201);
+    service
+        .buy("ann", product, 5)
+        .await
+        .refusal(409, "purchase_limit");
+    service
+        .buy("bob", product, 3)
+        .await
+        .refusal(409, "insufficient_stock");
+    service.buy("carl", product, 2).await.success(201);
+    service
+        .buy("dora", product, 1)
+        .await
+        .refusal(409, "sold_out");
+
+    let metrics = settled(service).await;
+
+    for (outcome, count) in [
+        ("created", 3.0),
+        ("replayed", 1.0),
+        ("purchase_limit", 1.0),
+        ("insufficient_stock", 1.0),
+        ("sold_out", 1.0),
+        ("high_demand", 0.0),
+    ] {
+        let labels = [("product", "counted"), ("outcome", outcome)];
+        assert_eq!(
+            metrics.value("flash_sale_orders_total", &labels),
+            Some(count),
+            "{outcome}"
+        );
+    }
+    let counted = |name: &str| metrics.value(name, &[("product", "counted")]);
+    assert_eq!(counted("flash_sale_order_units_total"), Some(7.0));
+    assert_eq!(counted("flash_sale_stock"), Some(0.0));
+    assert_eq!(counted("flash_sale_lane_queue"), Some(0.0));
+    assert_eq!(
+        metrics.value("flash_sale_lock_nodes_healthy", &[]),
+        Some(3.0)
+    );
+    assert_eq!(metrics.value("flash_sale_lock_degraded", &[]), Some(0.0));
+    let requests = metrics.value(
+        "flash_sale_http_requests_total",
+        &[("method", "POST"), ("route", "/orders"), ("status", "201")],
+    );
+    assert_eq!(requests, Some(4.0));
+}
+
+/// Some gauges follow a moment after the answer.
+async fn settled(service: &Service) -> Metrics {
+    eventually("the gauges follow", SOON, async || {
+        let metrics = service.metrics().await;
+        let counted = [("product", "counted")];
+        let settled = metrics.shows("flash_sale_stock", &counted, 0)
+            && metrics.shows("flash_sale_lane_queue", &counted, 0)
+            && metrics.shows("flash_sale_lock_nodes_healthy", &[], 3);
+        settled.then_some(metrics)
+    })
+    .await
+}
+
+/// A label per path or id would be a series per attack.
+#[tokio::test]
+async fn labels_are_routes_never_paths() {
+    let shop = Shop::open(Backend::Sqlite).await;
+    let service = shop.service();
+    let product = service.product(5, json!({})).await;
+    let before = service.metrics().await.names().len();
+
+    for number in 0..50 {
+        service
+            .get(&format!("/nothing/{number}"))
+            .send()
+            .await
+            .problem();
+        service
+            .get(&format!("/products/{}", uuid::Uuid::now_v7()))
+            .send()
+            .await
+            .problem();
+        service
+            .buy("ann", uuid::Uuid::now_v7(), 1)
+            .await
+            .refusal(404, "product_not_found");
+    }
+    service
+        .get(&format!("/products/{product}"))
+        .send()
+        .await
+        .success(200);
+
+    let metrics = service.metrics().await;
+    let route = [("route", "/products/{id}"), ("status", "200")];
+    assert_eq!(
+        metrics.value("flash_sale_http_requests_total", &route),
+        Some(1.0)
+    );
+    let grown = metrics.names().len() - before;
+    assert!(grown < 120, "{grown} new series");
+}

@@ -1,0 +1,227 @@
+//! The lock as Redis sees it: the key, the time it lives, and who lets go of it.
+
+use std::time::{Duration, Instant};
+
+use rstest::rstest;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::support::{
+    SOON, eventually,
+    http::Answer,
+    race::rush,
+    redis::Monitor,
+    shop::{Backend, Plan, Shop},
+    when,
+};
+
+/// Well before the key would have run out by itself.
+const RELEASED_WITHIN: Duration = Duration::from_millis(1_500);
+
+fn lock_key(product: Uuid, stock: i64) -> String {
+    format!("lock:product:{product}:stock:{stock}")
+}
+
+/// The owner that one node was asked to remember for this key, and for how long.
+fn lock_taken(monitor: &Monitor, key: &str, ttl: &str) -> Option<String> {
+    let commands = monitor.commands(key);
+    let set = commands
+        .iter()
+        .find(|words| words[0].eq_ignore_ascii_case("SET"))?;
+    let options: Vec<String> = set[3..].iter().map(|word| word.to_uppercase()).collect();
+    assert_eq!(options, ["NX", "PX", ttl], "{set:?}");
+    Some(set[2].clone())
+}
+
+fn lock_let_go(monitor: &Monitor, key: &str) -> bool {
+    let is_script = |word: &str| ["EVAL", "EVALSHA"].contains(&word.to_uppercase().as_str());
+    monitor
+        .commands(key)
+        .iter()
+        .any(|words| is_script(&words[0]))
+}
+
+#[rstest]
+#[case::by_default(Shop::plan(Backend::Postgres), "2000")]
+#[case::as_set(Shop::plan(Backend::Postgres).set("LOCK_TTL_MS", "3456"), "3456")]
+#[tokio::test]
+async fn each_order_takes_and_releases_the_lock_of_its_stock_on_every_node(
+    #[case] plan: Plan,
+    #[case] ttl: &str,
+) {
+    let shop = plan.open().await;
+    let product = shop.service().product(5, json!({})).await;
+    let mut monitors = Vec::new();
+    for node in &shop.redis().0 {
+        monitors.push(node.monitor().await);
+    }
+
+    for stock in [5, 4, 3] {
+        shop.service().buy("ann", product, 1).await.success(201);
+        let answered = Instant::now();
+        let key = lock_key(product, stock);
+        eventually("the lock was seen on three nodes", SOON, async || {
+            let owners: Vec<_> = monitors
+                .iter()
+                .filter_map(|m| lock_taken(m, &key, ttl))
+                .collect();
+            (owners.len() == 3).then(|| {
+                assert!(!owners[0].is_empty() && owners.iter().all(|owner| *owner == owners[0]));
+            })
+        })
+        .await;
+        eventually("the lock is released", RELEASED_WITHIN, async || {
+            when(shop.redis().lock_keys().await.is_empty())
+        })
+        .await;
+        assert!(
+            answered.elapsed() < Duration::from_secs(2),
+            "released, not run out"
+        );
+        // By a script that compares the owner, never by a plain DEL.
+        for monitor in &monitors {
+            eventually("a script lets go", SOON, async || {
+                when(lock_let_go(monitor, &key))
+            })
+            .await;
+            let plain = |words: &Vec<String>| words[0].eq_ignore_ascii_case("UNLINK");
+            assert!(!monitor.commands(&key).iter().any(plain));
+        }
+    }
+}
+
+#[rstest]
+#[case::one_owner("somebody-else")]
+#[case::an_empty_owner("")]
+#[tokio::test]
+async fn a_lock_of_somebody_else_is_respected_and_never_deleted(#[case] owner: &str) {
+    let shop = Shop::open(Backend::Postgres).await;
+    let product = shop.service().product(5, json!({})).await;
+    let key = lock_key(product, 5);
+    shop.redis().set(&key, owner).await;
+    let before = shop.ledger.everything().await;
+
+    for user in ["ann", "bob"] {
+        let begun = Instant::now();
+        assert_high_demand(&shop.service().buy(user, product, 1).await);
+        let waited = begun.elapsed();
+        assert!(
+            waited >= Duration::from_millis(200),
+            "its patience is 250 ms, not {waited:?}"
+        );
+        assert!(
+            waited < Duration::from_secs(2),
+            "its patience is 250 ms, not {waited:?}"
+        );
+    }
+    assert_eq!(shop.ledger.everything().await, before);
+    for node in &shop.redis().0 {
+        assert_eq!(
+            node.run::<Option<String>>(&["GET", &key]).await.as_deref(),
+            Some(owner)
+        );
+    }
+    let busy = [("outcome", "busy")];
+    let metrics = shop.service().metrics().await;
+    assert!(
+        metrics
+            .value("flash_sale_lock_acquire_total", &busy)
+            .unwrap()
+            >= 1.0
+    );
+
+    shop.redis().delete(&key).await;
+    shop.service().buy("ann", product, 1).await.success(201);
+    shop.assert_books(product).await;
+}
+
+fn assert_high_demand(answer: &Answer) {
+    let body = answer.refusal(400, "high_demand");
+    assert_eq!(body["detail"], "High demand! Please try again.");
+    answer.retry_after();
+}
+
+/// An order that waits for the lock gets it when it comes free within its patience.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_waiting_order_sells_when_the_lock_comes_free() {
+    let shop = Shop::plan(Backend::Postgres)
+        .set("LOCK_PATIENCE_MS", "4000")
+        .open()
+        .await;
+    let product = shop.service().product(5, json!({})).await;
+    let key = lock_key(product, 5);
+    shop.redis().set(&key, "somebody-else").await;
+
+    let (answer, ()) = tokio::join!(shop.service().buy("ann", product, 1), async {
+        eventually("the order waits", SOON, async || {
+            let metrics = shop.service().metrics().await;
+            let busy = metrics.value("flash_sale_lock_acquire_total", &[("outcome", "busy")]);
+            (busy? >= 1.0).then_some(())
+        })
+        .await;
+        shop.redis().delete(&key).await;
+    });
+
+    answer.success(201);
+}
+
+/// A key on the minority of the nodes does not stop a sale; it is not touched either.
+#[tokio::test]
+async fn a_minority_of_foreign_keys_is_outvoted() {
+    let shop = Shop::open(Backend::Postgres).await;
+    let product = shop.service().product(5, json!({})).await;
+    let key = lock_key(product, 5);
+    let odd = &shop.redis().0[1];
+    odd.run::<()>(&["SET", &key, "somebody-else"]).await;
+
+    shop.service().buy("ann", product, 1).await.success(201);
+
+    eventually(
+        "the other nodes are free again",
+        RELEASED_WITHIN,
+        async || when(shop.redis().lock_keys().await == [key.clone()]),
+    )
+    .await;
+    assert_eq!(odd.run::<String>(&["GET", &key]).await, "somebody-else");
+}
+
+#[rstest]
+#[case::one_node(Backend::Postgres)]
+#[case::three_nodes(Backend::ThreeNodes)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_race_leaves_no_lock_behind(#[case] backend: Backend) {
+    let shop = Shop::open(backend).await;
+    let product = shop.service().product(50, json!({})).await;
+
+    rush(&shop.nodes, product, 200, 1).await;
+
+    eventually("all locks are released", RELEASED_WITHIN, async || {
+        when(shop.redis().lock_keys().await.is_empty())
+    })
+    .await;
+}
+
+/// Orders of one moment share a lock: that is what makes the service fast.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiting_orders_share_one_lock() {
+    let shop = Shop::open(Backend::Postgres).await;
+    let product = shop.service().product(10_000, json!({})).await;
+
+    let tally = rush(&shop.nodes, product, 400, 1).await;
+
+    assert_eq!(tally.orders.len(), 400);
+    let metrics = shop.service().metrics().await;
+    let taken = metrics
+        .value("flash_sale_lock_acquire_total", &[("outcome", "acquired")])
+        .unwrap();
+    assert!(
+        (1.0..=200.0).contains(&taken),
+        "{taken} locks for 400 orders"
+    );
+    let batches = metrics.value("flash_sale_batch_orders_count", &[]).unwrap();
+    let orders = metrics.value("flash_sale_batch_orders_sum", &[]).unwrap();
+    assert!(
+        orders >= 400.0 && batches <= orders / 2.0,
+        "{orders} orders in {batches} batches"
+    );
+}

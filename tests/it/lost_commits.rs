@@ -1,0 +1,173 @@
+//! Connections to the database that break at the worst moments: the outcome is learned, or said to be unknown.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::{
+    SOON, eventually,
+    load::{Load, door},
+    postgres::Database,
+    proxy::{Fault, Proxy},
+    shop::{Backend, Shop},
+    when,
+};
+
+/// `REQUEST_TIMEOUT_MS` and a little for a busy machine.
+const ANSWERED_WITHIN: Duration = Duration::from_millis(5_700);
+
+async fn behind_a_proxy() -> (Database, Proxy, Shop) {
+    let database = Database::create().await;
+    let proxy = Proxy::before(&database.url()).await;
+    let through = proxy.url(&database.url());
+    let shop = Shop::plan(Backend::Postgres)
+        .database(&through, &database.url())
+        .open()
+        .await;
+    (database, proxy, shop)
+}
+
+/// The order is durable, its confirmation never arrived: looking it up tells the truth.
+#[tokio::test]
+async fn an_order_whose_commit_answer_was_lost_is_found() {
+    let (_database, proxy, shop) = behind_a_proxy().await;
+    let product = shop.service().product(5, json!({})).await;
+    shop.service().buy("ann", product, 1).await.success(201);
+
+    proxy.set(Fault::LoseCommitAnswer);
+    let order = shop.service().buy("bob", product, 2).await.success(201);
+
+    assert_eq!(proxy.hits(), 1);
+    let rows = shop.ledger.orders(product).await;
+    assert_eq!(rows.len(), 2);
+    assert!(
+        rows.iter()
+            .any(|row| order["id"] == json!(row.id) && row.user_id == "bob")
+    );
+    assert_eq!(shop.ledger.product(product).await.stock, 2);
+    shop.service().buy("carl", product, 2).await.success(201);
+    shop.service()
+        .buy("dora", product, 1)
+        .await
+        .refusal(409, "sold_out");
+    shop.assert_books(product).await;
+}
+
+/// The order was rolled back with its connection: it is written again, once.
+#[tokio::test]
+async fn an_order_whose_commit_was_lost_is_placed_again() {
+    let (_database, proxy, shop) = behind_a_proxy().await;
+    let product = shop.service().product(5, json!({})).await;
+    shop.service().buy("ann", product, 1).await.success(201);
+
+    proxy.set(Fault::LoseCommit);
+    let order = shop.service().buy("bob", product, 2).await.success(201);
+
+    assert_eq!(proxy.hits(), 1);
+    let rows = shop.ledger.orders(product).await;
+    assert_eq!(rows.len(), 2);
+    assert!(
+        rows.iter()
+            .any(|row| order["id"] == json!(row.id) && row.user_id == "bob")
+    );
+    assert_eq!(shop.ledger.product(product).await.stock, 2);
+    shop.assert_books(product).await;
+}
+
+/// Nobody can say in time what became of the order: the answer says so, and the key finds it later.
+#[tokio::test]
+async fn an_unknown_outcome_is_called_so_and_the_key_finds_the_order() {
+    let (_database, proxy, shop) = behind_a_proxy().await;
+    let product = shop.service().product(5, json!({})).await;
+    let call = || shop.service().order("bob", product, 2).key("k");
+    shop.service().buy("ann", product, 1).await.success(201);
+
+    proxy.set(Fault::LoseCommitAnswerAndServer);
+    let begun = Instant::now();
+    let answer = call().send().await;
+    assert!(begun.elapsed() < ANSWERED_WITHIN, "{:?}", begun.elapsed());
+    let unknown = answer.refusal(503, "outcome_unknown");
+    answer.retry_after();
+    assert_eq!(proxy.hits(), 1);
+
+    proxy.set(Fault::None);
+    let order = eventually("the database is back", SOON, async || {
+        let answer = call().send().await;
+        (answer.status == 201).then(|| answer.json())
+    })
+    .await;
+    assert_eq!(order["id"], unknown["order_id"]);
+    assert_eq!(shop.ledger.orders(product).await.len(), 2);
+    assert_eq!(shop.ledger.product(product).await.stock, 2);
+    shop.assert_books(product).await;
+}
+
+/// The same under load, where one lost answer is that of a whole batch.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lost_commits_under_load_sell_nothing_twice() {
+    let (_database, proxy, shop) = behind_a_proxy().await;
+    let product = shop.service().product(1_000_000, json!({})).await;
+    let load = Load::start(&[door(shop.service().front())], product, 32);
+
+    for fault in [Fault::LoseCommitAnswer, Fault::LoseCommit].repeat(5) {
+        proxy.set(fault);
+        eventually("a commit was lost", SOON, async || when(proxy.hits() == 1)).await;
+        load.sells(20).await;
+    }
+
+    let told = load.finish().await;
+    assert_eq!(told.broken, 0, "{:?}", told.refusals);
+    assert_eq!(told.orders.len(), told.served);
+    assert!(told.slowest < ANSWERED_WITHIN, "{:?}", told.slowest);
+    let rows = shop.ledger.orders(product).await;
+    assert_eq!(rows.len(), told.orders.len());
+    assert!(
+        rows.iter()
+            .all(|row| told.orders.contains(&row.id.to_string()))
+    );
+    shop.assert_books(product).await;
+}
+
+/// Connections that broke while nobody used them are replaced before anybody notices.
+#[tokio::test]
+async fn a_broken_idle_connection_costs_no_order() {
+    let (_database, proxy, shop) = behind_a_proxy().await;
+    let product = shop.service().product(50, json!({})).await;
+
+    for round in 0..5 {
+        shop.service().buy("ann", product, 1).await.success(201);
+        proxy.set(Fault::Down);
+        proxy.set(Fault::None);
+        shop.service().buy("bob", product, 1).await.success(201);
+        let read = shop
+            .service()
+            .get(&format!("/products/{product}"))
+            .send()
+            .await
+            .success(200);
+        assert_eq!(read["stock"], 50 - 2 * (round + 1));
+    }
+    shop.assert_books(product).await;
+}
+
+/// A restock has no id to be looked up by: whatever is answered must be true.
+#[tokio::test]
+async fn a_restock_whose_commit_answer_was_lost_counts_at_most_once() {
+    let (_database, proxy, shop) = behind_a_proxy().await;
+    let product = shop.service().product(5, json!({})).await;
+    shop.service().restock(product, 1).await.success(200);
+
+    for fault in [Fault::LoseCommitAnswer, Fault::LoseCommit] {
+        let before = shop.ledger.product(product).await;
+        proxy.set(fault);
+        let answer = shop.service().restock(product, 10).await;
+        let added = shop.ledger.product(product).await.stock_total - before.stock_total;
+        match answer.status {
+            200 => assert_eq!(added, 10, "{answer:?}"),
+            503 => assert!(answer.code() != "unavailable" || added == 0, "{answer:?}"),
+            _ => panic!("{answer:?}"),
+        }
+        assert!([0, 10].contains(&added), "{added}");
+        shop.ledger.assert_conserved(product).await;
+    }
+}

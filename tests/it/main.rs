@@ -1,0 +1,44 @@
+//! Black-box tests: real `flash-sale serve` processes, real Redis nodes and a real database, used over HTTP.
+//!
+//! One promise per file. `support` holds the machinery; only there is anything waited for.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test ends by panicking, also in the helpers that it calls"
+)]
+
+mod auth;
+mod auth_keys;
+mod availability;
+mod bad_orders;
+mod bad_products;
+mod bad_requests;
+mod cli;
+mod crash;
+mod dashboards;
+mod database_faults;
+mod demo;
+mod docs_page;
+mod edge_products;
+mod embedded_faults;
+mod events;
+mod fairness;
+mod health;
+mod idempotency;
+mod knobs;
+mod limits;
+mod lock_faults;
+mod lock_wire;
+mod lost_commits;
+mod mixed;
+mod orders_read;
+mod paused_holder;
+mod products;
+mod races;
+mod refusals;
+mod shutdown;
+mod support;
+mod transport;
+mod verify;

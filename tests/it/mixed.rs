@@ -1,0 +1,154 @@
+//! Changes from several sides at once: each takes effect once, and none undoes another.
+
+use rstest::rstest;
+use serde_json::json;
+
+use crate::support::{
+    front::product_body,
+    load::{Load, door},
+    race::{rush, together},
+    shop::{Backend, Shop},
+    tokens,
+};
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::three_nodes(Backend::ThreeNodes)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn restocks_in_the_middle_of_a_race_all_count(#[case] backend: Backend) {
+    let shop = Shop::open(backend).await;
+    let product = shop.service().product(20, json!({})).await;
+
+    let restocks = async {
+        for round in 0..20 {
+            let node = &shop.nodes[round % shop.nodes.len()];
+            node.restock(product, 4).await.success(200);
+        }
+    };
+    let (first, ()) = tokio::join!(rush(&shop.nodes, product, 60, 1), restocks);
+    let left = usize::try_from(shop.ledger.product(product).await.stock).unwrap();
+    assert_eq!(
+        first.orders.len() + left,
+        100,
+        "{:?}",
+        first.refusals.keys()
+    );
+
+    let second = crate::support::race::rush_of("late", &shop.nodes, product, 100, 1).await;
+    assert_eq!(second.orders.len(), left);
+    assert_eq!(shop.ledger.product(product).await.stock_total, 100);
+    shop.assert_books(product).await;
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::three_nodes(Backend::ThreeNodes)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_under_load_are_kept_and_harm_no_sale(#[case] backend: Backend) {
+    let shop = Shop::open(backend).await;
+    let product = shop.service().product(1_000_000, json!({})).await;
+    let doors: Vec<_> = shop.nodes.iter().map(|node| door(node.front())).collect();
+    let load = Load::start(&doors, product, 12);
+
+    for price in 1..=30 {
+        let node = &shop.nodes[price % shop.nodes.len()];
+        let changed = node
+            .change(product, &json!({ "price": price }))
+            .await
+            .success(200);
+        assert_eq!(changed["price"], price);
+    }
+    load.sells(50).await;
+
+    let told = load.finish().await;
+    assert_eq!(
+        (told.broken, told.refused("internal")),
+        (0, 0),
+        "{:?}",
+        told.refusals
+    );
+    assert_eq!(shop.ledger.product(product).await.price, 30);
+    let prices = shop
+        .ledger
+        .orders(product)
+        .await
+        .into_iter()
+        .map(|order| order.unit_price);
+    assert!(
+        prices
+            .into_iter()
+            .all(|price| price == 1999 || (1..=30).contains(&price))
+    );
+    shop.assert_books(product).await;
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::three_nodes(Backend::ThreeNodes)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sku_is_taken_once_also_at_the_same_time(#[case] backend: Backend) {
+    let shop = Shop::open(backend).await;
+    let body = product_body(1, json!({}));
+
+    let nodes = shop.nodes.iter().cycle().take(24);
+    let calls = nodes.map(|node| node.post("/products").bearer(&tokens::admin()).json(&body));
+    let mut answers = together(calls.collect()).await;
+
+    answers.sort_by_key(|answer| answer.status);
+    answers[0].success(201);
+    for answer in &answers[1..] {
+        answer.refusal(409, "sku_taken");
+    }
+    assert_eq!(shop.ledger.everything().await.0.len(), 1);
+}
+
+/// Buyers, readers and listeners at once: nobody gets a server error.
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::three_nodes(Backend::ThreeNodes)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reading_and_buying_do_not_disturb_each_other(#[case] backend: Backend) {
+    let shop = Shop::open(backend).await;
+    let product = shop.service().product(100, json!({})).await;
+    let mut calls = Vec::new();
+    for number in 0..300 {
+        let node = &shop.nodes[number % shop.nodes.len()];
+        let user = format!("user-{number}");
+        calls.push(match number % 5 {
+            0 => node.get("/products"),
+            1 => node.get(&format!("/products/{product}")),
+            2 => node.get(&format!("/products/{product}/availability")),
+            3 => node.get("/orders").bearer(&tokens::user(&user)),
+            _ => node.order(&user, product, 1),
+        });
+    }
+
+    let answers = together(calls).await;
+
+    for (number, answer) in answers.iter().enumerate() {
+        let status = if number % 5 == 4 { 201 } else { 200 };
+        assert!(
+            answer.status == status || answer.code() == "high_demand",
+            "{answer:?}"
+        );
+    }
+    shop.assert_books(product).await;
+}
+
+/// What one node knew of the stock does not make it refuse what another has restocked.
+#[tokio::test]
+async fn a_refusal_rests_on_what_is_true_now() {
+    let shop = Shop::plan(Backend::Postgres).nodes(2).open().await;
+    let [selling, restocking] = [0, 1].map(|node| shop.nodes[node].front());
+    let product = selling.product(3, json!({ "max_per_user": 20 })).await;
+
+    for round in 0..5 {
+        selling.buy("ann", product, 2).await.success(201);
+        restocking.restock(product, 3).await.success(200);
+        selling.buy("bob", product, 4).await.success(201);
+        restocking.restock(product, 3).await.success(200);
+        let stock = shop.ledger.product(product).await.stock;
+        assert_eq!(stock, 3, "round {round}");
+    }
+    shop.assert_books(product).await;
+}

@@ -1,0 +1,168 @@
+//! The end of a service: what it accepted it answers, and it leaves nothing running and nothing locked.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use rstest::rstest;
+use serde_json::json;
+
+use crate::support::{
+    SOON, eventually,
+    load::{Load, door},
+    process::{descendants_of, is_alive, redis_servers_of},
+    race::together,
+    shop::{Backend, Shop},
+    when,
+};
+
+const STOPS_WITHIN: Duration = Duration::from_secs(10);
+
+/// Fifty orders wait for a lock when the signal comes: all are answered, then the process ends well.
+#[rstest]
+#[case::terminated(Signal::SIGTERM)]
+#[case::interrupted(Signal::SIGINT)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn accepted_orders_are_answered_before_the_end(#[case] signal: Signal) {
+    let mut shop = Shop::plan(Backend::Postgres)
+        .set("LOCK_PATIENCE_MS", "4000")
+        .open()
+        .await;
+    let product = shop.service().product(100, json!({})).await;
+    let key = format!("lock:product:{product}:stock:100");
+    shop.redis().set(&key, "somebody-else").await;
+    let front = shop.service().front();
+    let calls = (0..50)
+        .map(|n| front.order(&format!("user-{n}"), product, 1))
+        .collect();
+    let waiting = tokio::task::JoinSet::from_iter([together(calls)]);
+    eventually("fifty orders wait", SOON, async || {
+        let metrics = shop.service().metrics().await;
+        // The look at the metrics is a request too.
+        when(metrics.shows("flash_sale_http_in_flight", &[], 51))
+    })
+    .await;
+
+    shop.service().process.signal(signal);
+    eventually("new connections are refused", SOON, async || {
+        when(front.get("/health/live").try_send().await.is_err())
+    })
+    .await;
+    shop.redis().delete(&key).await;
+
+    for answer in waiting.join_all().await.into_iter().flatten() {
+        answer.success(201);
+    }
+    let status = shop.nodes[0].process.exit(STOPS_WITHIN).await;
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(shop.redis().lock_keys().await, Vec::<String>::new());
+    assert_eq!(shop.ledger.orders(product).await.len(), 50);
+    shop.assert_books(product).await;
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_under_load_loses_no_order_and_leaves_nothing_running(#[case] backend: Backend) {
+    let mut shop = Shop::open(backend).await;
+    let product = shop.service().product(1_000_000, json!({})).await;
+    let door = door(shop.service().front());
+    let load = Load::start(std::slice::from_ref(&door), product, 32);
+    load.sells(100).await;
+    let pid = shop.service().process.pid();
+    let own_nodes = if backend == Backend::Sqlite { 3 } else { 0 };
+    assert_eq!(redis_servers_of(pid).len(), own_nodes);
+    let family = descendants_of(pid);
+
+    let status = shop.nodes[0].stop().await;
+
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(shop.nodes[0].rest_of_stdout().await, Vec::<String>::new());
+    assert!(
+        !family.iter().any(|child| is_alive(*child)),
+        "its Redis nodes end before it does"
+    );
+    if backend == Backend::Postgres {
+        assert_eq!(shop.redis().lock_keys().await, Vec::<String>::new());
+    }
+    for order in load.told().orders {
+        assert!(
+            shop.ledger.has_order(&order).await,
+            "{order} was answered 201"
+        );
+    }
+    shop.restart(0).await;
+    *door.lock().unwrap() = shop.service().front();
+    let told = load.finish().await;
+    assert_eq!(shop.ledger.orders(product).await.len(), told.orders.len());
+    assert_eq!(
+        told.refusals
+            .keys()
+            .filter(|code| *code == "internal")
+            .count(),
+        0
+    );
+    shop.assert_books(product).await;
+}
+
+/// An open event stream must not keep the process alive until its deadline.
+#[tokio::test]
+async fn listeners_do_not_hold_up_the_end() {
+    let mut shop = Shop::plan(Backend::Sqlite)
+        .set("SHUTDOWN_TIMEOUT_MS", "60000")
+        .open()
+        .await;
+    let product = shop.service().product(5, json!({})).await;
+    let call = shop.service().get(&format!("/products/{product}/events"));
+    let mut events = crate::support::events::Events::open(call).await;
+    events.next(SOON).await;
+
+    let status = shop.nodes[0].stop().await;
+
+    assert_eq!(status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn the_private_redis_nodes_end_with_a_killed_service() {
+    let mut shop = Shop::open(Backend::Sqlite).await;
+    let pid = shop.service().process.pid();
+    assert_eq!(redis_servers_of(pid).len(), 3);
+    let family = descendants_of(pid);
+
+    shop.nodes[0].process.kill();
+
+    eventually("its Redis nodes end", SOON, async || {
+        when(!family.iter().any(|child| is_alive(*child)))
+    })
+    .await;
+}
+
+/// A client that goes away does not take its order with it half-written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_hangs_up_leaves_whole_orders() {
+    let shop = Shop::open(Backend::Postgres).await;
+    let product = shop.service().product(500, json!({})).await;
+
+    for round in 0..20 {
+        let mut buyers = tokio::task::JoinSet::new();
+        for buyer in 0..20 {
+            let front = shop.service().front();
+            let user = format!("user-{round}-{buyer}");
+            buyers.spawn(async move { front.buy(&user, product, 1).await.status });
+        }
+        assert_eq!(buyers.join_next().await.unwrap().unwrap(), 201);
+        buyers.shutdown().await;
+    }
+
+    eventually("no request but this one is under way", SOON, async || {
+        let metrics = shop.service().metrics().await;
+        when(metrics.shows("flash_sale_http_in_flight", &[], 1))
+    })
+    .await;
+    eventually("the locks are released", SOON, async || {
+        when(shop.redis().lock_keys().await.is_empty())
+    })
+    .await;
+    shop.service().buy("last", product, 1).await.success(201);
+    shop.assert_books(product).await;
+}

@@ -1,0 +1,112 @@
+//! What is true: the rows of the database, read past the service.
+
+use std::time::Duration;
+
+use entities::{order_status::OrderStatus, orders, products};
+use sea_orm::{
+    ColumnTrait, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, EntityTrait,
+    QueryFilter, QueryOrder,
+};
+use uuid::Uuid;
+
+const WITHIN: Duration = Duration::from_secs(20);
+
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    connection: DatabaseConnection,
+}
+
+impl Ledger {
+    pub(crate) async fn open(url: &str) -> Self {
+        Self {
+            connection: connect(url).await,
+        }
+    }
+
+    pub(crate) async fn product(&self, id: Uuid) -> products::Model {
+        products::Entity::find_by_id(id)
+            .one(&self.connection)
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    pub(crate) async fn orders(&self, product: Uuid) -> Vec<orders::Model> {
+        orders::Entity::find()
+            .filter(orders::Column::ProductId.eq(product))
+            .all(&self.connection)
+            .await
+            .unwrap()
+    }
+
+    pub(crate) async fn has_order(&self, id: &str) -> bool {
+        let id: Uuid = id.parse().unwrap();
+        orders::Entity::find_by_id(id)
+            .one(&self.connection)
+            .await
+            .unwrap()
+            .is_some()
+    }
+
+    /// Every row, to show that a refusal left no trace.
+    pub(crate) async fn everything(&self) -> (Vec<products::Model>, Vec<orders::Model>) {
+        let products = products::Entity::find()
+            .order_by_asc(products::Column::Id)
+            .all(&self.connection);
+        let orders = orders::Entity::find()
+            .order_by_asc(orders::Column::Id)
+            .all(&self.connection);
+        (products.await.unwrap(), orders.await.unwrap())
+    }
+
+    /// Units of live orders.
+    pub(crate) async fn sold(&self, product: Uuid) -> i64 {
+        let live = [
+            OrderStatus::Pending,
+            OrderStatus::Confirming,
+            OrderStatus::Confirmed,
+        ];
+        let orders = self.orders(product).await;
+        orders
+            .iter()
+            .filter(|o| live.contains(&o.status))
+            .map(|o| i64::from(o.quantity))
+            .sum()
+    }
+
+    /// `stock_total = stock + Σ quantity of live orders`, and no stock below zero.
+    pub(crate) async fn assert_conserved(&self, product: Uuid) {
+        let sold = self.sold(product).await;
+        let row = self.product(product).await;
+        assert!(row.stock >= 0, "{row:?}");
+        assert_eq!(
+            i64::from(row.stock_total),
+            i64::from(row.stock) + sold,
+            "{row:?}"
+        );
+    }
+
+    pub(crate) async fn execute(&self, sql: &str) {
+        self.connection.execute_unprepared(sql).await.unwrap();
+    }
+
+    pub(crate) async fn texts(&self, sql: &str) -> Vec<String> {
+        let statement =
+            sea_orm::Statement::from_string(self.connection.get_database_backend(), sql);
+        let rows = self.connection.query_all_raw(statement).await.unwrap();
+        rows.iter()
+            .map(|row| row.try_get_by_index(0).unwrap())
+            .collect()
+    }
+}
+
+/// One connection: what a test sets on it (a pragma) stays set.
+pub(crate) async fn connect(url: &str) -> DatabaseConnection {
+    let mut options = ConnectOptions::new(url);
+    options
+        .max_connections(1)
+        .connect_timeout(WITHIN)
+        .acquire_timeout(WITHIN)
+        .sqlx_logging(false);
+    Database::connect(options).await.unwrap()
+}

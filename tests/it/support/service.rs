@@ -1,0 +1,145 @@
+//! One `flash-sale serve` process.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    ops::Deref,
+    path::Path,
+    process::{Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use nix::sys::signal::Signal;
+use reqwest::Client;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::ChildStdout,
+    time::timeout,
+};
+
+use super::{front::Front, metrics::Metrics, process::Owned};
+
+/// How a service is started: environment variables, and flags of `serve`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Settings {
+    pub(crate) variables: BTreeMap<String, String>,
+    pub(crate) flags: Vec<String>,
+}
+
+impl Settings {
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.variables.insert(name.to_owned(), value.to_owned());
+    }
+}
+
+const STARTS_WITHIN: Duration = Duration::from_secs(30);
+const STOPS_WITHIN: Duration = Duration::from_secs(10);
+
+/// The program with nothing in its environment but what a test gives it.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flash-sale"));
+    command
+        .env_clear()
+        .env("PATH", env::var_os("PATH").unwrap())
+        .stdin(Stdio::null());
+    command
+}
+
+#[derive(Debug)]
+pub(crate) struct Service {
+    front: Front,
+    /// The address of the operations listener.
+    pub(crate) operations: String,
+    pub(crate) process: Owned,
+    client: Client,
+    stdout: Lines<BufReader<ChildStdout>>,
+}
+
+impl Deref for Service {
+    type Target = Front;
+
+    fn deref(&self) -> &Front {
+        &self.front
+    }
+}
+
+impl Service {
+    pub(crate) async fn start(settings: &Settings, log: &Path, client: Client) -> Self {
+        let child = program()
+            .arg("serve")
+            .args(&settings.flags)
+            .envs(&settings.variables)
+            .env("LISTEN_ADDR", "127.0.0.1:0")
+            .env("OPS_ADDR", "127.0.0.1:0")
+            .stdout(Stdio::piped())
+            .stderr(
+                fs::File::options()
+                    .create(true)
+                    .append(true)
+                    .open(log)
+                    .unwrap(),
+            )
+            .spawn()
+            .unwrap();
+        let mut process = Owned::new(child);
+        let stdout = ChildStdout::from_std(process.child().stdout.take().unwrap()).unwrap();
+        let mut stdout = BufReader::new(stdout).lines();
+        let url = announced(&mut stdout, "listening on ", log).await;
+        let operations = announced(&mut stdout, "operations on ", log).await;
+        Self {
+            front: Front::new(url, client.clone()),
+            operations,
+            process,
+            client,
+            stdout,
+        }
+    }
+
+    pub(crate) fn front(&self) -> Front {
+        self.front.clone()
+    }
+
+    pub(crate) async fn metrics(&self) -> Metrics {
+        let response = self
+            .client
+            .get(format!("{}/metrics", self.operations))
+            .send()
+            .await;
+        let response = response.unwrap();
+        assert_eq!(response.status(), 200);
+        Metrics::parse(&response.text().await.unwrap())
+    }
+
+    /// SIGTERM, and how it ended.
+    pub(crate) async fn stop(&mut self) -> ExitStatus {
+        self.process.signal(Signal::SIGTERM);
+        self.process.exit(STOPS_WITHIN).await
+    }
+
+    /// What it still wrote to its standard output, after it ended.
+    pub(crate) async fn rest_of_stdout(&mut self) -> Vec<String> {
+        let mut rest = Vec::new();
+        while let Some(line) = self.stdout.next_line().await.unwrap() {
+            rest.push(line);
+        }
+        rest
+    }
+}
+
+async fn announced(stdout: &mut Lines<BufReader<ChildStdout>>, prefix: &str, log: &Path) -> String {
+    let line = timeout(STARTS_WITHIN, stdout.next_line())
+        .await
+        .ok()
+        .and_then(Result::ok)
+        .flatten();
+    match line.as_deref().and_then(|line| line.strip_prefix(prefix)) {
+        Some(url) => url.to_owned(),
+        None => panic!("no \"{prefix}\" but {line:?}; the log ends:\n{}", tail(log)),
+    }
+}
+
+fn tail(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(30)..].join("\n")
+}

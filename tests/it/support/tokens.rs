@@ -1,0 +1,49 @@
+//! Tokens as the shop's login would hand them out.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use jsonwebtoken::{EncodingKey, Header, encode};
+use serde_json::{Value, json};
+
+/// What the services of the tests are given as `AUTH_SECRET`.
+pub(crate) const SECRET: &str = "only-for-the-tests-0123456789abcdef0123456789abcdef";
+
+pub(crate) fn user(name: &str) -> String {
+    sign(&json!({ "sub": name, "exp": expiry(3600) }))
+}
+
+pub(crate) fn admin() -> String {
+    sign(&json!({ "sub": "the-admin", "role": "admin", "exp": expiry(3600) }))
+}
+
+pub(crate) fn sign(claims: &Value) -> String {
+    sign_with(SECRET, claims)
+}
+
+pub(crate) fn sign_with(secret: &str, claims: &Value) -> String {
+    encode(
+        &Header::default(),
+        claims,
+        &EncodingKey::from_secret(secret.as_bytes()),
+    )
+    .unwrap()
+}
+
+/// Seconds since 1970, so many from now.
+pub(crate) fn expiry(seconds: i64) -> i64 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    i64::try_from(now).unwrap() + seconds
+}
+
+/// `{"alg":"none","typ":"JWT"}`
+const UNSIGNED: &str = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0";
+
+/// An admin's claims with no signature at all.
+pub(crate) fn unsigned() -> String {
+    let signed = admin();
+    let claims = signed.split('.').nth(1).unwrap();
+    format!("{UNSIGNED}.{claims}.")
+}

@@ -1,0 +1,180 @@
+//! Below the API: half requests, foreign origins, and what the log gives away.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::support::{
+    front::Front,
+    http::{Answer, Call},
+    shop::{Backend, Shop},
+    tokens,
+};
+
+/// `REQUEST_TIMEOUT_MS` and a little for a busy machine.
+const ANSWERED_WITHIN: Duration = Duration::from_millis(5_700);
+
+/// A body that never ends must not hold its request for ever.
+#[tokio::test]
+async fn half_a_body_is_answered_in_time() {
+    let shop = Shop::open(Backend::Sqlite).await;
+    let address = shop.service().url.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let begun = Instant::now();
+
+    let head = format!(
+        "POST /orders HTTP/1.1\r\nHost: shop\r\nContent-Type: application/json\r\n\
+         Authorization: Bearer {}\r\nContent-Length: 100\r\n\r\n{{\"product_id\":",
+        tokens::user("ann")
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 1024];
+    let read = timeout(ANSWERED_WITHIN * 2, stream.read(&mut answer))
+        .await
+        .unwrap()
+        .unwrap();
+
+    assert!(begun.elapsed() < ANSWERED_WITHIN, "{:?}", begun.elapsed());
+    let answer = String::from_utf8_lossy(&answer[..read]).to_lowercase();
+    assert!(
+        answer.starts_with("http/1.1 4") || answer.starts_with("http/1.1 503"),
+        "{answer}"
+    );
+    assert!(
+        answer.contains("x-request-id") && answer.contains("problem+json"),
+        "{answer}"
+    );
+}
+
+/// Bytes that are no HTTP end their own connection and nothing else.
+#[tokio::test]
+async fn noise_on_the_line_does_no_harm() {
+    let shop = Shop::open(Backend::Sqlite).await;
+    let product = shop.service().product(5, json!({})).await;
+    let address = shop.service().url.strip_prefix("http://").unwrap();
+
+    for noise in [
+        &b"\x16\x03\x01\x02\x00\x01"[..],
+        b"GET\r\n\r\n",
+        &[0; 4096],
+        b"POST / HTTP/9.9\r\n\r\n",
+    ] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(noise).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        let ended = timeout(ANSWERED_WITHIN, stream.read_to_end(&mut answer)).await;
+        assert!(ended.is_ok(), "the connection stays open after {noise:?}");
+    }
+
+    shop.service().buy("ann", product, 1).await.success(201);
+}
+
+async fn preflight(front: &Front, origin: &str) -> Answer {
+    let call = front
+        .call(Method::OPTIONS, "/orders")
+        .header("origin", origin);
+    let call = call.header("access-control-request-method", "POST");
+    call.header(
+        "access-control-request-headers",
+        "authorization,content-type,idempotency-key",
+    )
+    .send()
+    .await
+}
+
+fn allowed(answer: &Answer) -> Option<&str> {
+    answer.header("access-control-allow-origin")
+}
+
+#[tokio::test]
+async fn only_the_origins_that_are_set_may_call_from_a_page() {
+    let ours = "https://shop.example";
+    let shop = Shop::plan(Backend::Sqlite)
+        .set("CORS_ORIGINS", ours)
+        .open()
+        .await;
+    let service = shop.service();
+
+    assert_eq!(allowed(&preflight(service, ours).await), Some(ours));
+    assert_eq!(
+        allowed(&preflight(service, "https://evil.example").await),
+        None
+    );
+    let read = |origin: &str| -> Call { service.get("/products").header("origin", origin) };
+    assert_eq!(allowed(&read(ours).send().await), Some(ours));
+    assert_eq!(
+        allowed(&read("https://shop.example.evil").send().await),
+        None
+    );
+}
+
+#[tokio::test]
+async fn without_the_setting_no_origin_may() {
+    let shop = Shop::open(Backend::Sqlite).await;
+
+    for origin in ["https://shop.example", "null", "http://localhost:3000"] {
+        assert_eq!(
+            allowed(&preflight(shop.service(), origin).await),
+            None,
+            "{origin}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_log_is_json_when_asked_and_shows_no_secret() {
+    let database = crate::support::postgres::Database::create().await;
+    let with_password = database
+        .url()
+        .replace("postgres@", "postgres:hunter2secret@");
+    let plan = Shop::plan(Backend::Postgres).database(&with_password, &database.url());
+    let mut shop = plan
+        .set("LOG_FORMAT", "json")
+        .set("RUST_LOG", "debug")
+        .open()
+        .await;
+    let product = shop.service().product(1, json!({})).await;
+    let token = tokens::user("ann");
+    for _ in 0..2 {
+        let order = json!({ "product_id": product, "quantity": 1 });
+        shop.service()
+            .post("/orders")
+            .bearer(&token)
+            .json(&order)
+            .send()
+            .await;
+    }
+    shop.nodes[0].stop().await;
+
+    let log = shop.log();
+
+    assert!(log.lines().count() > 1, "{log}");
+    for line in log.lines() {
+        let entry: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
+        assert!(
+            entry["level"].is_string() && entry["timestamp"].is_string(),
+            "{line}"
+        );
+    }
+    for secret in ["hunter2secret", tokens::SECRET, token.as_str()] {
+        assert!(!log.contains(secret), "the log shows {secret}");
+    }
+}
+
+#[tokio::test]
+async fn a_log_in_a_file_is_plain_text() {
+    let mut shop = Shop::open(Backend::Sqlite).await;
+    shop.nodes[0].stop().await;
+
+    let log = shop.log();
+
+    assert!(log.contains("INFO"), "{log}");
+    assert!(!log.contains('\u{1b}'), "colours are for terminals: {log}");
+}

@@ -1,0 +1,142 @@
+//! `flash-sale verify` finds what must never be, and names the product.
+
+use rstest::rstest;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::support::{
+    ledger::Ledger,
+    shop::{Backend, Shop},
+};
+
+/// Lets a breach be planted: the database itself would refuse it.
+async fn without_checks(ledger: &Ledger, backend: Backend) {
+    if backend == Backend::Sqlite {
+        ledger.execute("PRAGMA ignore_check_constraints = ON").await;
+        return;
+    }
+    let checks = "SELECT 'ALTER TABLE ' || conrelid::regclass || ' DROP CONSTRAINT ' || quote_ident(conname) \
+                  FROM pg_constraint WHERE contype = 'c' AND connamespace = 'public'::regnamespace";
+    for statement in ledger.texts(checks).await {
+        ledger.execute(&statement).await;
+    }
+}
+
+/// Drops every unique key of the orders but the primary one.
+async fn without_unique_keys(ledger: &Ledger, backend: Backend) {
+    let (constraints, indexes) = if backend == Backend::Sqlite {
+        (
+            "SELECT '' WHERE 0",
+            "SELECT 'DROP INDEX ' || name FROM sqlite_master \
+             WHERE type = 'index' AND tbl_name = 'orders' AND sql LIKE '%UNIQUE%'",
+        )
+    } else {
+        (
+            "SELECT 'ALTER TABLE orders DROP CONSTRAINT ' || quote_ident(conname) FROM pg_constraint \
+             WHERE contype = 'u' AND conrelid = 'orders'::regclass",
+            "SELECT 'DROP INDEX ' || indexrelid::regclass FROM pg_index \
+             WHERE indisunique AND NOT indisprimary AND indrelid = 'orders'::regclass",
+        )
+    };
+    for query in [constraints, indexes] {
+        for statement in ledger.texts(query).await {
+            ledger.execute(&statement).await;
+        }
+    }
+}
+
+async fn shop_with_two_orders(backend: Backend) -> (Shop, Uuid, Uuid) {
+    let shop = Shop::open(backend).await;
+    let broken = shop.service().product(10, json!({ "sku": "broken" })).await;
+    let sound = shop.service().product(10, json!({ "sku": "sound" })).await;
+    for user in ["ann", "bob"] {
+        shop.service()
+            .order(user, broken, 2)
+            .key(user)
+            .send()
+            .await
+            .success(201);
+        shop.service().buy(user, sound, 2).await.success(201);
+    }
+    (shop, broken, sound)
+}
+
+#[rstest]
+#[case::a_unit_too_many("UPDATE products SET stock = stock + 1 WHERE sku = 'broken'")]
+#[case::a_unit_too_few("UPDATE products SET stock = stock - 1 WHERE sku = 'broken'")]
+#[case::a_forgotten_total("UPDATE products SET stock_total = stock_total + 5 WHERE sku = 'broken'")]
+#[case::stock_below_zero("UPDATE products SET stock = -1, stock_total = 3 WHERE sku = 'broken'")]
+#[case::a_lost_order("DELETE FROM orders WHERE user_id = 'ann' AND idempotency_key IS NOT NULL")]
+#[case::a_cancelled_order_that_kept_its_units(
+    "UPDATE orders SET status = 'cancelled' WHERE user_id = 'ann' AND idempotency_key IS NOT NULL"
+)]
+#[case::an_order_that_grew(
+    "UPDATE orders SET quantity = 3 WHERE user_id = 'ann' AND idempotency_key IS NOT NULL"
+)]
+#[tokio::test]
+async fn a_planted_breach_is_found(
+    #[case] breach: &str,
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let (shop, broken, sound) = shop_with_two_orders(backend).await;
+    let verdict = shop.verify();
+    assert!(verdict.status.success(), "before the breach: {verdict:?}");
+
+    without_checks(&shop.ledger, backend).await;
+    shop.ledger.execute(breach).await;
+
+    assert_found(&shop, broken, sound);
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn a_key_that_bought_twice_is_found(#[case] backend: Backend) {
+    let (shop, _, _) = shop_with_two_orders(backend).await;
+
+    without_unique_keys(&shop.ledger, backend).await;
+    let same = "UPDATE orders SET user_id = 'ann', idempotency_key = 'ann' WHERE user_id = 'bob' \
+                AND idempotency_key IS NOT NULL";
+    shop.ledger.execute(same).await;
+
+    let said = assert_breach(&shop);
+    assert!(said.contains("ann"), "{said}");
+    assert!(!said.contains("bob"), "{said}");
+}
+
+#[track_caller]
+fn assert_breach(shop: &Shop) -> String {
+    let verdict = shop.verify();
+    let said = String::from_utf8_lossy(&[verdict.stdout, verdict.stderr].concat()).into_owned();
+    assert_eq!(verdict.status.code(), Some(1), "{said}");
+    said
+}
+
+/// Exit code 1, and the one product by its sku or its id.
+#[track_caller]
+fn assert_found(shop: &Shop, broken: Uuid, sound: Uuid) {
+    let verdict = shop.verify();
+    let said = String::from_utf8_lossy(&[verdict.stdout, verdict.stderr].concat()).into_owned();
+    assert_eq!(verdict.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("broken") || said.contains(&broken.to_string()),
+        "{said}"
+    );
+    assert!(
+        !said.contains("sound") && !said.contains(&sound.to_string()),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_database_that_is_not_there_is_no_success() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let url = format!("sqlite://{}/none/flash-sale.db", directory.path().display());
+
+    let verdict = crate::support::service::program()
+        .args(["verify", "--database-url", &url])
+        .output();
+
+    assert!(!verdict.unwrap().status.success());
+}
