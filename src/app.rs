@@ -98,6 +98,13 @@ impl App {
         app.serve(api_listener, router, config, serving.clone());
         let router = api::ops_router(&app.shared, recorder);
         app.serve(ops_listener, router, config, serving);
+        let database = database_url(&config.database)?;
+        let nodes = app.shared.lock.health().nodes;
+        tracing::info!(
+            ?database,
+            nodes,
+            "database {database:?}, lock over {nodes} Redis nodes"
+        );
         Ok(app)
     }
 

@@ -1,7 +1,7 @@
 //! Every metric of the service: name, help and labels, one function per event.
 //!
 //! The names are a contract with dashboards. Labels are small sets: enums, or the sku of one of
-//! the first [`init`]`(products_max)` products; later ones share the label `other`.
+//! the first `METRICS_PRODUCTS_MAX` products; later ones share the label `other`.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -1,7 +1,7 @@
 //! What is true: connections and transactions; one file per table below.
 //!
 //! Writers and readers have a pool each, so that a storm of reads never keeps a sale waiting.
-//! A connection that once fell silent is never used again ([`trust`]).
+//! A connection that once fell silent is never used again (`store/trust.rs`).
 
 use std::{future::Future, sync::Arc, time::Duration};
 

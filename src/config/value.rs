@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn a_ttl_is_a_number_and_a_unit() {
         assert_eq!(ttl("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(ttl("2h"), Ok(Duration::from_secs(7_200)));
+        assert_eq!(ttl("2h"), Ok(Duration::from_hours(2)));
         for bad in [
             "",
             "h",

@@ -71,13 +71,15 @@ mod tests {
     fn acquired(attempt: Attempt) -> Guard {
         match attempt {
             Attempt::Acquired(guard) => guard,
-            other => panic!("not acquired: {other:?}"),
+            other @ (Attempt::Busy | Attempt::NoQuorum | Attempt::Failed) => {
+                panic!("not acquired: {other:?}")
+            }
         }
     }
 
     #[tokio::test]
     async fn a_held_key_is_busy_until_it_is_released() {
-        let lock = Local::new(Duration::from_secs(60));
+        let lock = Local::new(Duration::from_mins(1));
         let guard = acquired(lock.try_acquire("a".to_owned()));
         assert!(matches!(lock.try_acquire("a".to_owned()), Attempt::Busy));
         guard.release().await;
@@ -89,7 +91,7 @@ mod tests {
         let lock = Local::new(Duration::ZERO);
         let old = acquired(lock.try_acquire("a".to_owned()));
         let lock = Local {
-            ttl: Duration::from_secs(60),
+            ttl: Duration::from_mins(1),
             keys: lock.keys,
         };
         let _next = acquired(lock.try_acquire("a".to_owned()));
