@@ -11,14 +11,16 @@ keep() {
     'BEGIN { printf "%.1f %.1f %s\n", (n - refused) / took, (n ? refused / n * 100 : 0), waits }' >>"$dir/results/$1"
 }
 
-# sync_time: microseconds that one write takes to reach the disk right now.
+# sync_time: microseconds that one write takes to reach the disk right now; without the tool for it, that one commit takes.
 sync_time() {
   local tool=$postgres/pg_test_fsync
+  sync_means=fdatasync
   if [ -x "$tool" ]; then
     # It would go on for a while; awk's end ends it.
     timeout 10 "$tool" -s 1 -f "$dir/sync" 2>/dev/null | awk '/^ *fdatasync .*ops\/sec/ { print $(NF - 1); exit }' || true
   else
-    sql postgres 'CREATE TABLE IF NOT EXISTS syncs (n int)'
+    sync_means="one commit of one client"
+    sql postgres 'CREATE TABLE IF NOT EXISTS syncs (n int)' 2>>"$dir/log"
     echo 'INSERT INTO syncs VALUES (1)' >"$dir/sync.sql"
     pgbench -n -t 100 -f "$dir/sync.sql" "postgres://postgres@127.0.0.1:$postgres_port/postgres" 2>>"$dir/log" |
       sed -n 's/^latency average = \([0-9.]*\) ms$/\1/p' | awk '{ print $1 * 1000 }'
@@ -76,7 +78,7 @@ report() {
   cat <<END
 \`$shown\`: $rounds × $duration s a run, medians; the load client runs on the same machine.
 $(machine).
-A write reached the disk in $(paste -s -d ' ' "$dir/results/fsync") µs (fdatasync, round by round); load average $(cut -d ' ' -f 1 /proc/loadavg) at the end.
+A write reached the disk in $(paste -s -d ' ' "$dir/results/fsync") µs ($sync_means, round by round); load average $(cut -d ' ' -f 1 /proc/loadavg) at the end.
 
 | one hot product | per second | each round | p50 ms | p95 ms | p99 ms | refused |
 |---|---:|---|---:|---:|---:|---:|
