@@ -85,6 +85,7 @@ A write reached the disk in $(paste -s -d ' ' "$dir/results/fsync") µs ($sync_m
 END
   way orders-128 "**orders**, 128 connections"
   way orders-512 "**orders**, 512 connections"
+  way orders-1000 "**orders**, 1,000 connections"
   way three "**orders**, three processes, 129 connections"
   way batch-1 "orders with \`ORDER_BATCH_MAX=1\`, 128 connections"
   way naive "naive: a Redlock per order, 128 connections"
@@ -93,8 +94,10 @@ END
   way pgbench "pgbench: \`BEGIN; UPDATE; INSERT; COMMIT\`, 8 clients"
   way sold-out-128 "sold-out answers, 128 connections"
   way sold-out-512 "sold-out answers, 512 connections"
+  way sold-out-1000 "sold-out answers, 1,000 connections"
   way live-128 "\`GET /health/live\`, 128 connections"
   way live-512 "\`GET /health/live\`, 512 connections"
+  way live-1000 "\`GET /health/live\`, 1,000 connections"
   cat <<END
 
 | target | measured | asked | met |
@@ -104,10 +107,12 @@ END
   target "orders to pgbench" "$(ratio orders-128 pgbench)" ≥ 5 ×
   target "orders to \`GET /health/live\`, 128 connections" "$(ratio orders-128 live-128)" ≥ 0.25 ×
   target "orders to \`GET /health/live\`, 512 connections" "$(ratio orders-512 live-512)" ≥ 0.25 ×
+  target "orders to \`GET /health/live\`, 1,000 connections" "$(ratio orders-1000 live-1000)" ≥ 0.25 ×
   target "three processes together to one" "$(ratio three orders-128)" ≥ 0.5 ×
   target "three processes, worst p99" "$(middle three 5)" "<" 150 " ms"
   target "sold out to \`GET /health/live\`, 128 connections" "$(ratio sold-out-128 live-128)" ≥ 0.5 ×
   target "sold out to \`GET /health/live\`, 512 connections" "$(ratio sold-out-512 live-512)" ≥ 0.5 ×
+  target "sold out to \`GET /health/live\`, 1,000 connections" "$(ratio sold-out-1000 live-1000)" ≥ 0.5 ×
   target "resident when idle, embedded default" "$(middle idle)" "<" 64 " MiB"
   target "resident with 10,000 open connections" "$(middle held)" "<" 300 " MiB"
   target "ready, embedded default, median of 5" "$(middle ready)" "<" 1000 " ms"

@@ -5,6 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use axum::http::{HeaderMap, header};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 
 use super::problem::Problem;
@@ -52,10 +53,24 @@ struct Verifier {
     validation: Validation,
 }
 
+/// What a token said that was found to be valid.
+#[derive(Clone)]
+struct Verified {
+    user: User,
+    /// Seconds of Unix time.
+    exp: i64,
+}
+
 /// What tokens are checked with.
 pub struct Keys {
     verifiers: Vec<Verifier>,
+    /// Valid tokens, whole: a buyer in a drop sends the same one again and again, and checking a
+    /// signature costs more than the rest of a refusal. Others are never kept.
+    verified: Cache<String, Verified>,
 }
+
+/// Tokens that are remembered; the least used ones are forgotten first.
+const VERIFIED_MAX: u64 = 20_000;
 
 impl std::fmt::Debug for Keys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -74,12 +89,32 @@ impl Keys {
         if let Some(public) = public {
             verifiers.push(public_key(public)?);
         }
-        Ok(Self { verifiers })
+        Ok(Self {
+            verifiers,
+            verified: Cache::new(VERIFIED_MAX),
+        })
     }
 
     /// The caller, or why there is none.
     pub fn user(&self, headers: &HeaderMap) -> Result<User, Problem> {
         let token = bearer(headers)?;
+        if let Some(verified) = self.verified.get(token)
+            && now().timestamp() <= verified.exp
+        {
+            return Ok(verified.user);
+        }
+        let claims = self.claims(token)?;
+        let exp = claims.exp;
+        let user = claims.into_user()?;
+        let verified = Verified {
+            user: user.clone(),
+            exp,
+        };
+        self.verified.insert(token.to_owned(), verified);
+        Ok(user)
+    }
+
+    fn claims(&self, token: &str) -> Result<Claims, Problem> {
         let unreadable = |_| refuse("The token cannot be read.");
         let algorithm = jsonwebtoken::decode_header(token).map_err(unreadable)?.alg;
         let verifier = self
@@ -87,9 +122,9 @@ impl Keys {
             .iter()
             .find(|verifier| verifier.validation.algorithms.contains(&algorithm))
             .ok_or_else(|| refuse("The token's algorithm is not accepted."))?;
-        let token = jsonwebtoken::decode::<Claims>(token, &verifier.key, &verifier.validation)
-            .map_err(|_| refuse("The token is not valid, or expired."))?;
-        token.claims.into_user()
+        jsonwebtoken::decode(token, &verifier.key, &verifier.validation)
+            .map(|token| token.claims)
+            .map_err(|_| refuse("The token is not valid, or expired."))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Around every request: its id, its time limit, its place in the metrics, the log of its failure.
 
-use std::{any::Any, time::Instant};
+use std::{any::Any, panic::AssertUnwindSafe, time::Instant};
 
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -8,6 +8,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use futures::FutureExt;
 use uuid::Uuid;
 
 use super::{
@@ -43,8 +44,12 @@ pub(super) async fn observe(
     let route = request.extensions().get::<MatchedPath>().cloned();
     let id = request_id(&request);
     request.extensions_mut().insert(Began(began));
-    let answer = tokio::time::timeout(shared.request_timeout, next.run(request)).await;
-    let mut response = answer.unwrap_or_else(|_| Problem::NotInTime.into_response());
+    let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let mut response = match tokio::time::timeout(shared.request_timeout, answer).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(panic)) => panicked(&*panic),
+        Err(_) => Problem::NotInTime.into_response(),
+    };
     if let Some(Cause(cause)) = response.extensions().get() {
         let request = id.to_str().unwrap_or_default();
         tracing::error!(request, cause, "request {request} failed: {cause}");
@@ -57,11 +62,7 @@ pub(super) async fn observe(
 }
 
 /// The answer to a request whose handler panicked: a bug.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the layer hands the panic over"
-)]
-pub(super) fn panicked(panic: Box<dyn Any + Send>) -> Response {
+fn panicked(panic: &(dyn Any + Send)) -> Response {
     let cause = panic
         .downcast_ref::<String>()
         .map(String::as_str)

@@ -1,6 +1,6 @@
 //! Every error as `application/problem+json` (RFC 9457); the only mapping to status codes.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use axum::{
     Json,
@@ -8,7 +8,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use crate::{
@@ -16,8 +15,12 @@ use crate::{
     domain::{OrderId, Outcome},
 };
 
+mod document;
 mod failure;
 mod refusal;
+
+use self::document::title;
+pub(super) use self::document::{Extras, ProblemDocument};
 
 /// A field of the request that cannot be taken, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -74,16 +77,6 @@ pub enum Problem {
     Internal {
         cause: String,
     },
-}
-
-/// How the document of a problem looks; extras depend on the code.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ProblemDocument {
-    pub r#type: String,
-    pub title: String,
-    pub status: u16,
-    pub detail: String,
-    pub code: String,
 }
 
 /// The cause of a 500, for the layer that logs it with the request's id.
@@ -145,49 +138,57 @@ impl Problem {
         }
     }
 
-    fn detail(&self) -> String {
+    fn detail(&self) -> Cow<'static, str> {
         match self {
-            Self::PayloadTooLarge { limit } => format!("The body is larger than {limit} bytes."),
-            Self::UnsupportedMediaType => "Send the body as application/json.".to_owned(),
-            Self::Unauthenticated { detail } => (*detail).to_owned(),
-            Self::Forbidden => "This needs the role admin.".to_owned(),
-            Self::MalformedJson { detail } => format!("The body is not JSON: {detail}."),
+            Self::PayloadTooLarge { limit } => {
+                format!("The body is larger than {limit} bytes.").into()
+            }
+            Self::UnsupportedMediaType => "Send the body as application/json.".into(),
+            Self::Unauthenticated { detail } => (*detail).into(),
+            Self::Forbidden => "This needs the role admin.".into(),
+            Self::MalformedJson { detail } => format!("The body is not JSON: {detail}.").into(),
             Self::InvalidRequest { errors } => errors
                 .iter()
                 .map(|error| format!("{}: {}", error.field, error.message))
                 .collect::<Vec<_>>()
-                .join("; "),
+                .join("; ")
+                .into(),
             Self::RateLimited(refusal) => {
-                format!("You sent more than {} orders a minute.", refusal.limit)
+                format!("You sent more than {} orders a minute.", refusal.limit).into()
             }
-            Self::NotFound => "There is nothing at this address.".to_owned(),
-            Self::MethodNotAllowed => "This address does not know the method.".to_owned(),
-            Self::ProductNotFound => "There is no such product.".to_owned(),
-            Self::OrderNotFound => "There is no such order, or it is not yours.".to_owned(),
-            Self::SkuTaken => "Another product has this sku.".to_owned(),
+            Self::NotFound => "There is nothing at this address.".into(),
+            Self::MethodNotAllowed => "This address does not know the method.".into(),
+            Self::ProductNotFound => "There is no such product.".into(),
+            Self::OrderNotFound => "There is no such order, or it is not yours.".into(),
+            Self::SkuTaken => "Another product has this sku.".into(),
             Self::Refused(outcome) => refusal::detail(outcome),
-            Self::HighDemand => "High demand! Please try again.".to_owned(),
+            Self::HighDemand => "High demand! Please try again.".into(),
             Self::Unavailable => {
-                "Orders cannot be taken right now; nothing was written. Please try again."
-                    .to_owned()
+                "Orders cannot be taken right now; nothing was written. Please try again.".into()
             }
-            Self::NotInTime => "The database did not answer in time. Please try again.".to_owned(),
-            Self::SlowBody => "The body did not arrive in time.".to_owned(),
+            Self::NotInTime => "The database did not answer in time. Please try again.".into(),
+            Self::SlowBody => "The body did not arrive in time.".into(),
             Self::OutcomeUnknown { order_id } => format!(
                 "It is not known yet whether order {order_id} was taken. Ask for it, or repeat \
                  the request with the same Idempotency-Key."
-            ),
-            Self::Internal { .. } => "Something went wrong on our side; it was logged.".to_owned(),
+            )
+            .into(),
+            Self::Internal { .. } => "Something went wrong on our side; it was logged.".into(),
         }
     }
 
-    /// The members of the document beside the standard ones.
-    fn extras(&self) -> Value {
+    fn extras(&self) -> Extras {
         match self {
-            Self::PayloadTooLarge { limit } => json!({ "limit": limit }),
-            Self::InvalidRequest { errors } => json!({ "errors": errors }),
-            Self::RateLimited(refusal) => json!({ "limit": refusal.limit }),
-            Self::OutcomeUnknown { order_id } => json!({ "order_id": order_id }),
+            Self::PayloadTooLarge { limit } => Extras::Limit { limit: *limit },
+            Self::InvalidRequest { errors } => Extras::Errors {
+                errors: errors.clone(),
+            },
+            Self::RateLimited(refusal) => Extras::Limit {
+                limit: usize::try_from(refusal.limit).unwrap_or(usize::MAX),
+            },
+            Self::OutcomeUnknown { order_id } => Extras::OrderId {
+                order_id: *order_id,
+            },
             Self::Refused(outcome) => refusal::extras(outcome),
             Self::UnsupportedMediaType
             | Self::Unauthenticated { .. }
@@ -202,7 +203,7 @@ impl Problem {
             | Self::Unavailable
             | Self::NotInTime
             | Self::SlowBody
-            | Self::Internal { .. } => json!({}),
+            | Self::Internal { .. } => Extras::None {},
         }
     }
 
@@ -240,16 +241,10 @@ impl IntoResponse for Problem {
             title: title(code),
             status: status.as_u16(),
             detail: self.detail(),
-            code: code.to_owned(),
+            code,
+            extras: self.extras(),
         };
-        let mut members = match serde_json::to_value(document) {
-            Ok(Value::Object(members)) => members,
-            Ok(_) | Err(_) => Map::new(),
-        };
-        if let Value::Object(extras) = self.extras() {
-            members.extend(extras);
-        }
-        let mut response = (status, Json(members)).into_response();
+        let mut response = (status, Json(document)).into_response();
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,
@@ -270,16 +265,6 @@ impl IntoResponse for Problem {
             response.extensions_mut().insert(Cause(cause));
         }
         response
-    }
-}
-
-/// `sold_out` as a title: `Sold out`.
-fn title(code: &str) -> String {
-    let words = code.replace('_', " ");
-    let mut letters = words.chars();
-    match letters.next() {
-        Some(first) => first.to_uppercase().chain(letters).collect(),
-        None => words,
     }
 }
 

@@ -4,10 +4,12 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::support::{
+    SOON, eventually,
     front::product_body,
     http::Call,
     shop::{Backend, Shop},
     tokens::{self, expiry, sign, sign_with},
+    when,
 };
 
 fn tampered() -> String {
@@ -198,4 +200,20 @@ async fn only_an_admin_changes_products(#[case] path: &str, #[case] method: &str
     assert_eq!(shop.ledger.everything().await, before);
     let admin = call().bearer(&tokens::admin()).send().await;
     assert!([200, 201].contains(&admin.status), "{admin:?}");
+}
+
+/// Valid tokens are remembered; that must not keep them valid.
+#[tokio::test]
+async fn a_token_that_was_accepted_ends_when_it_expires() {
+    let shop = Shop::open(Backend::Sqlite).await;
+    let service = shop.service();
+    let token = sign(&json!({ "sub": "ann", "exp": expiry(1) }));
+    let orders = async || service.get("/orders").bearer(&token).send().await;
+
+    orders().await.success(200);
+    orders().await.success(200);
+    eventually("the token ends", SOON, async || {
+        when(orders().await.code() == "unauthenticated")
+    })
+    .await;
 }

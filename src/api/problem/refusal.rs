@@ -1,9 +1,10 @@
 //! Order outcomes that are no success, as problems.
 
-use axum::http::StatusCode;
-use serde_json::{Value, json};
+use std::borrow::Cow;
 
-use super::FieldError;
+use axum::http::StatusCode;
+
+use super::{Extras, FieldError};
 use crate::domain::Outcome;
 
 pub(super) fn status(outcome: &Outcome) -> StatusCode {
@@ -18,37 +19,38 @@ pub(super) fn status(outcome: &Outcome) -> StatusCode {
     }
 }
 
-pub(super) fn detail(outcome: &Outcome) -> String {
+pub(super) fn detail(outcome: &Outcome) -> Cow<'static, str> {
     match outcome {
-        Outcome::Created(_) | Outcome::Replayed(_) => "The order was taken.".to_owned(),
-        Outcome::ProductNotFound => "There is no such product.".to_owned(),
+        Outcome::Created(_) | Outcome::Replayed(_) => "The order was taken.".into(),
+        Outcome::ProductNotFound => "There is no such product.".into(),
         Outcome::QuantityOverLimit { max_per_order } => {
-            format!("An order takes {max_per_order} units at most.")
+            format!("An order takes {max_per_order} units at most.").into()
         }
-        Outcome::KeyReused => "This Idempotency-Key was used for a different request.".to_owned(),
-        Outcome::NotOnSale { .. } => "The product is not on sale at this time.".to_owned(),
+        Outcome::KeyReused => "This Idempotency-Key was used for a different request.".into(),
+        Outcome::NotOnSale { .. } => "The product is not on sale at this time.".into(),
         Outcome::PurchaseLimit { limit, held } => {
-            format!("A buyer gets {limit} units at most; you have {held}.")
+            format!("A buyer gets {limit} units at most; you have {held}.").into()
         }
-        Outcome::SoldOut { .. } => "Sold out.".to_owned(),
-        Outcome::InsufficientStock { available } => format!("Only {available} left."),
+        Outcome::SoldOut { .. } => "Sold out.".into(),
+        Outcome::InsufficientStock { available } => format!("Only {available} left.").into(),
     }
 }
 
-pub(super) fn extras(outcome: &Outcome) -> Value {
-    match outcome {
+pub(super) fn extras(outcome: &Outcome) -> Extras {
+    match *outcome {
         Outcome::Created(_)
         | Outcome::Replayed(_)
         | Outcome::ProductNotFound
-        | Outcome::KeyReused => json!({}),
-        Outcome::QuantityOverLimit { max_per_order } => json!({ "errors": [FieldError::new(
-            "quantity", format!("must be at most {max_per_order}, the product's max_per_order"),
-        )] }),
-        Outcome::NotOnSale { starts_at, ends_at } => {
-            json!({ "starts_at": starts_at, "ends_at": ends_at })
-        }
-        Outcome::PurchaseLimit { limit, held } => json!({ "limit": limit, "held": held }),
-        Outcome::SoldOut { waitlist } => json!({ "waitlist": waitlist }),
-        Outcome::InsufficientStock { available } => json!({ "available": available }),
+        | Outcome::KeyReused => Extras::None {},
+        Outcome::QuantityOverLimit { max_per_order } => Extras::Errors {
+            errors: vec![FieldError::new(
+                "quantity",
+                format!("must be at most {max_per_order}, the product's max_per_order"),
+            )],
+        },
+        Outcome::NotOnSale { starts_at, ends_at } => Extras::SaleWindow { starts_at, ends_at },
+        Outcome::PurchaseLimit { limit, held } => Extras::Held { limit, held },
+        Outcome::SoldOut { waitlist } => Extras::Waitlist { waitlist },
+        Outcome::InsufficientStock { available } => Extras::Available { available },
     }
 }
