@@ -106,7 +106,7 @@ END
 # processors many.
 run_service() {
   local count
-  for count in $many_connections; do
+  for count in $connection_counts; do
     fresh
     serve
     measure "live-$count" "$count" /health/live
