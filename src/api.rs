@@ -27,6 +27,7 @@ mod problem;
 mod products;
 pub mod serve;
 mod stock;
+mod waitlist;
 
 /// What handlers work with.
 #[derive(Debug)]
@@ -50,11 +51,13 @@ pub fn router(shared: &Shared, cors_origins: &[String]) -> Router {
     let mut api = OpenApiRouter::with_openapi(docs::document())
         .routes(routes!(orders::place, orders::list))
         .routes(routes!(orders::get))
+        .routes(routes!(orders::cancel::cancel))
         .routes(routes!(products::create, products::list))
         .routes(routes!(products::get, products::patch))
         .routes(routes!(products::restock))
         .routes(routes!(stock::availability))
         .routes(routes!(stock::events))
+        .routes(routes!(waitlist::get, waitlist::leave))
         .routes(routes!(health::health))
         .routes(routes!(health::live))
         .routes(routes!(health::ready));

@@ -15,7 +15,7 @@ use crate::{
     domain::Secret,
     embedded,
     events::Events,
-    jobs::{stock_poll::StockPoll, upkeep},
+    jobs::{expiry::Expiry, stock_poll::StockPoll, upkeep},
     lock::Lock,
     redis::Redis,
     sequencer::{Bounds, Sequencer},
@@ -278,6 +278,8 @@ fn start_jobs(shared: &Shared, recorder: &metrics_exporter_prometheus::Prometheu
     let tasks = &shared.tasks;
     let poll = StockPoll::new(shared.store.clone(), shared.events.clone());
     tasks.spawn("stock poll", poll.run(tasks.clone()));
+    let expiry = Expiry::new(shared.store.clone(), shared.sequencer.clone());
+    tasks.spawn("expiry", expiry.run(tasks.clone()));
     let figures = telemetry::Upkeep::new(recorder.clone());
     tasks.spawn("upkeep", upkeep::run(figures, tasks.clone()));
     let shared = Arc::clone(shared);

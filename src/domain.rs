@@ -2,13 +2,23 @@
 //!
 //! Values are parsed at the edge into these types and never validated again.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, SubsecRound, Utc};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
+
+mod outcome;
+mod secret;
+mod waiting;
+
+pub use self::{
+    outcome::Outcome,
+    secret::Secret,
+    waiting::{WaitingStatus, WaitlistEntry},
+};
 
 pub type ProductId = Uuid;
 pub type OrderId = Uuid;
@@ -53,6 +63,10 @@ pub struct Product {
     /// How long an order holds its units before payment; none sells at once.
     pub hold_seconds: Option<i32>,
     pub waitlist: bool,
+    /// Whether waiting entries that fit may pass one that does not.
+    pub waitlist_skip: bool,
+    /// Units of `stock` that came back and are kept for those who wait.
+    pub stock_reserved: i32,
     pub starts_at: Option<DateTime<Utc>>,
     pub ends_at: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
@@ -60,6 +74,11 @@ pub struct Product {
 }
 
 impl Product {
+    /// Units that a new order may take.
+    pub fn for_sale(&self) -> i32 {
+        self.stock - self.stock_reserved
+    }
+
     /// Whether `now` lies in `[starts_at, ends_at)`.
     pub fn on_sale(&self, now: DateTime<Utc>) -> bool {
         self.starts_at.is_none_or(|start| start <= now) && self.ends_at.is_none_or(|end| now < end)
@@ -81,6 +100,19 @@ pub enum OrderStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no such status")]
 pub struct UnknownStatus;
+
+impl OrderStatus {
+    /// As the API and the database spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Confirming => "confirming",
+            Self::Confirmed => "confirmed",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+        }
+    }
+}
 
 impl std::str::FromStr for OrderStatus {
     type Err = UnknownStatus;
@@ -147,49 +179,6 @@ pub struct OrderRequest {
     pub key: Option<IdempotencyKey>,
 }
 
-/// What became of an order request: every variant is a decision.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    Created(Order),
-    Replayed(Order),
-    ProductNotFound,
-    QuantityOverLimit {
-        max_per_order: i32,
-    },
-    NotOnSale {
-        starts_at: Option<DateTime<Utc>>,
-        ends_at: Option<DateTime<Utc>>,
-    },
-    KeyReused,
-    PurchaseLimit {
-        limit: i32,
-        held: i64,
-    },
-    SoldOut {
-        waitlist: bool,
-    },
-    InsufficientStock {
-        available: i32,
-    },
-}
-
-impl Outcome {
-    /// The label of the outcome in metrics: `created`, `replayed`, or the refusal's code.
-    pub fn label(&self) -> &'static str {
-        match self {
-            Self::Created(_) => "created",
-            Self::Replayed(_) => "replayed",
-            Self::ProductNotFound => "product_not_found",
-            Self::QuantityOverLimit { .. } => "invalid_request",
-            Self::NotOnSale { .. } => "not_on_sale",
-            Self::KeyReused => "idempotency_key_reused",
-            Self::PurchaseLimit { .. } => "purchase_limit",
-            Self::SoldOut { .. } => "sold_out",
-            Self::InsufficientStock { .. } => "insufficient_stock",
-        }
-    }
-}
-
 /// A short name of an order that is safe to read aloud: `FS-` and 8 Crockford base32 characters.
 pub fn reference() -> String {
     const ALPHABET: [char; 32] = [
@@ -211,34 +200,6 @@ pub fn reference() -> String {
     text
 }
 
-/// A value that must not reach logs, errors or `Debug` output.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    pub fn new(value: impl Into<String>) -> Self {
-        Self(value.into())
-    }
-
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
-    }
-}
-
-impl std::str::FromStr for Secret {
-    type Err = std::convert::Infallible;
-
-    fn from_str(value: &str) -> Result<Self, Self::Err> {
-        Ok(Self::new(value))
-    }
-}
-
 /// A random wait between half of `around` and one and a half of it.
 pub fn jitter(around: Duration) -> Duration {
     around.mul_f64(rand::rng().random_range(0.5..1.5))
@@ -257,10 +218,5 @@ mod tests {
             assert!(code.chars().all(|c| c.is_ascii_digit()
                 || (c.is_ascii_uppercase() && !matches!(c, 'I' | 'L' | 'O' | 'U'))));
         }
-    }
-
-    #[test]
-    fn a_secret_never_shows() {
-        assert_eq!(format!("{:?}", Secret::new("hunter2")), "(secret)");
     }
 }

@@ -28,7 +28,7 @@ const OUTBOX_MAX: usize = 1_024;
 /// Pause before listening anew after Redis or the listener's buffer failed.
 const LISTEN_AGAIN: Duration = Duration::from_millis(200);
 
-/// What a product has left, as of a version.
+/// What a product has for sale, as of a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stock {
     pub product_id: ProductId,
@@ -40,7 +40,7 @@ impl From<&Product> for Stock {
     fn from(product: &Product) -> Self {
         Self {
             product_id: product.id,
-            stock: product.stock,
+            stock: product.for_sale(),
             version: product.version,
         }
     }

@@ -1,4 +1,5 @@
 //! Loops beside the requests; each has a `run_once` that tests can call.
 
+pub mod expiry;
 pub mod stock_poll;
 pub mod upkeep;

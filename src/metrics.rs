@@ -17,6 +17,7 @@ use metrics::{
     gauge, histogram,
 };
 
+pub mod holds;
 pub mod http;
 
 /// Seconds; from a tenth of a millisecond, where a lock lives, to the request time-out.
@@ -65,6 +66,7 @@ pub fn init(products_max: usize) {
     describe_lock();
     describe_orders();
     describe_service();
+    holds::init();
     for outcome in ORDER_OUTCOMES {
         orders(UNKNOWN, outcome).absolute(0);
     }
@@ -181,6 +183,7 @@ pub struct Product {
     pub batch_orders: Histogram,
     pub queue: Gauge,
     pub stock: Gauge,
+    pub waitlist: Gauge,
 }
 
 impl std::fmt::Debug for Product {
@@ -210,6 +213,7 @@ pub fn product(sku: &str) -> Product {
         batch_orders: histogram!(BATCH_ORDERS, "product" => label.clone()),
         queue: gauge!("flash_sale_lane_queue", "product" => label.clone()),
         stock: gauge!("flash_sale_stock", "product" => label.clone()),
+        waitlist: gauge!("flash_sale_waitlist", "product" => label.clone()),
         label,
     };
     for counter in [

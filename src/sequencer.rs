@@ -5,28 +5,23 @@
 //! too long, abandons a wish that was not begun; one that was begun is finished without it.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::sync::{
-    mpsc::{self, error::TrySendError},
-    oneshot,
-};
+use tokio::sync::oneshot;
 
+use self::{
+    asks::Ask,
+    decide::{Verdict, Wish},
+    lanes::{Context, Lanes},
+};
 use crate::{
-    domain::{OrderId, OrderRequest, Outcome, Product, ProductId},
+    domain::{Order, OrderId, OrderRequest, OrderStatus, Outcome, Product, ProductId, UserId},
     events::Events,
     lock::Lock,
-    metrics,
     redis::Redis,
-    sequencer::{
-        asks::Ask,
-        decide::{Verdict, Wish},
-        lane::Lane,
-    },
-    store::Store,
+    store::{Release, Store},
     tasks::Tasks,
 };
 
@@ -34,13 +29,15 @@ mod asks;
 mod backoff;
 mod batch;
 mod claim;
+mod deadlines;
 mod decide;
+mod facts;
 mod handover;
 mod lane;
+mod lanes;
 mod settle;
 
-/// Products that are sold at the same moment on one node; a lane costs a few kilobytes.
-const LANES_MAX: usize = 10_000;
+pub use self::deadlines::Deadlines;
 
 /// The share of a request's time after which its caller is told, whatever the lane does: the
 /// answer has to travel.
@@ -83,6 +80,15 @@ pub enum Restock {
     TooLarge,
 }
 
+/// What became of a cancellation.
+#[derive(Clone, Debug)]
+pub enum Cancel {
+    Done(Box<Order>),
+    /// The order is this.
+    Not(OrderStatus),
+    NotFound,
+}
+
 /// The bounds of every lane.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -93,37 +99,10 @@ pub struct Bounds {
     pub request_timeout: Duration,
 }
 
-/// What lanes work with.
-#[derive(Debug)]
-struct Context {
-    store: Store,
-    lock: Lock,
-    events: Events,
-    redis: Option<Redis>,
-    bounds: Bounds,
-    tasks: Tasks,
-}
-
 /// The handle on all lanes; clones share them.
 #[derive(Clone, Debug)]
 pub struct Sequencer {
     lanes: Arc<Lanes>,
-}
-
-#[derive(Debug)]
-struct Lanes {
-    context: Context,
-    /// None once the service stops: then the lanes serve what waits, and end.
-    inboxes: Mutex<Option<Inboxes>>,
-}
-
-type Inboxes = HashMap<ProductId, Inbox>;
-
-/// The way to a lane, and to its figures once it knows its product.
-#[derive(Debug)]
-struct Inbox {
-    asks: mpsc::Sender<Ask>,
-    metrics: Arc<OnceLock<metrics::Product>>,
 }
 
 /// A verdict; for a restock also the product as the batch left it.
@@ -145,10 +124,10 @@ impl Sequencer {
             redis,
             bounds,
             tasks,
+            deadlines: Deadlines::default(),
         };
-        let inboxes = Mutex::new(Some(HashMap::new()));
         Self {
-            lanes: Arc::new(Lanes { context, inboxes }),
+            lanes: Arc::new(Lanes::new(context)),
         }
     }
 
@@ -160,10 +139,7 @@ impl Sequencer {
         let wish = Wish::Order(Box::new(request));
         match self.submit(product, order, wish, began).await {
             Ok(Answer(Verdict::Order(outcome), _)) => Ok(outcome),
-            Ok(Answer(
-                Verdict::Restocked | Verdict::NothingToRestock | Verdict::RestockTooLarge,
-                _,
-            )) => Ok(Outcome::ProductNotFound),
+            Ok(Answer(_, _)) => Ok(Outcome::ProductNotFound),
             Err(error) => {
                 self.lanes.count(product, error.label());
                 Err(error)
@@ -184,15 +160,55 @@ impl Sequencer {
         Ok(match answer {
             Answer(Verdict::Restocked, Some(product)) => Restock::Done(product),
             Answer(Verdict::RestockTooLarge, _) => Restock::TooLarge,
-            Answer(Verdict::Restocked | Verdict::NothingToRestock | Verdict::Order(_), _) => {
-                Restock::NotFound
-            }
+            Answer(..) => Restock::NotFound,
         })
+    }
+
+    /// Gives an order's units back.
+    pub async fn cancel(
+        &self,
+        product: ProductId,
+        order: OrderId,
+        release: Release,
+        began: Instant,
+    ) -> Result<Cancel, Error> {
+        let wish = Wish::Cancel(order, release);
+        let answer = self.submit(product, order, wish, began).await?;
+        Ok(match answer {
+            Answer(Verdict::Cancelled(order), _) => Cancel::Done(order),
+            Answer(Verdict::NotCancelled(Some(status)), _) => Cancel::Not(status),
+            Answer(..) => Cancel::NotFound,
+        })
+    }
+
+    /// Takes a user off the waitlist; false if they did not wait.
+    pub async fn leave(
+        &self,
+        product: ProductId,
+        user: UserId,
+        began: Instant,
+    ) -> Result<bool, Error> {
+        let wish = Wish::Leave(user);
+        let id = OrderId::now_v7();
+        let Answer(verdict, _) = self.submit(product, id, wish, began).await?;
+        Ok(verdict == Verdict::Left)
+    }
+
+    /// Ends the product's holds that are over, and serves who waits.
+    pub async fn tend(&self, product: ProductId, began: Instant) -> Result<(), Error> {
+        let id = OrderId::now_v7();
+        self.submit(product, id, Wish::Tend, began).await?;
+        Ok(())
+    }
+
+    /// When the next hold ends, as far as this node's lanes know.
+    pub fn deadlines(&self) -> &Deadlines {
+        &self.lanes.context.deadlines
     }
 
     /// Takes no more wishes; the lanes end when they have served those that wait.
     pub fn close(&self) {
-        self.lanes.lock().take();
+        self.lanes.close();
     }
 
     async fn submit(
@@ -220,62 +236,5 @@ impl Sequencer {
             Err(_) | Ok(Err(_)) if ticket.abandon() => Err(Error::Unavailable),
             Err(_) | Ok(Err(_)) => Err(Error::OutcomeUnknown(id)),
         }
-    }
-}
-
-impl Lanes {
-    fn lock(&self) -> MutexGuard<'_, Option<Inboxes>> {
-        self.inboxes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Puts the wish into its lane's queue, starting the lane if it sleeps.
-    fn send(self: &Arc<Self>, product: ProductId, ask: Ask) -> Result<(), Error> {
-        let mut inboxes = self.lock();
-        let Some(inboxes) = inboxes.as_mut() else {
-            return Err(Error::Unavailable);
-        };
-        let ask = match inboxes.get(&product) {
-            None if inboxes.len() >= LANES_MAX => return Err(Error::HighDemand),
-            None => ask,
-            Some(inbox) => match inbox.asks.try_send(ask) {
-                Ok(()) => return Ok(()),
-                Err(TrySendError::Full(_)) => return Err(Error::HighDemand),
-                Err(TrySendError::Closed(ask)) => ask,
-            },
-        };
-        let (sender, asks) = mpsc::channel(self.context.bounds.queue_max);
-        drop(sender.try_send(ask));
-        let metrics = Arc::default();
-        let lane = Lane::new(product, asks, Arc::clone(&metrics), Arc::clone(self));
-        let inbox = Inbox {
-            asks: sender,
-            metrics,
-        };
-        inboxes.insert(product, inbox);
-        self.context.tasks.spawn("lane", lane.run());
-        Ok(())
-    }
-
-    /// Counts an order that got no outcome; outcomes are counted by the lanes, for callers who
-    /// have left too.
-    fn count(&self, product: ProductId, error: &'static str) {
-        let inboxes = self.lock();
-        let inbox = inboxes.as_ref().and_then(|inboxes| inboxes.get(&product));
-        match inbox.and_then(|inbox| inbox.metrics.get()) {
-            Some(metrics) => metrics.ordered(error, 1),
-            None => metrics::ordered_unknown(error),
-        }
-    }
-
-    /// Forgets an idle lane, unless a wish has just arrived for it.
-    fn retire(&self, product: ProductId, asks: &mpsc::Receiver<Ask>) -> bool {
-        let mut inboxes = self.lock();
-        if !asks.is_empty() {
-            return false;
-        }
-        if let Some(inboxes) = inboxes.as_mut() {
-            inboxes.remove(&product);
-        }
-        true
     }
 }

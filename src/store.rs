@@ -7,7 +7,8 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use sea_orm::{
     ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend,
-    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    SqliteTransactionMode, TransactionOptions, TransactionTrait, Value,
+    sea_query::{ArrayType, ValueType},
 };
 
 use crate::domain::Secret;
@@ -15,18 +16,23 @@ use crate::domain::Secret;
 pub use self::error::{Constraint, Error};
 
 mod audit;
+mod clock;
 mod connect;
 mod error;
 mod migrate;
 mod orders;
+mod payments;
 mod products;
 mod trust;
+mod waitlist;
 
 pub use self::{
     audit::Breach,
     connect::Url,
-    orders::{KnownOrder, NewOrders, OrderFilter},
+    orders::{Due, Known, NewOrder, NewOrders, OrderFilter, Release, Remembered},
+    payments::{Asked, Begun, PaymentEnd},
     products::{NewProduct, ProductPatch, StockChange},
+    waitlist::{NewEntry, Queued},
 };
 
 type Result<T> = std::result::Result<T, Error>;
@@ -46,6 +52,7 @@ pub struct Store {
     read: DatabaseConnection,
     write_trust: Arc<trust::Trust>,
     read_trust: Arc<trust::Trust>,
+    clock: Arc<clock::Clock>,
 }
 
 impl Store {
@@ -59,12 +66,15 @@ impl Store {
         let read_trust = Arc::<trust::Trust>::default();
         let trust = (&write_trust, &read_trust);
         let (write, read) = connect::options(url, connections, trust);
-        Ok(Self {
+        let store = Self {
             write: Database::connect(write).await?,
             read: Database::connect(read).await?,
             write_trust,
             read_trust,
-        })
+            clock: Arc::new(clock::Clock::new()),
+        };
+        store.read_clock().await?;
+        Ok(store)
     }
 
     /// Brings the schema up to date; safe to call from several nodes at once.
@@ -174,4 +184,10 @@ fn padded<T: Clone>(mut values: Vec<T>) -> Vec<T> {
         values.resize(values.len().next_power_of_two(), last);
     }
     values
+}
+
+/// An array of PostgreSQL.
+fn array<T: Into<Value> + ValueType>(values: impl Iterator<Item = T>) -> Value {
+    let element: ArrayType = T::array_type();
+    Value::Array(element, Some(Box::new(values.map(Into::into).collect())))
 }

@@ -23,6 +23,17 @@ pub struct Model {
     pub created_at: ChronoDateTimeUtc,
     pub expires_at: Option<ChronoDateTimeUtc>,
     pub confirmed_at: Option<ChronoDateTimeUtc>,
+    /// The gateway's name for the payment, also for one that was declined.
+    pub payment_id: Option<String>,
+    pub payment_status: Option<String>,
+    /// What the buyer pays with, as long as the gateway may have to be asked again.
+    pub payment_method: Option<String>,
+    /// How often the buyer has tried to pay.
+    pub payment_attempt: i32,
+    /// When the gateway was last asked, while its answer is still to come.
+    pub payment_asked_at: Option<ChronoDateTimeUtc>,
+    /// Whether it was offered to somebody who waited.
+    pub from_waitlist: bool,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -20,6 +20,10 @@ pub struct Model {
     pub max_per_user: Option<i32>,
     pub hold_seconds: Option<i32>,
     pub waitlist: bool,
+    /// Whether entries that fit may pass one that does not.
+    pub waitlist_skip: bool,
+    /// Units of `stock` that came back and are kept for those who wait.
+    pub stock_reserved: i32,
     pub starts_at: Option<ChronoDateTimeUtc>,
     pub ends_at: Option<ChronoDateTimeUtc>,
     pub created_at: ChronoDateTimeUtc,

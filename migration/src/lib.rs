@@ -14,6 +14,7 @@ pub use sea_orm_migration::MigratorTrait;
 mod m20261121_000001_create_products;
 mod m20261121_000002_create_orders;
 mod m20261121_000003_create_waitlist_entries;
+mod m20261121_000004_add_payments_and_waiting;
 
 /// Runs the migrations in order; the caller holds the lock that keeps two nodes from doing it at once.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000001_create_products::Migration),
             Box::new(m20261121_000002_create_orders::Migration),
             Box::new(m20261121_000003_create_waitlist_entries::Migration),
+            Box::new(m20261121_000004_add_payments_and_waiting::Migration),
         ]
     }
 }

@@ -8,7 +8,7 @@ use crate::m20261121_000001_create_products::Products;
 pub(crate) struct Migration;
 
 #[derive(Iden)]
-enum Orders {
+pub(crate) enum Orders {
     Table,
     Id,
     Reference,

@@ -15,18 +15,21 @@ use uuid::Uuid;
 
 use super::{
     Shared,
-    auth::Role,
+    auth::{Role, User},
     extract::{self, Params, PathId},
     observe::Began,
     problem::{Problem, ProblemDocument},
 };
 use crate::{
     domain::{
-        IdempotencyKey, Order, OrderId, OrderRequest, OrderStatus, Outcome, ProductId, QUANTITY_MAX,
+        IdempotencyKey, Order, OrderId, OrderRequest, OrderStatus, Outcome, ProductId,
+        QUANTITY_MAX, WaitlistEntry,
     },
     metrics,
     store::OrderFilter,
 };
+
+pub(super) mod cancel;
 
 /// The longest `Idempotency-Key`.
 const KEY_MAX: usize = 255;
@@ -47,6 +50,12 @@ pub(super) struct NewOrder {
     waitlist: bool,
 }
 
+/// A place on the waitlist instead of an order.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Waitlisted {
+    waitlist: WaitlistEntry,
+}
+
 /// Take an order
 #[utoipa::path(
     post, path = "/orders", tag = "orders", request_body = NewOrder,
@@ -55,6 +64,7 @@ pub(super) struct NewOrder {
     security(("token" = [])),
     responses(
         (status = 201, body = Order, headers(("Location" = String))),
+        (status = 202, body = Waitlisted, description = "on the waitlist, when sold out and `waitlist` is true"),
         (status = 400, body = ProblemDocument, description = "malformed_json, high_demand"),
         (status = 401, body = ProblemDocument, description = "unauthenticated"),
         (status = 404, body = ProblemDocument, description = "product_not_found"),
@@ -83,7 +93,9 @@ pub(super) async fn place(State(shared): State<Shared>, request: Request) -> Res
     metrics::order_answered(label, began.elapsed());
     match outcome {
         Ok(Outcome::Created(order)) => created(&order),
-        Ok(Outcome::Replayed(order)) => replayed(&order),
+        Ok(Outcome::Replayed(order)) => replayed(created(&order)),
+        Ok(Outcome::Waitlisted(entry)) => waitlisted(entry),
+        Ok(Outcome::WaitReplayed(entry)) => replayed(waitlisted(entry)),
         Ok(refusal) => Problem::Refused(Box::new(refusal)).into_response(),
         Err(error) => Problem::from(error).into_response(),
     }
@@ -101,11 +113,16 @@ pub(super) async fn get(
     headers: HeaderMap,
 ) -> Result<Json<Order>, Problem> {
     let user = shared.keys.user(&headers)?;
+    let order = visible(&shared, id, &user).await?;
+    Ok(Json(order))
+}
+
+/// The order that a path names, if it is the user's; an admin sees everybody's.
+async fn visible(shared: &Shared, id: PathId, user: &User) -> Result<Order, Problem> {
     let id = id.or(Problem::OrderNotFound)?;
     let order = shared.store.order(id).await?;
     order
         .filter(|order| user.role == Role::Admin || order.user_id == user.id)
-        .map(Json)
         .ok_or(Problem::OrderNotFound)
 }
 
@@ -207,8 +224,11 @@ fn created(order: &Order) -> Response {
     response
 }
 
-fn replayed(order: &Order) -> Response {
-    let mut response = created(order);
+fn waitlisted(waitlist: WaitlistEntry) -> Response {
+    (StatusCode::ACCEPTED, Json(Waitlisted { waitlist })).into_response()
+}
+
+fn replayed(mut response: Response) -> Response {
     response
         .headers_mut()
         .insert("idempotency-replayed", HeaderValue::from_static("true"));

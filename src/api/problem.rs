@@ -1,6 +1,6 @@
 //! Every error as `application/problem+json` (RFC 9457); the only mapping to status codes.
 
-use std::{borrow::Cow, time::Duration};
+use std::time::Duration;
 
 use axum::{
     Json,
@@ -12,12 +12,13 @@ use utoipa::ToSchema;
 
 use crate::{
     admission::RateLimited,
-    domain::{OrderId, Outcome},
+    domain::{OrderId, OrderStatus, Outcome},
 };
 
 mod document;
 mod failure;
 mod refusal;
+mod text;
 
 use self::document::title;
 pub(super) use self::document::{Extras, ProblemDocument};
@@ -60,6 +61,16 @@ pub enum Problem {
     MethodNotAllowed,
     ProductNotFound,
     OrderNotFound,
+    /// The order is not what it must be for this.
+    OrderNotPending {
+        order_status: OrderStatus,
+    },
+    NotWaiting,
+    PaymentDeclined {
+        reason: String,
+    },
+    /// `PAYMENTS` is `none`.
+    PaymentsDisabled,
     SkuTaken,
     /// An outcome of an order that is not a success.
     Refused(Box<Outcome>),
@@ -107,6 +118,10 @@ impl Problem {
             Self::MethodNotAllowed => "method_not_allowed",
             Self::ProductNotFound => "product_not_found",
             Self::OrderNotFound => "order_not_found",
+            Self::OrderNotPending { .. } => "order_not_pending",
+            Self::NotWaiting => "not_waiting",
+            Self::PaymentDeclined { .. } => "payment_declined",
+            Self::PaymentsDisabled => "payments_disabled",
             Self::SkuTaken => "sku_taken",
             Self::Refused(outcome) => outcome.label(),
             Self::HighDemand => "high_demand",
@@ -126,54 +141,20 @@ impl Problem {
             Self::MalformedJson { .. } | Self::HighDemand => StatusCode::BAD_REQUEST,
             Self::InvalidRequest { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::NotFound | Self::ProductNotFound | Self::OrderNotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::ProductNotFound | Self::OrderNotFound | Self::NotWaiting => {
+                StatusCode::NOT_FOUND
+            }
+            Self::PaymentDeclined { .. } => StatusCode::PAYMENT_REQUIRED,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::SkuTaken => StatusCode::CONFLICT,
+            Self::SkuTaken | Self::OrderNotPending { .. } | Self::PaymentsDisabled => {
+                StatusCode::CONFLICT
+            }
             Self::Refused(outcome) => refusal::status(outcome),
             Self::Unavailable | Self::NotInTime | Self::OutcomeUnknown { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
-        }
-    }
-
-    fn detail(&self) -> Cow<'static, str> {
-        match self {
-            Self::PayloadTooLarge { limit } => {
-                format!("The body is larger than {limit} bytes.").into()
-            }
-            Self::UnsupportedMediaType => "Send the body as application/json.".into(),
-            Self::Unauthenticated { detail } => (*detail).into(),
-            Self::Forbidden => "This needs the role admin.".into(),
-            Self::MalformedJson { detail } => format!("The body is not JSON: {detail}.").into(),
-            Self::InvalidRequest { errors } => errors
-                .iter()
-                .map(|error| format!("{}: {}", error.field, error.message))
-                .collect::<Vec<_>>()
-                .join("; ")
-                .into(),
-            Self::RateLimited(refusal) => {
-                format!("You sent more than {} orders a minute.", refusal.limit).into()
-            }
-            Self::NotFound => "There is nothing at this address.".into(),
-            Self::MethodNotAllowed => "This address does not know the method.".into(),
-            Self::ProductNotFound => "There is no such product.".into(),
-            Self::OrderNotFound => "There is no such order, or it is not yours.".into(),
-            Self::SkuTaken => "Another product has this sku.".into(),
-            Self::Refused(outcome) => refusal::detail(outcome),
-            Self::HighDemand => "High demand! Please try again.".into(),
-            Self::Unavailable => {
-                "Orders cannot be taken right now; nothing was written. Please try again.".into()
-            }
-            Self::NotInTime => "The database did not answer in time. Please try again.".into(),
-            Self::SlowBody => "The body did not arrive in time.".into(),
-            Self::OutcomeUnknown { order_id } => format!(
-                "It is not known yet whether order {order_id} was taken. Ask for it, or repeat \
-                 the request with the same Idempotency-Key."
-            )
-            .into(),
-            Self::Internal { .. } => "Something went wrong on our side; it was logged.".into(),
         }
     }
 
@@ -189,6 +170,9 @@ impl Problem {
             Self::OutcomeUnknown { order_id } => Extras::OrderId {
                 order_id: *order_id,
             },
+            Self::OrderNotPending { order_status } => Extras::OrderStatus {
+                order_status: *order_status,
+            },
             Self::Refused(outcome) => refusal::extras(outcome),
             Self::UnsupportedMediaType
             | Self::Unauthenticated { .. }
@@ -198,6 +182,9 @@ impl Problem {
             | Self::MethodNotAllowed
             | Self::ProductNotFound
             | Self::OrderNotFound
+            | Self::NotWaiting
+            | Self::PaymentDeclined { .. }
+            | Self::PaymentsDisabled
             | Self::SkuTaken
             | Self::HighDemand
             | Self::Unavailable
@@ -224,6 +211,10 @@ impl Problem {
             | Self::MethodNotAllowed
             | Self::ProductNotFound
             | Self::OrderNotFound
+            | Self::OrderNotPending { .. }
+            | Self::NotWaiting
+            | Self::PaymentDeclined { .. }
+            | Self::PaymentsDisabled
             | Self::SkuTaken
             | Self::Refused(_)
             | Self::SlowBody

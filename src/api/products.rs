@@ -16,7 +16,7 @@ use super::{
     problem::{Problem, ProblemDocument},
 };
 use crate::{
-    domain::{Product, ProductId, STOCK_MAX, now},
+    domain::{Product, ProductId, STOCK_MAX},
     metrics,
     sequencer::Restock,
 };
@@ -39,7 +39,10 @@ pub(super) async fn create(
     request: Request,
 ) -> Result<(StatusCode, Json<Product>), Problem> {
     let sent = extract::from_admin::<NewProduct>(&shared, request).await?;
-    let product = shared.store.create_product(sent.body.into()).await?;
+    let product = shared
+        .store
+        .create_product(sent.body.offered_at(shared.store.now()))
+        .await?;
     metrics::product(&product.sku).stock.set(product.stock);
     Ok((StatusCode::CREATED, Json(product)))
 }
@@ -62,8 +65,17 @@ pub(super) async fn patch(
 ) -> Result<Json<Product>, Problem> {
     let sent = extract::from_admin::<ProductPatch>(&shared, request).await?;
     let id = id.or(Problem::ProductNotFound)?;
-    let patched = shared.store.patch_product(id, sent.body.into(), now());
-    patched.await?.map(Json).ok_or(Problem::ProductNotFound)
+    let patched = shared
+        .store
+        .patch_product(id, sent.body.into(), shared.store.now());
+    let product = patched.await?.ok_or(Problem::ProductNotFound)?;
+    if product.stock > 0 && product.stock_reserved > 0 {
+        // Who waits may be served by the new terms; if not now, then by the next batch.
+        if let Err(error) = shared.sequencer.tend(id, sent.began).await {
+            tracing::debug!(product = %id, "cannot tend to {id} now: {error}");
+        }
+    }
+    Ok(Json(product))
 }
 
 /// Offer more units of a product (admin)

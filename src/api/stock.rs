@@ -18,10 +18,7 @@ use super::{
     problem::{Problem, ProblemDocument},
     products,
 };
-use crate::{
-    domain::{ProductId, now},
-    events::Stock,
-};
+use crate::{domain::ProductId, events::Stock};
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Availability {
@@ -49,11 +46,11 @@ pub(super) async fn availability(
     let product = products::find(&shared, id).await?;
     Ok(Json(Availability {
         product_id: product.id,
-        available: product.stock > 0 && product.on_sale(now()),
-        stock: product.stock,
+        available: product.for_sale() > 0 && product.on_sale(shared.store.now()),
+        stock: product.for_sale(),
         max_per_order: product.max_per_order,
         price: product.price,
-        message: format!("Stock: {} remaining", product.stock),
+        message: format!("Stock: {} remaining", product.for_sale()),
         currency: product.currency,
     }))
 }

@@ -34,6 +34,7 @@ pub(super) async fn offer(store: &Store) -> Result<(), Error> {
                 max_per_user: None,
                 hold_seconds: None,
                 waitlist: false,
+                waitlist_skip: false,
                 starts_at: None,
                 ends_at: None,
                 now: now(),

@@ -46,6 +46,7 @@ impl StockPoll {
     pub async fn run_once(&mut self) -> Result<(), Error> {
         let (idle, used) = self.store.connections();
         metrics::db_pool(idle, used);
+        self.store.read_clock().await?;
         let products = self.store.products(None, PRODUCTS).await?;
         for product in &products {
             self.gauges

@@ -46,9 +46,13 @@ impl Asks {
         self.0.iter().map(|ask| &ask.wish)
     }
 
-    pub(super) fn has_restock(&self) -> bool {
-        let mut asks = self.0.iter();
-        asks.any(|ask| matches!(ask.wish, Wish::Restock(_)))
+    /// Whether the wishes may change something, so that they need the lock and a transaction.
+    pub(super) fn may_write(&self, product: &Product) -> bool {
+        let sells = product.for_sale() > 0;
+        self.0.iter().any(|ask| match &ask.wish {
+            Wish::Order(request) => sells || (product.waitlist && request.waitlist),
+            Wish::Restock(_) | Wish::Cancel(..) | Wish::Leave(_) | Wish::Tend => true,
+        })
     }
 
     /// Whether the wishes need the database: to be written, or for what their keys and their
@@ -56,9 +60,9 @@ impl Asks {
     pub(super) fn need_transaction(&self, product: &Product) -> bool {
         let has_key = |ask: &Ask| match &ask.wish {
             Wish::Order(request) => request.key.is_some(),
-            Wish::Restock(_) => true,
+            Wish::Restock(_) | Wish::Cancel(..) | Wish::Leave(_) | Wish::Tend => true,
         };
-        product.stock > 0 || product.max_per_user.is_some() || self.0.iter().any(has_key)
+        product.max_per_user.is_some() || self.0.iter().any(has_key) || self.may_write(product)
     }
 
     /// Adds what has arrived meanwhile, as far as it fits.
@@ -112,12 +116,7 @@ impl Asks {
     /// Tells everybody the verdict, in order.
     pub(super) fn answer(&mut self, verdicts: Vec<Verdict>, product: &Product) {
         for (ask, verdict) in self.0.drain(..).zip(verdicts) {
-            let product = match &verdict {
-                Verdict::Order(_) => None,
-                Verdict::Restocked | Verdict::NothingToRestock | Verdict::RestockTooLarge => {
-                    Some(Box::new(product.clone()))
-                }
-            };
+            let product = (verdict == Verdict::Restocked).then(|| Box::new(product.clone()));
             drop(ask.reply.send(Ok(Answer(verdict, product))));
         }
     }
@@ -131,7 +130,9 @@ impl Asks {
                     metrics::ordered_unknown(refusal.label());
                     Verdict::Order(refusal)
                 }
-                Wish::Restock(_) => Verdict::NothingToRestock,
+                Wish::Restock(_) | Wish::Cancel(..) | Wish::Leave(_) | Wish::Tend => {
+                    Verdict::NoProduct
+                }
             };
             drop(ask.reply.send(Ok(Answer(verdict, None))));
         }
@@ -142,12 +143,16 @@ impl Asks {
     pub(super) fn answer_unknown(&mut self, verdicts: &[Verdict]) {
         for (ask, verdict) in self.0.drain(..).zip(verdicts) {
             let error = match verdict {
-                Verdict::Order(Outcome::Created(_)) | Verdict::Restocked => {
-                    Error::OutcomeUnknown(ask.id)
-                }
-                Verdict::Order(_) | Verdict::NothingToRestock | Verdict::RestockTooLarge => {
-                    Error::Unavailable
-                }
+                Verdict::Order(Outcome::Created(_) | Outcome::Waitlisted(_))
+                | Verdict::Restocked
+                | Verdict::Cancelled(_)
+                | Verdict::Left
+                | Verdict::Tended => Error::OutcomeUnknown(ask.id),
+                Verdict::Order(_)
+                | Verdict::RestockTooLarge
+                | Verdict::NotCancelled(_)
+                | Verdict::NotWaiting
+                | Verdict::NoProduct => Error::Unavailable,
             };
             drop(ask.reply.send(Err(error)));
         }

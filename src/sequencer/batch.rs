@@ -3,17 +3,16 @@
 //! The version guard makes it safe without any lock: whoever wrote the product since our row was
 //! read makes our change match nothing.
 
-use std::sync::Arc;
-
 use chrono::{DateTime, Utc};
 
 use super::{
     asks::Asks,
-    decide::{Decision, Facts, Wish, decide},
+    decide::{Decision, Facts, decide},
+    facts::facts,
 };
 use crate::{
-    domain::{OrderRequest, Product, now, reference},
-    store::{Constraint, Error, StockChange, Transaction},
+    domain::{Product, reference},
+    store::{Constraint, Error, Release, StockChange, Transaction},
 };
 
 /// What came of a batch.
@@ -33,15 +32,18 @@ pub(super) enum Written {
 pub(super) struct Batch<'a> {
     product: &'a Product,
     asks: &'a Asks,
+    /// The database's time.
+    at: DateTime<Utc>,
     decision: Decision,
     committing: bool,
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn new(product: &'a Product, asks: &'a Asks) -> Self {
+    pub(super) fn new(product: &'a Product, asks: &'a Asks, at: DateTime<Utc>) -> Self {
         Self {
             product,
             asks,
+            at,
             decision: Decision::default(),
             committing: false,
         }
@@ -54,28 +56,20 @@ impl<'a> Batch<'a> {
         &mut self,
         transaction: Option<Transaction>,
     ) -> Result<Written, Error> {
-        let product = self.product;
+        let (product, at) = (self.product, self.at);
         let facts = match &transaction {
-            Some(transaction) => facts(transaction, product, self.asks).await?,
+            Some(transaction) => facts(transaction, product, self.asks, at).await?,
             None => Facts::default(),
         };
-        let at = now();
+        let more = facts.is_not_all();
         self.decision = decide(product, facts, self.asks.wishes(), at, reference);
+        self.decision.more |= more;
         let Some(transaction) = transaction.filter(|_| self.decision.changes(product)) else {
             return Ok(Written::Unchanged);
         };
-        let change = StockChange {
-            product_id: product.id,
-            version: product.version,
-            stock: self.decision.stock,
-            stock_total: self.decision.stock_total,
-        };
-        if !transaction.write_stock(change, at).await? {
-            return Ok(Written::Fenced);
-        }
-        self.decision.new.sort_by_key();
-        match transaction.insert_orders(&self.decision.new).await {
-            Ok(()) => {}
+        match self.change(&transaction).await {
+            Ok(true) => {}
+            Ok(false) => return Ok(Written::Fenced),
             // The key was used for another product meanwhile, or a reference was drawn twice.
             Err(Error::Violates(Constraint::IdempotencyKey | Constraint::Reference)) => {
                 return Ok(Written::Fenced);
@@ -96,6 +90,34 @@ impl<'a> Batch<'a> {
         }
     }
 
+    /// Sends the decision's changes; false when somebody wrote before us.
+    async fn change(&mut self, transaction: &Transaction) -> Result<bool, Error> {
+        let product = self.product;
+        let decision = &mut self.decision;
+        let change = StockChange {
+            product_id: product.id,
+            version: product.version,
+            stock: decision.stock,
+            stock_total: decision.stock_total,
+            stock_reserved: decision.stock_reserved,
+        };
+        if !transaction.write_stock(change, self.at).await? {
+            return Ok(false);
+        }
+        for release in [Release::Cancel, Release::Expire, Release::Undo] {
+            let orders = decision.released(release);
+            // A buyer may have begun to pay meanwhile.
+            if !transaction.release_orders(release, &orders).await? {
+                return Ok(false);
+            }
+        }
+        decision.new.sort_by_key();
+        transaction.insert_orders(&decision.new).await?;
+        transaction.insert_entries(&decision.joined).await?;
+        transaction.leave(product.id, &decision.left).await?;
+        transaction.offer_entries(&decision.offered).await
+    }
+
     /// Whether the outcome is in the database's hands.
     pub(super) fn may_be_durable(&self) -> bool {
         self.committing
@@ -111,37 +133,9 @@ pub(super) fn after(before: &Product, decision: &Decision, at: DateTime<Utc>) ->
     Product {
         stock: decision.stock,
         stock_total: decision.stock_total,
+        stock_reserved: decision.stock_reserved,
         version: before.version + 1,
         updated_at: at,
         ..before.clone()
     }
-}
-
-async fn facts(transaction: &Transaction, product: &Product, asks: &Asks) -> Result<Facts, Error> {
-    let mut facts = Facts::default();
-    let keys: Vec<_> = requests(asks)
-        .filter_map(|request| {
-            let key = request.key.as_ref()?;
-            Some((Arc::clone(&request.user_id), key.key.clone()))
-        })
-        .collect();
-    if !keys.is_empty() {
-        facts.known = transaction.known_orders(keys).await?;
-    }
-    if product.max_per_user.is_some() {
-        let users: Vec<_> = requests(asks)
-            .map(|request| Arc::clone(&request.user_id))
-            .collect();
-        if !users.is_empty() {
-            facts.held = transaction.held_units(product.id, users).await?;
-        }
-    }
-    Ok(facts)
-}
-
-fn requests(asks: &Asks) -> impl Iterator<Item = &OrderRequest> {
-    asks.wishes().filter_map(|wish| match wish {
-        Wish::Order(request) => Some(&**request),
-        Wish::Restock(_) => None,
-    })
 }

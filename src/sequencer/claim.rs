@@ -25,6 +25,11 @@ pub(super) fn new() -> (Claim, Ticket) {
     (Claim(Arc::clone(&state)), Ticket(state))
 }
 
+/// Of a wish that nobody waits for, so that nobody gives it up.
+pub(super) fn of_nobody() -> Claim {
+    Claim(Arc::new(AtomicU8::new(WAITING)))
+}
+
 impl Claim {
     /// Begins; false if the caller gave up before.
     pub(super) fn take(&self) -> bool {

@@ -1,22 +1,33 @@
 //! The decision: a pure function from what is true to what shall be.
 //!
 //! Wishes are decided in their order of arrival, each against what those before it left. A wish
-//! that does not fit never keeps a later one that fits from being served.
+//! that does not fit never keeps a later one that fits from being served; units that come back go
+//! to those who wait before anybody else is looked at.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::{HashMap, VecDeque};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use crate::{
-    domain::{Order, OrderRequest, OrderStatus, Outcome, Product, STOCK_MAX, UserId},
-    store::{KnownOrder, NewOrders},
+    domain::{Order, OrderId, OrderRequest, OrderStatus, Outcome, Product, UserId, WaitlistEntry},
+    store::{Due, Known, NewEntry, NewOrders, Queued, Release},
 };
+
+mod course;
+mod give_back;
+mod waiting;
 
 /// What somebody wants of a product.
 #[derive(Clone, Debug)]
 pub(super) enum Wish {
     Order(Box<OrderRequest>),
     Restock(i32),
+    Cancel(OrderId, Release),
+    /// A user who no longer waits.
+    Leave(UserId),
+    /// Holds that have ended give their units back, and who waits is served.
+    Tend,
 }
 
 /// What became of a wish.
@@ -28,18 +39,42 @@ pub(super) enum Wish {
 pub(super) enum Verdict {
     Order(Outcome),
     Restocked,
-    NothingToRestock,
-    /// More units than [`STOCK_MAX`] would have been offered.
+    /// More units than [`crate::domain::STOCK_MAX`] would have been offered.
     RestockTooLarge,
+    Cancelled(Box<Order>),
+    /// The order is this, or not there.
+    NotCancelled(Option<OrderStatus>),
+    Left,
+    NotWaiting,
+    Tended,
+    /// Of whatever was wanted but an order.
+    NoProduct,
 }
 
 /// What is true of a product before the batch.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Facts {
-    /// Orders that the wishes' idempotency keys stand for.
-    pub(super) known: HashMap<(UserId, String), KnownOrder>,
-    /// Units that the wishes' users hold; empty where the product has no limit.
+    /// What the wishes' idempotency keys stand for.
+    pub(super) known: HashMap<(UserId, String), Known>,
+    /// Units that the wishes' users hold or wait for; empty where the product has no limit.
     pub(super) held: HashMap<UserId, i64>,
+    /// Orders that are to be cancelled, and whether they were offered to somebody who waited.
+    pub(super) orders: HashMap<OrderId, (Order, bool)>,
+    /// Orders whose hold has ended.
+    pub(super) due: Vec<Due>,
+    /// The places of the wishes' users.
+    pub(super) places: HashMap<UserId, WaitlistEntry>,
+    pub(super) queue: Queue,
+}
+
+/// Who waits for the product.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Queue {
+    pub(super) count: i64,
+    /// The first of them, as far as they were looked up.
+    pub(super) first: VecDeque<Queued>,
+    /// Whether nobody waits behind these.
+    pub(super) is_whole: bool,
 }
 
 /// What shall be: a verdict per wish, in their order, and what to write.
@@ -48,20 +83,44 @@ pub(super) struct Decision {
     pub(super) verdicts: Vec<Verdict>,
     pub(super) stock: i32,
     pub(super) stock_total: i32,
+    pub(super) stock_reserved: i32,
     pub(super) new: NewOrders,
+    pub(super) released: Vec<(OrderId, Release)>,
+    pub(super) joined: Vec<NewEntry>,
+    /// Entries, and the orders that they became.
+    pub(super) offered: Vec<(Uuid, OrderId)>,
+    pub(super) left: Vec<UserId>,
+    /// How many wait afterwards, where that was looked up.
+    pub(super) waiting: Option<i64>,
+    /// Users whose orders or places have changed without their asking.
+    pub(super) concerned: Vec<UserId>,
+    /// Offers that ended unpaid.
+    pub(super) offers_lost: Vec<Release>,
+    /// Whether there is more to tend to than fits into one batch.
+    pub(super) more: bool,
 }
 
 impl Decision {
     /// Whether anything is to be written.
     pub(super) fn changes(&self, product: &Product) -> bool {
         !self.new.orders.is_empty()
+            || !self.released.is_empty()
+            || !self.joined.is_empty()
+            || !self.left.is_empty()
             || self.stock != product.stock
             || self.stock_total != product.stock_total
+            || self.stock_reserved != product.stock_reserved
     }
 
     pub(super) fn units(&self) -> u64 {
-        let units = self.new.orders.iter().map(|(order, _)| order.quantity);
+        let units = self.new.orders.iter().map(|new| new.order.quantity);
         units.map(|units| u64::try_from(units).unwrap_or(0)).sum()
+    }
+
+    /// The orders that are released for this reason.
+    pub(super) fn released(&self, release: Release) -> Vec<OrderId> {
+        let of = |(id, why): &(OrderId, Release)| (*why == release).then_some(*id);
+        self.released.iter().filter_map(of).collect()
     }
 }
 
@@ -73,150 +132,18 @@ pub(super) fn decide<'a>(
     now: DateTime<Utc>,
     reference: impl FnMut() -> String,
 ) -> Decision {
-    let mut course = Course {
-        product,
-        facts,
-        now,
-        reference,
-        decision: Decision {
-            stock: product.stock,
-            stock_total: product.stock_total,
-            ..Decision::default()
-        },
-    };
+    let mut course = course::Course::new(product, facts, now, reference);
     for wish in wishes {
         let verdict = match wish {
             Wish::Order(request) => Verdict::Order(course.order(request)),
             Wish::Restock(quantity) => course.restock(*quantity),
+            Wish::Cancel(order, release) => course.cancel(*order, *release),
+            Wish::Leave(user) => course.leave(user),
+            Wish::Tend => course.tend(),
         };
         course.decision.verdicts.push(verdict);
     }
-    course.decision
-}
-
-/// The state of a decision between two wishes.
-struct Course<'a, R> {
-    product: &'a Product,
-    facts: Facts,
-    now: DateTime<Utc>,
-    reference: R,
-    decision: Decision,
-}
-
-impl<R: FnMut() -> String> Course<'_, R> {
-    fn restock(&mut self, quantity: i32) -> Verdict {
-        match self.decision.stock_total.checked_add(quantity) {
-            Some(total) if total <= STOCK_MAX => {
-                self.decision.stock_total = total;
-                self.decision.stock += quantity;
-                Verdict::Restocked
-            }
-            Some(_) | None => Verdict::RestockTooLarge,
-        }
-    }
-
-    /// Refuses in the order of the contract, or sells. An answer that was given once is given
-    /// again, whatever has changed since.
-    fn order(&mut self, request: &OrderRequest) -> Outcome {
-        let known = self.known(request);
-        if let Some(Outcome::Replayed(order)) = known {
-            return Outcome::Replayed(order);
-        }
-        let refusal = self
-            .refuse_by_terms(request)
-            .or(known)
-            .or_else(|| self.refuse_by_limit(request))
-            .or_else(|| self.refuse_by_stock(request));
-        refusal.unwrap_or_else(|| Outcome::Created(self.sell(request)))
-    }
-
-    fn known(&self, request: &OrderRequest) -> Option<Outcome> {
-        let key = request.key.as_ref()?;
-        let name = (Arc::clone(&request.user_id), key.key.clone());
-        let known = self.facts.known.get(&name)?;
-        Some(if known.request == key.request {
-            Outcome::Replayed(known.order.clone())
-        } else {
-            Outcome::KeyReused
-        })
-    }
-
-    fn refuse_by_terms(&self, request: &OrderRequest) -> Option<Outcome> {
-        let product = self.product;
-        if request.quantity > product.max_per_order {
-            return Some(Outcome::QuantityOverLimit {
-                max_per_order: product.max_per_order,
-            });
-        }
-        (!product.on_sale(self.now)).then_some(Outcome::NotOnSale {
-            starts_at: product.starts_at,
-            ends_at: product.ends_at,
-        })
-    }
-
-    fn refuse_by_limit(&self, request: &OrderRequest) -> Option<Outcome> {
-        let limit = self.product.max_per_user?;
-        let held = self.facts.held.get(&request.user_id).copied().unwrap_or(0);
-        let wanted = held + i64::from(request.quantity);
-        (wanted > i64::from(limit)).then_some(Outcome::PurchaseLimit { limit, held })
-    }
-
-    fn refuse_by_stock(&self, request: &OrderRequest) -> Option<Outcome> {
-        let available = self.decision.stock;
-        if available == 0 {
-            return Some(Outcome::SoldOut { waitlist: false });
-        }
-        (available < request.quantity).then_some(Outcome::InsufficientStock { available })
-    }
-
-    fn sell(&mut self, request: &OrderRequest) -> Order {
-        let order = self.new_order(request);
-        self.decision.stock -= request.quantity;
-        *self
-            .facts
-            .held
-            .entry(Arc::clone(&request.user_id))
-            .or_default() += i64::from(request.quantity);
-        if let Some(key) = &request.key {
-            let known = KnownOrder {
-                order: order.clone(),
-                request: key.request.clone(),
-            };
-            let name = (Arc::clone(&request.user_id), key.key.clone());
-            self.facts.known.insert(name, known);
-        }
-        self.decision
-            .new
-            .orders
-            .push((order.clone(), request.key.clone()));
-        order
-    }
-
-    fn new_order(&mut self, request: &OrderRequest) -> Order {
-        let hold = self.product.hold_seconds;
-        let expires_at = hold.map(|seconds| self.now + TimeDelta::seconds(seconds.into()));
-        Order {
-            id: request.order_id,
-            reference: (self.reference)(),
-            product_id: self.product.id,
-            user_id: Arc::clone(&request.user_id),
-            quantity: request.quantity,
-            unit_price: self.product.price,
-            total: self
-                .product
-                .price
-                .saturating_mul(i64::from(request.quantity)),
-            currency: self.product.currency.clone(),
-            status: match hold {
-                Some(_) => OrderStatus::Pending,
-                None => OrderStatus::Confirmed,
-            },
-            created_at: self.now,
-            expires_at,
-            confirmed_at: hold.is_none().then_some(self.now),
-            payment: None,
-        }
-    }
+    course.finish()
 }
 
 #[cfg(test)]

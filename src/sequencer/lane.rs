@@ -19,10 +19,11 @@ use tokio::{
 };
 
 use super::{
-    Context, Error, Lanes,
+    Error,
     asks::{Ask, Asks},
     backoff::Backoff,
     handover,
+    lanes::{Context, Lanes},
 };
 use crate::{
     domain::{Product, ProductId, jitter},
@@ -173,9 +174,7 @@ impl Lane {
     /// One try: read, lock, write, answer, release.
     async fn attempt(&mut self, asks: &mut Asks, begun: Instant) -> Step {
         self.changes.mark_unchanged();
-        let restocks = asks.has_restock();
-        let writes = |product: &Product| product.stock > 0 || restocks;
-        let known = self.known.take().filter(writes);
+        let known = self.known.take().filter(|product| asks.may_write(product));
         let fresh = known.is_none();
         let product = match known {
             Some(product) => product,
@@ -189,7 +188,7 @@ impl Lane {
             },
         };
         self.meet(&product);
-        if !writes(&product) {
+        if !asks.may_write(&product) {
             return Box::pin(self.write(asks, &product, fresh)).await;
         }
         let guard = match self.lock(&product, begun).await {

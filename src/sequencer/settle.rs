@@ -1,7 +1,7 @@
 //! Learns what became of a commit whose answer was lost.
 //!
 //! On a new connection the product's row is locked: whoever gets that lock knows that the lost
-//! transaction has ended, one way or the other. Then the batch's first order is there, or nothing is.
+//! transaction has ended, one way or the other. Then the batch's first row is there, or nothing is.
 
 use std::time::{Duration, Instant};
 
@@ -52,10 +52,30 @@ async fn look(store: &Store, before: &Product, decision: &Decision) -> Result<Fa
     if row.version == before.version {
         return Ok(Fate::RolledBack);
     }
-    match decision.new.orders.first() {
-        Some((order, _)) if transaction.has_order(order.id).await? => Ok(Fate::Committed),
-        Some(_) => Ok(Fate::RolledBack),
+    if let Some(new) = decision.new.orders.first() {
+        return Ok(either(transaction.has_order(new.order.id).await?));
+    }
+    if let Some(new) = decision.joined.first() {
+        return Ok(either(transaction.has_entry(new.entry.id).await?));
+    }
+    if decision.stock_total != before.stock_total {
         // A restock leaves no row of its own to look for.
+        return Ok(Fate::Unknown);
+    }
+    match decision.released.first() {
+        // Whoever released it: what was wanted is so.
+        Some((order, release)) => {
+            let status = transaction.status_of(*order).await?;
+            Ok(either(status == Some(release.status())))
+        }
         None => Ok(Fate::Unknown),
+    }
+}
+
+fn either(is_there: bool) -> Fate {
+    if is_there {
+        Fate::Committed
+    } else {
+        Fate::RolledBack
     }
 }

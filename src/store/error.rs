@@ -44,7 +44,7 @@ pub enum Constraint {
 }
 
 /// Name in PostgreSQL, and what SQLite says instead.
-const CONSTRAINTS: [(Constraint, &str, &str); 4] = [
+const CONSTRAINTS: [(Constraint, &str, &str); 5] = [
     (Constraint::Sku, "products_sku_key", "products.sku"),
     (
         Constraint::Reference,
@@ -55,6 +55,11 @@ const CONSTRAINTS: [(Constraint, &str, &str); 4] = [
         Constraint::IdempotencyKey,
         "orders_user_id_idempotency_key_key",
         "orders.user_id, orders.idempotency_key",
+    ),
+    (
+        Constraint::IdempotencyKey,
+        "waitlist_entries_user_id_idempotency_key_key",
+        "waitlist_entries.user_id, waitlist_entries.idempotency_key",
     ),
     (
         Constraint::SaleWindow,

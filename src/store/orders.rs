@@ -5,42 +5,38 @@ use std::{collections::HashMap, sync::Arc};
 use chrono::{DateTime, Utc};
 use entities::{
     order_status::OrderStatus as Status,
-    orders::{ActiveModel, COLUMN, Column, Entity, Model},
+    orders::{COLUMN, Column, Entity, Model},
 };
 use sea_orm::{
-    ActiveValue::Set,
-    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter, QueryOrder,
-    QuerySelect, Statement, Value,
-    sea_query::{ArrayType, Expr, ValueType},
+    ColumnTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect,
+    Statement, sea_query::Expr,
 };
 
-use super::{Result, Store, Transaction, padded};
-use crate::domain::{IdempotencyKey, Order, OrderId, OrderStatus, ProductId, UserId};
+use super::{Result, Store, Transaction, array, padded};
+use crate::domain::{Order, OrderId, OrderStatus, Payment, ProductId, UserId, WaitlistEntry};
 
-/// The orders of a batch, all of one product, with what the table keeps of their keys.
-#[derive(Clone, Debug, Default)]
-pub struct NewOrders {
-    pub orders: Vec<(Order, Option<IdempotencyKey>)>,
-}
+mod new;
+mod release;
 
-impl NewOrders {
-    /// Puts orders with keys in the order of their keys: two batches that use the same keys for
-    /// different products then wait for each other instead of locking each other out.
-    pub fn sort_by_key(&mut self) {
-        let name = |(order, key): &(Order, Option<IdempotencyKey>)| {
-            let key = key.as_ref()?;
-            Some((Arc::clone(&order.user_id), key.key.clone()))
-        };
-        self.orders.sort_by_cached_key(name);
-    }
-}
+pub(in crate::store) use self::release::REFUNDING;
+pub use self::{
+    new::{NewOrder, NewOrders},
+    release::Release,
+};
 
-/// An order that an idempotency key stands for.
+/// What an idempotency key stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KnownOrder {
-    pub order: Order,
+pub struct Known {
+    pub answer: Remembered,
     /// The request that the key was first used for.
     pub request: String,
+}
+
+/// An answer that took something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Remembered {
+    Order(Box<Order>),
+    Entry(WaitlistEntry),
 }
 
 /// Which orders to list; `before` is the last id of the page before.
@@ -53,16 +49,6 @@ pub struct OrderFilter {
     pub limit: u64,
 }
 
-/// One statement for a batch of any size, where a `VALUES` list would be a new text per size and
-/// a parameter per field.
-const INSERT_POSTGRES: &str = "\
-    INSERT INTO orders (id, reference, user_id, quantity, idempotency_key, idempotency_request, \
-        product_id, unit_price, currency, status, created_at, expires_at, confirmed_at) \
-    SELECT id, reference, user_id, quantity, NULLIF(key, ''), NULLIF(request, ''), \
-        $7, $8, $9, $10, $11, $12, $13 \
-    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::text[], $6::text[]) \
-        AS batch (id, reference, user_id, quantity, key, request)";
-
 /// A probe of the index per pair. Two `IN` lists would be one probe per user *and* key.
 const KNOWN_POSTGRES: &str = "\
     SELECT orders.* FROM unnest($1::text[], $2::text[]) AS asked (user_id, key) \
@@ -71,9 +57,6 @@ const KNOWN_SQLITE: &str = "\
     SELECT orders.* FROM json_each(?) AS asked \
     JOIN orders ON orders.user_id = asked.value ->> 0 \
         AND orders.idempotency_key = asked.value ->> 1";
-
-/// Rows of one insert on SQLite, whose statements take 32,766 parameters.
-const ROWS_SQLITE: usize = 1_000;
 
 impl From<Status> for OrderStatus {
     fn from(status: Status) -> Self {
@@ -114,7 +97,10 @@ impl From<Model> for Order {
             created_at: row.created_at,
             expires_at: row.expires_at,
             confirmed_at: row.confirmed_at,
-            payment: None,
+            payment: row
+                .payment_id
+                .zip(row.payment_status)
+                .map(|(id, status)| Payment { id, status }),
         }
     }
 }
@@ -143,6 +129,29 @@ impl Store {
         let rows = self.bounded(query.all(&self.read)).await?;
         Ok(rows.into_iter().map(Order::from).collect())
     }
+
+    /// When the next hold ends.
+    pub async fn next_expiry(&self) -> Result<Option<DateTime<Utc>>> {
+        let query = Entity::find()
+            .filter(Expr::cust("status = 'pending'"))
+            .filter(Column::ExpiresAt.is_not_null())
+            .order_by_asc(Column::ExpiresAt)
+            .one(&self.read);
+        Ok(self.bounded(query).await?.and_then(|row| row.expires_at))
+    }
+
+    /// The products with a hold that has ended.
+    pub async fn products_with_due_orders(&self, now: DateTime<Utc>) -> Result<Vec<ProductId>> {
+        let query = Entity::find()
+            .select_only()
+            .column(Column::ProductId)
+            .distinct()
+            .filter(Expr::cust("status = 'pending'"))
+            .filter(Column::ExpiresAt.lte(now))
+            .into_tuple()
+            .all(&self.read);
+        self.bounded(query).await
+    }
 }
 
 #[derive(FromQueryResult)]
@@ -151,24 +160,22 @@ struct Held {
     units: i64,
 }
 
+/// An order whose hold has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    pub id: OrderId,
+    pub user_id: UserId,
+    pub quantity: i32,
+    pub from_waitlist: bool,
+}
+
 impl Transaction {
     /// The orders that these users' keys stand for, whatever their product.
     pub async fn known_orders(
         &self,
-        keys: Vec<(UserId, String)>,
-    ) -> Result<HashMap<(UserId, String), KnownOrder>> {
-        let (users, keys): (Vec<_>, Vec<_>) = keys
-            .into_iter()
-            .map(|(user, key)| (user.to_string(), key))
-            .unzip();
-        let statement = if self.is_postgres() {
-            let pairs = [array(users.into_iter()), array(keys.into_iter())];
-            Statement::from_sql_and_values(DbBackend::Postgres, KNOWN_POSTGRES, pairs)
-        } else {
-            let pairs: Vec<_> = users.into_iter().zip(keys).collect();
-            let pairs = serde_json::to_string(&pairs).unwrap_or_default();
-            Statement::from_sql_and_values(DbBackend::Sqlite, KNOWN_SQLITE, [pairs.into()])
-        };
+        keys: &[(UserId, String)],
+    ) -> Result<HashMap<(UserId, String), Known>> {
+        let statement = self.pairs(KNOWN_POSTGRES, KNOWN_SQLITE, keys);
         let rows = Entity::find()
             .from_raw_sql(statement)
             .all(&self.inner)
@@ -177,19 +184,36 @@ impl Transaction {
             let key = row.idempotency_key.take()?;
             let request = row.idempotency_request.take().unwrap_or_default();
             let order = Order::from(row);
-            Some((
-                (Arc::clone(&order.user_id), key),
-                KnownOrder { order, request },
-            ))
+            let name = (Arc::clone(&order.user_id), key);
+            let answer = Remembered::Order(Box::new(order));
+            Some((name, Known { answer, request }))
         });
         Ok(known.collect())
+    }
+
+    /// A statement over pairs of texts, one form for each database.
+    pub(super) fn pairs(
+        &self,
+        postgres: &str,
+        sqlite: &str,
+        pairs: &[(UserId, String)],
+    ) -> Statement {
+        if self.is_postgres() {
+            let firsts = array(pairs.iter().map(|(first, _)| first.to_string()));
+            let seconds = array(pairs.iter().map(|(_, second)| second.clone()));
+            Statement::from_sql_and_values(DbBackend::Postgres, postgres, [firsts, seconds])
+        } else {
+            let pairs: Vec<_> = pairs.iter().map(|(a, b)| (&**a, b)).collect();
+            let pairs = serde_json::to_string(&pairs).unwrap_or_default();
+            Statement::from_sql_and_values(DbBackend::Sqlite, sqlite, [pairs.into()])
+        }
     }
 
     /// Units of the product that each of these users holds in live orders.
     pub async fn held_units(
         &self,
         product: ProductId,
-        users: Vec<UserId>,
+        users: &[UserId],
     ) -> Result<HashMap<UserId, i64>> {
         let users = users.iter().map(ToString::to_string).collect();
         let rows = Entity::find()
@@ -212,80 +236,56 @@ impl Transaction {
             .collect())
     }
 
-    /// Writes the orders of a batch.
-    ///
-    /// # Errors
-    /// [`super::Constraint::IdempotencyKey`] and [`super::Constraint::Reference`] when somebody
-    /// else used the same in the meantime.
-    pub async fn insert_orders(&self, new: &NewOrders) -> Result<()> {
-        let Some((first, _)) = new.orders.first() else {
-            return Ok(());
-        };
-        if self.is_postgres() {
-            let statement = insert_statement(first, new);
-            self.inner.execute_raw(statement).await?;
-        } else {
-            for chunk in new.orders.chunks(ROWS_SQLITE) {
-                Entity::insert_many(chunk.iter().map(row))
-                    .exec_without_returning(&self.inner)
-                    .await?;
-            }
-        }
-        Ok(())
+    /// Orders of the product by id.
+    pub async fn orders_of(
+        &self,
+        product: ProductId,
+        ids: Vec<OrderId>,
+    ) -> Result<HashMap<OrderId, (Order, bool)>> {
+        let rows = Entity::find()
+            .filter(COLUMN.product_id.eq(product))
+            .filter(Column::Id.is_in(padded(ids)))
+            .all(&self.inner)
+            .await?;
+        let orders = rows.into_iter().map(|row| {
+            let from_waitlist = row.from_waitlist;
+            (row.id, (Order::from(row), from_waitlist))
+        });
+        Ok(orders.collect())
+    }
+
+    /// Up to `limit` orders of the product whose hold has ended, the longest ended first.
+    pub async fn due_orders(
+        &self,
+        product: ProductId,
+        now: DateTime<Utc>,
+        limit: u64,
+    ) -> Result<Vec<Due>> {
+        let rows = Entity::find()
+            .filter(COLUMN.product_id.eq(product))
+            .filter(Expr::cust("status = 'pending'"))
+            .filter(Column::ExpiresAt.lte(now))
+            .order_by_asc(Column::ExpiresAt)
+            .limit(limit)
+            .all(&self.inner)
+            .await?;
+        let due = rows.into_iter().map(|row| Due {
+            id: row.id,
+            user_id: Arc::from(row.user_id),
+            quantity: row.quantity,
+            from_waitlist: row.from_waitlist,
+        });
+        Ok(due.collect())
     }
 
     /// Whether the order is there.
     pub async fn has_order(&self, id: OrderId) -> Result<bool> {
         Ok(Entity::find_by_id(id).one(&self.inner).await?.is_some())
     }
-}
 
-fn row((order, key): &(Order, Option<IdempotencyKey>)) -> ActiveModel {
-    ActiveModel {
-        id: Set(order.id),
-        reference: Set(order.reference.clone()),
-        product_id: Set(order.product_id),
-        user_id: Set(order.user_id.to_string()),
-        quantity: Set(order.quantity),
-        unit_price: Set(order.unit_price),
-        currency: Set(order.currency.clone()),
-        status: Set(order.status.into()),
-        idempotency_key: Set(key.as_ref().map(|key| key.key.clone())),
-        idempotency_request: Set(key.as_ref().map(|key| key.request.clone())),
-        created_at: Set(order.created_at),
-        expires_at: Set(order.expires_at),
-        confirmed_at: Set(order.confirmed_at),
+    /// The status of an order.
+    pub async fn status_of(&self, id: OrderId) -> Result<Option<OrderStatus>> {
+        let row = Entity::find_by_id(id).one(&self.inner).await?;
+        Ok(row.map(|row| row.status.into()))
     }
-}
-
-/// What the orders of a batch share is sent once, the rest as arrays. An empty text stands for
-/// no key: keys have at least one character.
-fn insert_statement(first: &Order, new: &NewOrders) -> Statement {
-    let orders = || new.orders.iter().map(|(order, _)| order);
-    let keys = || new.orders.iter().map(|(_, key)| key.as_ref());
-    let values: [Value; 13] = [
-        array(orders().map(|order| order.id)),
-        array(orders().map(|order| order.reference.clone())),
-        array(orders().map(|order| order.user_id.to_string())),
-        array(orders().map(|order| order.quantity)),
-        array(keys().map(|key| key.map_or_else(String::new, |key| key.key.clone()))),
-        array(keys().map(|key| key.map_or_else(String::new, |key| key.request.clone()))),
-        first.product_id.into(),
-        first.unit_price.into(),
-        first.currency.clone().into(),
-        sea_orm::ActiveEnum::to_value(&Status::from(first.status)).into(),
-        timestamp(first.created_at),
-        first.expires_at.into(),
-        first.confirmed_at.into(),
-    ];
-    Statement::from_sql_and_values(DbBackend::Postgres, INSERT_POSTGRES, values)
-}
-
-fn timestamp(at: DateTime<Utc>) -> Value {
-    at.into()
-}
-
-fn array<T: Into<Value> + ValueType>(values: impl Iterator<Item = T>) -> Value {
-    let element: ArrayType = T::array_type();
-    Value::Array(element, Some(Box::new(values.map(Into::into).collect())))
 }

@@ -25,6 +25,7 @@ pub struct NewProduct {
     pub max_per_user: Option<i32>,
     pub hold_seconds: Option<i32>,
     pub waitlist: bool,
+    pub waitlist_skip: bool,
     pub starts_at: Option<DateTime<Utc>>,
     pub ends_at: Option<DateTime<Utc>>,
     pub now: DateTime<Utc>,
@@ -42,6 +43,7 @@ pub struct ProductPatch {
     pub max_per_user: Option<Option<i32>>,
     pub hold_seconds: Option<Option<i32>>,
     pub waitlist: Option<bool>,
+    pub waitlist_skip: Option<bool>,
     pub starts_at: Option<Option<DateTime<Utc>>>,
     pub ends_at: Option<Option<DateTime<Utc>>>,
 }
@@ -54,6 +56,7 @@ pub struct StockChange {
     pub version: i64,
     pub stock: i32,
     pub stock_total: i32,
+    pub stock_reserved: i32,
 }
 
 impl From<Model> for Product {
@@ -72,6 +75,8 @@ impl From<Model> for Product {
             max_per_user: row.max_per_user,
             hold_seconds: row.hold_seconds,
             waitlist: row.waitlist,
+            waitlist_skip: row.waitlist_skip,
+            stock_reserved: row.stock_reserved,
             starts_at: row.starts_at,
             ends_at: row.ends_at,
             created_at: row.created_at,
@@ -113,6 +118,8 @@ impl Store {
             max_per_user: Set(new.max_per_user),
             hold_seconds: Set(new.hold_seconds),
             waitlist: Set(new.waitlist),
+            waitlist_skip: Set(new.waitlist_skip),
+            stock_reserved: Set(0),
             starts_at: Set(new.starts_at),
             ends_at: Set(new.ends_at),
             created_at: Set(new.now),
@@ -142,6 +149,7 @@ impl Store {
             max_per_user: patch.max_per_user.map_or(NotSet, Set),
             hold_seconds: patch.hold_seconds.map_or(NotSet, Set),
             waitlist: patch.waitlist.map_or(NotSet, Set),
+            waitlist_skip: patch.waitlist_skip.map_or(NotSet, Set),
             starts_at: patch.starts_at.map_or(NotSet, Set),
             ends_at: patch.ends_at.map_or(NotSet, Set),
             updated_at: Set(now),
@@ -164,6 +172,7 @@ impl Transaction {
         let written = Entity::update_many()
             .col_expr(Column::Stock, Expr::value(change.stock))
             .col_expr(Column::StockTotal, Expr::value(change.stock_total))
+            .col_expr(Column::StockReserved, Expr::value(change.stock_reserved))
             .col_expr(Column::UpdatedAt, Expr::value(now))
             .col_expr(Column::Version, next_version())
             .filter(COLUMN.id.eq(change.product_id))

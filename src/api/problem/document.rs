@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::FieldError;
-use crate::domain::OrderId;
+use crate::domain::{OrderId, OrderStatus};
 
 /// How the document of a problem looks; extras depend on the code.
 #[derive(Debug, Serialize, ToSchema)]
@@ -47,6 +47,9 @@ pub(in crate::api) enum Extras {
     },
     Waitlist {
         waitlist: bool,
+    },
+    OrderStatus {
+        order_status: OrderStatus,
     },
     Available {
         available: i32,

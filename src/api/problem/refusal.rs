@@ -10,6 +10,7 @@ use crate::domain::Outcome;
 pub(super) fn status(outcome: &Outcome) -> StatusCode {
     match outcome {
         Outcome::Created(_) | Outcome::Replayed(_) => StatusCode::CREATED,
+        Outcome::Waitlisted(_) | Outcome::WaitReplayed(_) => StatusCode::ACCEPTED,
         Outcome::ProductNotFound => StatusCode::NOT_FOUND,
         Outcome::QuantityOverLimit { .. } | Outcome::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
         Outcome::NotOnSale { .. }
@@ -22,6 +23,7 @@ pub(super) fn status(outcome: &Outcome) -> StatusCode {
 pub(super) fn detail(outcome: &Outcome) -> Cow<'static, str> {
     match outcome {
         Outcome::Created(_) | Outcome::Replayed(_) => "The order was taken.".into(),
+        Outcome::Waitlisted(_) | Outcome::WaitReplayed(_) => "You are on the waitlist.".into(),
         Outcome::ProductNotFound => "There is no such product.".into(),
         Outcome::QuantityOverLimit { max_per_order } => {
             format!("An order takes {max_per_order} units at most.").into()
@@ -40,6 +42,8 @@ pub(super) fn extras(outcome: &Outcome) -> Extras {
     match *outcome {
         Outcome::Created(_)
         | Outcome::Replayed(_)
+        | Outcome::Waitlisted(_)
+        | Outcome::WaitReplayed(_)
         | Outcome::ProductNotFound
         | Outcome::KeyReused => Extras::None {},
         Outcome::QuantityOverLimit { max_per_order } => Extras::Errors {

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::super::extract::printable;
 use crate::{
-    domain::{PRICE_MAX, ProductId, QUANTITY_MAX, STOCK_MAX, now},
+    domain::{PRICE_MAX, ProductId, QUANTITY_MAX, STOCK_MAX},
     store,
 };
 
@@ -41,6 +41,10 @@ pub(in crate::api) struct NewProduct {
     #[serde(default)]
     #[garde(skip)]
     waitlist: bool,
+    /// Whether waiting entries that fit may pass one that does not.
+    #[serde(default)]
+    #[garde(skip)]
+    waitlist_skip: bool,
     #[garde(inner(custom(year)))]
     starts_at: Option<DateTime<Utc>>,
     #[garde(inner(custom(year)))]
@@ -82,6 +86,9 @@ pub(in crate::api) struct ProductPatch {
     #[garde(skip)]
     #[serde(default, deserialize_with = "present")]
     waitlist: Option<bool>,
+    #[garde(skip)]
+    #[serde(default, deserialize_with = "present")]
+    waitlist_skip: Option<bool>,
     #[garde(inner(inner(custom(year))))]
     #[serde(default, deserialize_with = "present")]
     starts_at: Option<Option<DateTime<Utc>>>,
@@ -98,9 +105,10 @@ pub(in crate::api) struct RestockBody {
     pub(super) quantity: i32,
 }
 
-impl From<NewProduct> for store::NewProduct {
-    fn from(body: NewProduct) -> Self {
-        Self {
+impl NewProduct {
+    pub(super) fn offered_at(self, now: DateTime<Utc>) -> store::NewProduct {
+        let body = self;
+        store::NewProduct {
             id: ProductId::now_v7(),
             sku: body.sku,
             name: body.name,
@@ -112,9 +120,10 @@ impl From<NewProduct> for store::NewProduct {
             max_per_user: body.max_per_user,
             hold_seconds: body.hold_seconds,
             waitlist: body.waitlist,
+            waitlist_skip: body.waitlist_skip,
             starts_at: body.starts_at.map(micros),
             ends_at: body.ends_at.map(micros),
-            now: now(),
+            now,
         }
     }
 }
@@ -131,6 +140,7 @@ impl From<ProductPatch> for store::ProductPatch {
             max_per_user: body.max_per_user,
             hold_seconds: body.hold_seconds,
             waitlist: body.waitlist,
+            waitlist_skip: body.waitlist_skip,
             starts_at: body.starts_at.map(|at| at.map(micros)),
             ends_at: body.ends_at.map(|at| at.map(micros)),
         }

@@ -1,11 +1,17 @@
 //! What every decision must keep, whatever the batch: checked over random batches.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
+use chrono::TimeDelta;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{IdempotencyKey, OrderId, ProductId, now, reference};
+use crate::{
+    domain::{IdempotencyKey, ProductId, STOCK_MAX, now, reference},
+    store::Remembered,
+};
+
+mod waiting;
 
 const USERS: [&str; 4] = ["ada", "bob", "cleo", "dan"];
 
@@ -25,6 +31,8 @@ fn product(stock: i32, max_per_user: Option<i32>) -> Product {
         max_per_user,
         hold_seconds: None,
         waitlist: false,
+        waitlist_skip: false,
+        stock_reserved: 0,
         starts_at: None,
         ends_at: None,
         created_at: at,
@@ -61,10 +69,7 @@ fn run(product: &Product, wishes: &[Wish]) -> Decision {
 fn created(verdict: &Verdict) -> Option<&Order> {
     match verdict {
         Verdict::Order(Outcome::Created(order)) => Some(order),
-        Verdict::Order(_)
-        | Verdict::Restocked
-        | Verdict::NothingToRestock
-        | Verdict::RestockTooLarge => None,
+        _ => None,
     }
 }
 
@@ -78,7 +83,7 @@ proptest! {
         let sold: i32 = decision.verdicts.iter().filter_map(created).map(|o| o.quantity).sum();
         let restocked: i32 = wishes.iter().map(|wish| match wish {
             Wish::Restock(quantity) => *quantity,
-            Wish::Order(_) => 0,
+            _ => 0,
         }).sum();
         prop_assert_eq!(decision.stock, stock + restocked - sold);
         prop_assert_eq!(decision.stock_total, product.stock_total + restocked);
@@ -103,7 +108,7 @@ proptest! {
                     prop_assert_eq!(*available, left);
                     prop_assert!(left < request.quantity);
                 }
-                (Wish::Order(_), _) => {}
+                _ => {}
             }
         }
     }
@@ -145,7 +150,7 @@ proptest! {
     fn a_key_buys_once(wishes in prop::collection::vec(wish(), 0..80)) {
         let decision = run(&product(500, None), &wishes);
         let keys: Vec<_> = decision.new.orders.iter()
-            .filter_map(|(order, key)| Some((&order.user_id, &key.as_ref()?.key)))
+            .filter_map(|new| Some((&new.order.user_id, &new.key.as_ref()?.key)))
             .collect();
         let distinct: HashSet<_> = keys.iter().collect();
         prop_assert_eq!(keys.len(), distinct.len());
@@ -163,8 +168,8 @@ fn an_answer_is_given_again_even_when_sold_out_and_over() {
     let facts = Facts {
         known: [(
             (Arc::clone(&first.user_id), "1".to_owned()),
-            KnownOrder {
-                order: order.clone(),
+            Known {
+                answer: Remembered::Order(Box::new(order.clone())),
                 request: "1".to_owned(),
             },
         )]

@@ -9,7 +9,12 @@ use super::{
     },
     Lane,
 };
-use crate::{domain::Product, lock::Guard, metrics, store};
+use crate::{
+    domain::Product,
+    lock::Guard,
+    metrics,
+    store::{self, Release},
+};
 
 impl Lane {
     pub(super) fn answer(&self, asks: &mut Asks, decision: Decision, product: &Product) {
@@ -27,6 +32,32 @@ impl Lane {
             }
         }
         asks.answer(decision.verdicts, product);
+    }
+
+    /// Tells those beside the batch whom it concerns: operators, the job that ends holds, users.
+    pub(super) fn tell_of_changes(&self, decision: &Decision) {
+        let expired = decision.released(Release::Expire).len();
+        metrics::holds::expired(expired);
+        metrics::holds::offered(decision.offered.len());
+        for release in &decision.offers_lost {
+            match release {
+                Release::Expire => metrics::holds::offer_expired(),
+                Release::Cancel | Release::Undo => metrics::holds::offer_cancelled(),
+            }
+        }
+        if let (Some(metrics), Some(waiting)) = (self.metrics.get(), decision.waiting) {
+            metrics
+                .waitlist
+                .set(i32::try_from(waiting).unwrap_or(i32::MAX));
+        }
+        let ends = decision
+            .new
+            .orders
+            .iter()
+            .filter_map(|new| new.order.expires_at);
+        if let Some(end) = ends.min() {
+            self.context().deadlines.is_known(end);
+        }
     }
 
     /// Learns the product's sku, its label in the metrics, and shows what is known of it.

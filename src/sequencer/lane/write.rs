@@ -37,7 +37,7 @@ impl Lane {
         };
         asks.refuse_older(self.within(TAKE_WITHIN), Error::Unavailable);
         asks.take();
-        let mut batch = Batch::new(product, asks);
+        let mut batch = Batch::new(product, asks, store.now());
         let written = match timeout(self.within(WRITE_WITHIN), batch.write(transaction)).await {
             Ok(written) => written,
             Err(_) => Err(store.silent()),
@@ -102,6 +102,10 @@ impl Lane {
         }
         self.context().events.changed(Stock::from(&product));
         self.changes.mark_unchanged();
+        self.tell_of_changes(&decision);
+        if decision.more {
+            self.lanes.tend(self.product_id);
+        }
         self.answer(asks, decision, &product);
         self.known = Some(product);
     }

@@ -1,0 +1,65 @@
+//! `/orders/{id}/cancel`: the units come back, and so does the money.
+
+use std::time::Instant;
+
+use axum::{
+    Json,
+    extract::{Request, State},
+};
+
+use super::visible;
+use crate::{
+    api::{
+        Shared,
+        auth::Role,
+        extract::PathId,
+        observe::Began,
+        problem::{Problem, ProblemDocument},
+    },
+    domain::{Order, OrderStatus},
+    sequencer::Cancel,
+    store::Release,
+};
+
+/// Cancel an order: a pending one by its buyer, a confirmed one by an admin
+#[utoipa::path(
+    post, path = "/orders/{id}/cancel", tag = "orders", params(("id" = Uuid, Path)),
+    security(("token" = [])),
+    responses(
+        (status = 200, body = Order),
+        (status = 404, body = ProblemDocument, description = "order_not_found"),
+        (status = 409, body = ProblemDocument, description = "order_not_pending"),
+        (status = 503, body = ProblemDocument, description = "unavailable, outcome_unknown"),
+    ),
+)]
+pub(in crate::api) async fn cancel(
+    State(shared): State<Shared>,
+    id: PathId,
+    request: Request,
+) -> Result<Json<Order>, Problem> {
+    let began = Began::of(&request);
+    let user = shared.keys.user(request.headers())?;
+    let order = visible(&shared, id, &user).await?;
+    let release = match (order.status, user.role) {
+        (OrderStatus::Pending, _) => Release::Cancel,
+        (OrderStatus::Confirmed, Role::Admin) => Release::Undo,
+        (order_status, _) => return Err(Problem::OrderNotPending { order_status }),
+    };
+    give_back(&shared, &order, release, began).await.map(Json)
+}
+
+async fn give_back(
+    shared: &Shared,
+    order: &Order,
+    release: Release,
+    began: Instant,
+) -> Result<Order, Problem> {
+    let cancelled = shared
+        .sequencer
+        .cancel(order.product_id, order.id, release, began);
+    match cancelled.await? {
+        Cancel::Done(order) => Ok(*order),
+        Cancel::Not(order_status) => Err(Problem::OrderNotPending { order_status }),
+        Cancel::NotFound => Err(Problem::OrderNotFound),
+    }
+}

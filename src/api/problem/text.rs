@@ -1,0 +1,55 @@
+//! What a problem tells people.
+
+use std::borrow::Cow;
+
+use super::{Problem, refusal};
+
+impl Problem {
+    pub(super) fn detail(&self) -> Cow<'static, str> {
+        match self {
+            Self::PayloadTooLarge { limit } => {
+                format!("The body is larger than {limit} bytes.").into()
+            }
+            Self::UnsupportedMediaType => "Send the body as application/json.".into(),
+            Self::Unauthenticated { detail } => (*detail).into(),
+            Self::Forbidden => "This needs the role admin.".into(),
+            Self::MalformedJson { detail } => format!("The body is not JSON: {detail}.").into(),
+            Self::InvalidRequest { errors } => errors
+                .iter()
+                .map(|error| format!("{}: {}", error.field, error.message))
+                .collect::<Vec<_>>()
+                .join("; ")
+                .into(),
+            Self::RateLimited(refusal) => {
+                format!("You sent more than {} orders a minute.", refusal.limit).into()
+            }
+            Self::NotFound => "There is nothing at this address.".into(),
+            Self::MethodNotAllowed => "This address does not know the method.".into(),
+            Self::ProductNotFound => "There is no such product.".into(),
+            Self::OrderNotFound => "There is no such order, or it is not yours.".into(),
+            Self::OrderNotPending { order_status } => {
+                format!("The order is {}.", order_status.name()).into()
+            }
+            Self::NotWaiting => "You do not wait for this product.".into(),
+            Self::PaymentDeclined { reason } => {
+                format!("The payment was declined: {reason}. The order is held until it expires.")
+                    .into()
+            }
+            Self::PaymentsDisabled => "This service takes no payments: PAYMENTS is none.".into(),
+            Self::SkuTaken => "Another product has this sku.".into(),
+            Self::Refused(outcome) => refusal::detail(outcome),
+            Self::HighDemand => "High demand! Please try again.".into(),
+            Self::Unavailable => {
+                "Orders cannot be taken right now; nothing was written. Please try again.".into()
+            }
+            Self::NotInTime => "The database did not answer in time. Please try again.".into(),
+            Self::SlowBody => "The body did not arrive in time.".into(),
+            Self::OutcomeUnknown { order_id } => format!(
+                "It is not known yet whether order {order_id} was taken. Ask for it, or repeat \
+                 the request with the same Idempotency-Key."
+            )
+            .into(),
+            Self::Internal { .. } => "Something went wrong on our side; it was logged.".into(),
+        }
+    }
+}

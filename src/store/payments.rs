@@ -1,0 +1,201 @@
+//! Orders on their way through the payment gateway. None of this changes stock, nor which orders
+//! hold it, so it goes past the lanes: each step is one statement, which says what the order must
+//! be for it.
+
+use chrono::{DateTime, Utc};
+use entities::{
+    order_status::OrderStatus as Status,
+    orders::{COLUMN, Column, Entity, Model},
+};
+use sea_orm::{
+    ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QuerySelect, QueryTrait, UpdateMany,
+    sea_query::Expr,
+};
+
+use super::{Result, Store, orders::REFUNDING};
+use crate::domain::{Order, OrderId, OrderStatus, Payment, UserId};
+
+/// Payments that one look for forgotten ones takes up.
+const FORGOTTEN_MAX: u64 = 100;
+
+/// An order about whose money the gateway is being asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    pub order: Order,
+    /// What the buyer pays with; empty for a refund.
+    pub payment_method: String,
+    /// 1 for the buyer's first try.
+    pub attempt: i32,
+    pub from_waitlist: bool,
+}
+
+/// Whether the gateway may be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Begun {
+    Asked(Box<Asked>),
+    /// The order is no longer what it must be, but this.
+    Not(OrderStatus),
+    NoSuchOrder,
+}
+
+/// What the gateway said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PaymentEnd {
+    Paid(Payment),
+    /// With the gateway's name for the payment, if it made one.
+    Declined(Option<String>),
+    /// It never heard of it.
+    NotAsked,
+}
+
+impl Asked {
+    fn new(row: Model) -> Self {
+        Self {
+            payment_method: row.payment_method.clone().unwrap_or_default(),
+            attempt: row.payment_attempt,
+            from_waitlist: row.from_waitlist,
+            order: row.into(),
+        }
+    }
+
+    /// The gateway's name for the payment, once there is one.
+    pub fn payment_id(&self) -> Option<&str> {
+        self.order.payment.as_ref().map(|payment| &*payment.id)
+    }
+}
+
+impl Store {
+    /// Keeps a pending order of the user from expiring while the gateway is asked.
+    pub async fn begin_payment(
+        &self,
+        id: OrderId,
+        user: &UserId,
+        payment_method: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Begun> {
+        let update = Entity::update_many()
+            .col_expr(Column::Status, Expr::value(Status::Confirming))
+            .col_expr(Column::PaymentMethod, Expr::value(payment_method))
+            .col_expr(
+                Column::PaymentAttempt,
+                Expr::col(Column::PaymentAttempt).add(1),
+            )
+            .col_expr(Column::PaymentAskedAt, Expr::value(now))
+            .filter(COLUMN.id.eq(id))
+            .filter(Column::UserId.eq(&**user))
+            .filter(Expr::cust("status = 'pending'"))
+            .filter(Column::ExpiresAt.gt(now));
+        self.begun(id, now, update).await
+    }
+
+    /// Notes that a confirmed order's money is to be given back.
+    pub async fn begin_refund(&self, id: OrderId, now: DateTime<Utc>) -> Result<Begun> {
+        let update = Entity::update_many()
+            .col_expr(Column::PaymentStatus, Expr::value(REFUNDING))
+            .col_expr(Column::PaymentAskedAt, Expr::value(now))
+            .filter(COLUMN.id.eq(id))
+            .filter(Expr::cust("status = 'confirmed'"))
+            .filter(Column::PaymentId.is_not_null());
+        self.begun(id, now, update).await
+    }
+
+    async fn begun(
+        &self,
+        id: OrderId,
+        now: DateTime<Utc>,
+        update: UpdateMany<Entity>,
+    ) -> Result<Begun> {
+        let rows = self
+            .bounded(update.exec_with_returning(&self.write))
+            .await?;
+        if let Some(row) = rows.into_iter().next() {
+            return Ok(Begun::Asked(Box::new(Asked::new(row))));
+        }
+        let Some(order) = self.order(id).await? else {
+            return Ok(Begun::NoSuchOrder);
+        };
+        let over = order.expires_at.is_some_and(|end| end <= now);
+        Ok(Begun::Not(match order.status {
+            // Its lane has not got to it yet.
+            OrderStatus::Pending if over => OrderStatus::Expired,
+            status @ (OrderStatus::Pending
+            | OrderStatus::Confirming
+            | OrderStatus::Confirmed
+            | OrderStatus::Cancelled
+            | OrderStatus::Expired) => status,
+        }))
+    }
+
+    /// Writes what the gateway said; none if somebody else wrote it before.
+    pub async fn end_payment(
+        &self,
+        asked: &Asked,
+        end: PaymentEnd,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Order>> {
+        let pending = |update: UpdateMany<Entity>| {
+            update.col_expr(Column::Status, Expr::value(Status::Pending))
+        };
+        let update = Entity::update_many()
+            .col_expr(Column::PaymentMethod, Expr::cust("NULL"))
+            .col_expr(Column::PaymentAskedAt, Expr::cust("NULL"))
+            .filter(COLUMN.id.eq(asked.order.id))
+            .filter(Expr::cust("status = 'confirming'"))
+            .filter(Column::PaymentAttempt.eq(asked.attempt));
+        let update = match end {
+            PaymentEnd::Paid(payment) => update
+                .col_expr(Column::Status, Expr::value(Status::Confirmed))
+                .col_expr(Column::ConfirmedAt, Expr::value(now))
+                .col_expr(Column::PaymentId, Expr::value(payment.id))
+                .col_expr(Column::PaymentStatus, Expr::value(payment.status)),
+            PaymentEnd::Declined(None) => pending(update),
+            PaymentEnd::Declined(Some(id)) => pending(update)
+                .col_expr(Column::PaymentId, Expr::value(id))
+                .col_expr(Column::PaymentStatus, Expr::value("declined")),
+            // The gateway remembers no such attempt, so the next one takes its number.
+            PaymentEnd::NotAsked => pending(update).col_expr(
+                Column::PaymentAttempt,
+                Expr::col(Column::PaymentAttempt).sub(1),
+            ),
+        };
+        let rows = self
+            .bounded(update.exec_with_returning(&self.write))
+            .await?;
+        Ok(rows.into_iter().next().map(Order::from))
+    }
+
+    /// A refund that the gateway certainly never heard of.
+    pub async fn forget_refund(&self, id: OrderId) -> Result<()> {
+        let update = Entity::update_many()
+            .col_expr(Column::PaymentStatus, Expr::value("succeeded"))
+            .col_expr(Column::PaymentAskedAt, Expr::cust("NULL"))
+            .filter(COLUMN.id.eq(id))
+            .filter(Expr::cust("status = 'confirmed'"))
+            .filter(Column::PaymentStatus.eq(REFUNDING));
+        self.bounded(update.exec(&self.write)).await?;
+        Ok(())
+    }
+
+    /// Takes up payments and refunds about which nobody has asked since `before`; another node
+    /// that looks now does not find them.
+    pub async fn take_forgotten(
+        &self,
+        before: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Asked>> {
+        let forgotten = Entity::find()
+            .select_only()
+            .column(Column::Id)
+            .filter(Column::PaymentAskedAt.lt(before))
+            .limit(FORGOTTEN_MAX)
+            .into_query();
+        let update = Entity::update_many()
+            .col_expr(Column::PaymentAskedAt, Expr::value(now))
+            .filter(Column::PaymentAskedAt.lt(before))
+            .filter(Column::Id.in_subquery(forgotten));
+        let rows = self
+            .bounded(update.exec_with_returning(&self.write))
+            .await?;
+        Ok(rows.into_iter().map(Asked::new).collect())
+    }
+}
