@@ -12,7 +12,7 @@ use tower_http::cors::CorsLayer;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    admission::Gate, domain::Secret, events::Events, lock::Lock, sequencer::Sequencer,
+    admission::Gate, domain::Secret, events::Events, lock::Lock, news::News, sequencer::Sequencer,
     store::Store, tasks::Tasks,
 };
 
@@ -21,6 +21,7 @@ mod docs;
 mod extract;
 mod guests;
 mod health;
+mod me;
 mod observe;
 mod orders;
 mod problem;
@@ -37,6 +38,7 @@ pub struct Parts {
     pub gate: Gate,
     pub keys: auth::Keys,
     pub events: Events,
+    pub news: News,
     pub lock: Lock,
     pub tasks: Tasks,
     pub request_timeout: Duration,
@@ -57,6 +59,7 @@ pub fn router(shared: &Shared, cors_origins: &[String]) -> Router {
         .routes(routes!(products::restock))
         .routes(routes!(stock::availability))
         .routes(routes!(stock::events))
+        .routes(routes!(me::events))
         .routes(routes!(waitlist::get, waitlist::leave))
         .routes(routes!(health::health))
         .routes(routes!(health::live))

@@ -17,6 +17,7 @@ use crate::{
     events::Events,
     jobs::{expiry::Expiry, stock_poll::StockPoll, upkeep},
     lock::Lock,
+    news::News,
     redis::Redis,
     sequencer::{Bounds, Sequencer},
     store::{Store, Url},
@@ -59,10 +60,11 @@ impl App {
         let lock = lock(&config.redis, nodes.as_ref(), &tasks)?;
         let redis = redis(&config.redis, nodes.as_ref())?;
         let events = Events::new(redis.as_ref(), &tasks);
+        let news = News::new(redis.as_ref(), &tasks);
         let sequencer = Sequencer::new(
             store.clone(),
             lock.clone(),
-            (events.clone(), redis.clone()),
+            (events.clone(), news.clone(), redis.clone()),
             bounds(config),
             tasks.clone(),
         );
@@ -75,6 +77,7 @@ impl App {
             gate: Gate::new(config.limits.rate_limit_per_minute),
             keys,
             events,
+            news,
             lock,
             tasks: tasks.clone(),
             request_timeout: config.limits.request_timeout_ms,
@@ -98,14 +101,20 @@ impl App {
         app.serve(api_listener, router, config, serving.clone());
         let router = api::ops_router(&app.shared, recorder);
         app.serve(ops_listener, router, config, serving);
+        app.introduce(config)?;
+        Ok(app)
+    }
+
+    /// Says what is used.
+    fn introduce(&self, config: &config::Serve) -> anyhow::Result<()> {
         let database = database_url(&config.database)?;
-        let nodes = app.shared.lock.health().nodes;
+        let nodes = self.shared.lock.health().nodes;
         tracing::info!(
             ?database,
             nodes,
             "database {database:?}, lock over {nodes} Redis nodes"
         );
-        Ok(app)
+        Ok(())
     }
 
     fn serve(

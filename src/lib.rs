@@ -20,6 +20,8 @@ pub mod redis;
 pub mod lock;
 /// Stock changes on their way to watchers, on this node and on the others.
 pub mod events;
+/// What concerns single users, on its way to them.
+pub mod news;
 /// What is true: transactions, error classes, one file per table.
 pub mod store;
 /// The invariants, checked in the database.

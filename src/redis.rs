@@ -26,6 +26,9 @@ const BUFFER_MAX: usize = 10_000;
 /// The channel on which nodes tell each other of stock changes.
 pub const STOCK_CHANNEL: &str = "flash-sale:stock";
 
+/// The channel on which nodes tell each other whose orders have changed.
+pub const NEWS_CHANNEL: &str = "flash-sale:news";
+
 /// The lock of a product at a stock level; a contract with whoever watches the nodes.
 pub fn lock_key(product: ProductId, stock: i32) -> String {
     format!("lock:product:{product}:stock:{stock}")

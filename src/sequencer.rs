@@ -20,6 +20,7 @@ use crate::{
     domain::{Order, OrderId, OrderRequest, OrderStatus, Outcome, Product, ProductId, UserId},
     events::Events,
     lock::Lock,
+    news::News,
     redis::Redis,
     store::{Release, Store},
     tasks::Tasks,
@@ -113,7 +114,7 @@ impl Sequencer {
     pub fn new(
         store: Store,
         lock: Lock,
-        (events, redis): (Events, Option<Redis>),
+        (events, news, redis): (Events, News, Option<Redis>),
         bounds: Bounds,
         tasks: Tasks,
     ) -> Self {
@@ -121,6 +122,7 @@ impl Sequencer {
             store,
             lock,
             events,
+            news,
             redis,
             bounds,
             tasks,

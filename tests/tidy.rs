@@ -20,6 +20,7 @@ const LAYERS: &[&str] = &[
     "redis",
     "lock",
     "events",
+    "news",
     "store",
     "verify",
     "admission",
@@ -135,10 +136,8 @@ fn used_modules(code: &str) -> Vec<String> {
 }
 
 fn head(path: &str) -> String {
-    path.trim_start()
-        .chars()
-        .take_while(|letter| is_part_of_word(*letter))
-        .collect()
+    let letters = path.trim_start().chars();
+    letters.take_while(|c| is_part_of_word(*c)).collect()
 }
 
 /// The first names of a `use` list, up to the brace that closes it.

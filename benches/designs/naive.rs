@@ -11,7 +11,7 @@ use anyhow::Context;
 use flash_sale::{
     domain::{Product, Secret},
     lock::{Attempt, Lock},
-    store::{NewOrders, StockChange, Store, Url},
+    store::{NewOrder, NewOrders, StockChange, Store, Url},
     tasks::Tasks,
 };
 
@@ -68,13 +68,18 @@ impl Naive {
             version: product.version,
             stock: product.stock - wish.quantity,
             stock_total: product.stock_total,
+            stock_reserved: 0,
         };
         if !transaction.write_stock(change, order.created_at).await? {
             // The lock was free again, but the row that we read is not the last one any more.
             return Ok(Answer::HighDemand);
         }
         let orders = NewOrders {
-            orders: vec![(order.clone(), None)],
+            orders: vec![NewOrder {
+                order: order.clone(),
+                key: None,
+                from_waitlist: false,
+            }],
         };
         transaction.insert_orders(&orders).await?;
         transaction.commit().await?;

@@ -95,6 +95,16 @@ impl Store {
         Ok(row.map(|row| entry(row.entry, Some(row.place))))
     }
 
+    /// A place by its id, also one that is no longer waited in.
+    pub async fn entry(&self, id: Uuid) -> Result<Option<WaitlistEntry>> {
+        let query = placed()
+            .filter(Column::Id.eq(id))
+            .into_model::<Placed>()
+            .one(&self.read);
+        let row = self.bounded(query).await?;
+        Ok(row.map(|row| entry(row.entry, Some(row.place))))
+    }
+
     /// Everything that a user waits for, newest first.
     pub async fn waiting_of(&self, user: &UserId, limit: u64) -> Result<Vec<WaitlistEntry>> {
         let query = placed()

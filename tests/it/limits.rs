@@ -7,7 +7,6 @@ use crate::support::{
     SOON, eventually, in_seconds,
     race::together,
     shop::{Backend, Shop},
-    tokens,
 };
 
 #[rstest]
@@ -39,28 +38,6 @@ async fn stock_decides_between_sold_out_and_insufficient(#[case] backend: Backen
     }
     assert_eq!(shop.ledger.everything().await, before);
     shop.assert_books(product).await;
-}
-
-/// Until the waitlist is open, asking for a place is asking for a unit.
-#[rstest]
-#[case::sqlite(Backend::Sqlite)]
-#[case::postgres(Backend::Postgres)]
-#[tokio::test]
-async fn a_waitlist_place_is_refused_as_sold_out(#[case] backend: Backend) {
-    let shop = Shop::open(backend).await;
-    let product = shop.service().product(0, json!({ "waitlist": true })).await;
-    let body = json!({ "product_id": product, "quantity": 1, "waitlist": true });
-
-    let order = || {
-        let call = shop.service().post("/orders");
-        call.bearer(&tokens::user("ann")).json(&body)
-    };
-
-    let refusal = order().send().await.refusal(409, "sold_out");
-    assert_eq!(refusal["waitlist"], false);
-
-    shop.service().restock(product, 1).await.success(200);
-    order().send().await.success(201);
 }
 
 #[rstest]

@@ -11,7 +11,7 @@ use crate::support::{
     shop::{Backend, Shop},
 };
 
-const FIELDS: [&str; 17] = [
+const FIELDS: [&str; 19] = [
     "created_at",
     "currency",
     "description",
@@ -29,6 +29,8 @@ const FIELDS: [&str; 17] = [
     "updated_at",
     "version",
     "waitlist",
+    "waitlist_skip",
+    "stock_reserved",
 ];
 
 #[rstest]

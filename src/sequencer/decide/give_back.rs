@@ -1,5 +1,7 @@
 //! Units that come back: a restock, a cancelled order, holds that have ended.
 
+use std::sync::Arc;
+
 use super::{Decision, Verdict, course::Course};
 use crate::{
     domain::{Order, OrderId, OrderStatus, Payment, STOCK_MAX},
@@ -39,7 +41,8 @@ impl<R: FnMut() -> String> Course<'_, R> {
         let entry = (cancelled.clone(), from_waitlist);
         self.facts.orders.insert(id, entry);
         self.decision.released.push((id, release));
-        self.decision.concerned.push(cancelled.user_id.clone());
+        let user = Arc::clone(&cancelled.user_id);
+        self.decision.concerned.push(user);
         if from_waitlist {
             self.decision.offers_lost.push(release);
         }

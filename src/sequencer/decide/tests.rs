@@ -67,10 +67,10 @@ fn run(product: &Product, wishes: &[Wish]) -> Decision {
 }
 
 fn created(verdict: &Verdict) -> Option<&Order> {
-    match verdict {
-        Verdict::Order(Outcome::Created(order)) => Some(order),
-        _ => None,
+    if let Verdict::Order(Outcome::Created(order)) = verdict {
+        return Some(order);
     }
+    None
 }
 
 proptest! {
@@ -83,7 +83,7 @@ proptest! {
         let sold: i32 = decision.verdicts.iter().filter_map(created).map(|o| o.quantity).sum();
         let restocked: i32 = wishes.iter().map(|wish| match wish {
             Wish::Restock(quantity) => *quantity,
-            _ => 0,
+            Wish::Order(_) | Wish::Cancel(..) | Wish::Leave(_) | Wish::Tend => 0,
         }).sum();
         prop_assert_eq!(decision.stock, stock + restocked - sold);
         prop_assert_eq!(decision.stock_total, product.stock_total + restocked);

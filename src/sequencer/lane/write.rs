@@ -95,7 +95,7 @@ impl Lane {
         }
     }
 
-    fn committed(&mut self, asks: &mut Asks, decision: Decision, product: Product) {
+    fn committed(&mut self, asks: &mut Asks, mut decision: Decision, product: Product) {
         if let Some(metrics) = self.metrics.get() {
             metrics.units.increment(decision.units());
             metrics.stock.set(product.stock);
@@ -103,6 +103,8 @@ impl Lane {
         self.context().events.changed(Stock::from(&product));
         self.changes.mark_unchanged();
         self.tell_of_changes(&decision);
+        let concerned = std::mem::take(&mut decision.concerned);
+        self.context().news.concerns(concerned);
         if decision.more {
             self.lanes.tend(self.product_id);
         }
