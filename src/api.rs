@@ -12,7 +12,7 @@ use tower_http::cors::CorsLayer;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    admission::Gate, domain::Secret, events::Events, lock::Lock, news::News, sequencer::Sequencer,
+    admission::Gate, checkout::Checkout, domain::Secret, events::Events, lock::Lock, news::News, sequencer::Sequencer,
     store::Store, tasks::Tasks,
 };
 
@@ -35,6 +35,7 @@ mod waitlist;
 pub struct Parts {
     pub store: Store,
     pub sequencer: Sequencer,
+    pub checkout: Checkout,
     pub gate: Gate,
     pub keys: auth::Keys,
     pub events: Events,
@@ -54,6 +55,7 @@ pub fn router(shared: &Shared, cors_origins: &[String]) -> Router {
         .routes(routes!(orders::place, orders::list))
         .routes(routes!(orders::get))
         .routes(routes!(orders::cancel::cancel))
+        .routes(routes!(orders::confirm::confirm))
         .routes(routes!(products::create, products::list))
         .routes(routes!(products::get, products::patch))
         .routes(routes!(products::restock))

@@ -11,11 +11,12 @@ use tokio::{
 use crate::{
     admission::Gate,
     api::{self, Parts, Shared, auth::Keys},
+    checkout::Checkout,
     config,
     domain::Secret,
     embedded,
     events::Events,
-    jobs::{expiry::Expiry, stock_poll::StockPoll, upkeep},
+    jobs::{expiry::Expiry, recovery, stock_poll::StockPoll, upkeep},
     lock::Lock,
     news::News,
     redis::Redis,
@@ -68,12 +69,20 @@ impl App {
             bounds(config),
             tasks.clone(),
         );
+        let checkout = Checkout::new(
+            (store.clone(), sequencer.clone()),
+            gateway(config)?,
+            news.clone(),
+            tasks.clone(),
+            config.limits.request_timeout_ms,
+        );
         if config.demo {
             demo::offer(&store).await?;
         }
         let shared = Arc::new(Parts {
             store,
             sequencer,
+            checkout,
             gate: Gate::new(config.limits.rate_limit_per_minute),
             keys,
             events,
@@ -289,6 +298,8 @@ fn start_jobs(shared: &Shared, recorder: &metrics_exporter_prometheus::Prometheu
     tasks.spawn("stock poll", poll.run(tasks.clone()));
     let expiry = Expiry::new(shared.store.clone(), shared.sequencer.clone());
     tasks.spawn("expiry", expiry.run(tasks.clone()));
+    let open_payments = recovery::run(shared.checkout.clone(), tasks.clone());
+    tasks.spawn("payment recovery", open_payments);
     let figures = telemetry::Upkeep::new(recorder.clone());
     tasks.spawn("upkeep", upkeep::run(figures, tasks.clone()));
     let shared = Arc::clone(shared);

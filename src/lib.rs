@@ -30,6 +30,8 @@ pub mod verify;
 pub mod admission;
 /// Who gets it: one lane per product.
 pub mod sequencer;
+/// Takes orders through the gateway, and back.
+pub mod checkout;
 /// Loops beside the requests.
 pub mod jobs;
 /// HTTP: the URL tree, extractors, problems, one file per resource.

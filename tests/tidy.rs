@@ -25,6 +25,7 @@ const LAYERS: &[&str] = &[
     "verify",
     "admission",
     "sequencer",
+    "checkout",
     "jobs",
     "api",
     "app",

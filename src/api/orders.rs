@@ -30,6 +30,7 @@ use crate::{
 };
 
 pub(super) mod cancel;
+pub(super) mod confirm;
 
 /// The longest `Idempotency-Key`.
 const KEY_MAX: usize = 255;

@@ -42,7 +42,9 @@ pub enum Begun {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PaymentEnd {
     Paid(Payment),
-    /// With the gateway's name for the payment, if it made one.
+    /// There was nothing to pay.
+    Free,
+    /// With the gateway's name for the payment that the next try must use, if any.
     Declined(Option<String>),
     /// It never heard of it.
     NotAsked,
@@ -148,15 +150,16 @@ impl Store {
                 .col_expr(Column::ConfirmedAt, Expr::value(now))
                 .col_expr(Column::PaymentId, Expr::value(payment.id))
                 .col_expr(Column::PaymentStatus, Expr::value(payment.status)),
-            PaymentEnd::Declined(None) => pending(update),
-            PaymentEnd::Declined(Some(id)) => pending(update)
-                .col_expr(Column::PaymentId, Expr::value(id))
-                .col_expr(Column::PaymentStatus, Expr::value("declined")),
-            // The gateway remembers no such attempt, so the next one takes its number.
-            PaymentEnd::NotAsked => pending(update).col_expr(
-                Column::PaymentAttempt,
-                Expr::col(Column::PaymentAttempt).sub(1),
-            ),
+            PaymentEnd::Free => update
+                .col_expr(Column::Status, Expr::value(Status::Confirmed))
+                .col_expr(Column::ConfirmedAt, Expr::value(now)),
+            PaymentEnd::Declined(id) => {
+                let status = id.as_ref().map(|_| "declined");
+                pending(update)
+                    .col_expr(Column::PaymentId, Expr::value(id))
+                    .col_expr(Column::PaymentStatus, Expr::value(status))
+            }
+            PaymentEnd::NotAsked => pending(update),
         };
         let rows = self
             .bounded(update.exec_with_returning(&self.write))

@@ -1,7 +1,7 @@
 //! Failures of the stages behind the API, as problems.
 
 use super::Problem;
-use crate::{sequencer, store};
+use crate::{checkout, sequencer, store};
 
 impl From<sequencer::Error> for Problem {
     fn from(error: sequencer::Error) -> Self {
@@ -12,6 +12,17 @@ impl From<sequencer::Error> for Problem {
             sequencer::Error::Internal => Self::Internal {
                 cause: "the database refused a batch; its lane logged why".to_owned(),
             },
+        }
+    }
+}
+
+impl From<checkout::Error> for Problem {
+    fn from(error: checkout::Error) -> Self {
+        match error {
+            checkout::Error::Disabled => Self::PaymentsDisabled,
+            checkout::Error::Unavailable => Self::Unavailable,
+            checkout::Error::OutcomeUnknown(order_id) => Self::OutcomeUnknown { order_id },
+            checkout::Error::Store(error) => Self::from(error),
         }
     }
 }
