@@ -28,6 +28,8 @@ pub mod verify;
 pub mod admission;
 /// Who gets it: one lane per product.
 pub mod sequencer;
+/// Who pays: the gateway that charges and refunds.
+pub mod payment;
 /// Loops beside the requests.
 pub mod jobs;
 /// HTTP: the URL tree, extractors, problems, one file per resource.
