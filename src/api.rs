@@ -12,8 +12,8 @@ use tower_http::cors::CorsLayer;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    admission::Gate, checkout::Checkout, domain::Secret, events::Events, lock::Lock, news::News, sequencer::Sequencer,
-    store::Store, tasks::Tasks,
+    admission::Gate, checkout::Checkout, domain::Secret, events::Events, lock::Lock, news::News,
+    sequencer::Sequencer, store::Store, tasks::Tasks,
 };
 
 pub mod auth;

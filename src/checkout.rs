@@ -207,7 +207,8 @@ impl Parts {
         let pays = matches!(end, PaymentEnd::Paid(_) | PaymentEnd::Free);
         let written = self.store.end_payment(asked, end, self.store.now()).await;
         let order = written.map_err(|_| Error::OutcomeUnknown(id))?;
-        self.news.concerns(vec![UserId::clone(&asked.order.user_id)]);
+        self.news
+            .concerns(vec![UserId::clone(&asked.order.user_id)]);
         match order {
             Some(order) => {
                 if pays && asked.from_waitlist {
@@ -229,8 +230,8 @@ impl Parts {
     async fn undo(&self, order: Order, began: Instant) -> Result<Cancel, Error> {
         if order.payment.is_some() {
             let now = self.store.now();
-            let begun = self.store.begin_refund(order.id, now).await;
-            match begun.map_err(|_| Error::OutcomeUnknown(order.id))? {
+            let refund = self.store.begin_refund(order.id, now).await;
+            match refund.map_err(|_| Error::OutcomeUnknown(order.id))? {
                 Begun::Asked(asked) => self.refund(&asked).await?,
                 Begun::Not(status) => return Ok(Cancel::Not(status)),
                 Begun::NoSuchOrder => return Ok(Cancel::NotFound),
@@ -259,9 +260,7 @@ impl Parts {
             .sequencer
             .cancel(order.product_id, order.id, Release::Undo, began);
         // The money is back: the units follow, at the latest with the next look.
-        cancelled
-            .await
-            .map_err(|_| Error::OutcomeUnknown(order.id))
+        cancelled.await.map_err(|_| Error::OutcomeUnknown(order.id))
     }
 
     /// Asks again about an order whose payment or refund was left open.

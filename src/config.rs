@@ -11,11 +11,13 @@ use crate::domain::Secret;
 
 mod check;
 mod parse;
+mod payments;
 mod value;
 
 pub use self::{
     check::Error,
     parse::{Refusal, parse},
+    payments::{Payments, Provider},
 };
 
 /// An order service for flash sales.
@@ -66,6 +68,9 @@ pub struct Serve {
 
     #[command(flatten)]
     pub auth: Auth,
+
+    #[command(flatten)]
+    pub payments: Payments,
 
     #[command(flatten)]
     pub limits: Limits,

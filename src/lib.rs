@@ -30,6 +30,8 @@ pub mod verify;
 pub mod admission;
 /// Who gets it: one lane per product.
 pub mod sequencer;
+/// Who pays: the gateway that charges and refunds.
+pub mod payment;
 /// Takes orders through the gateway, and back.
 pub mod checkout;
 /// Loops beside the requests.

@@ -19,6 +19,7 @@ use metrics::{
 
 pub mod holds;
 pub mod http;
+pub mod payments;
 
 /// Seconds; from a tenth of a millisecond, where a lock lives, to the request time-out.
 pub const SECONDS_BUCKETS: [f64; 16] = [
@@ -79,7 +80,8 @@ pub fn init(products_max: usize) {
         counter!(unlabelled).absolute(0);
     }
     LazyLock::force(&ORDER_DURATIONS);
-    http::in_flight().set(0.0);
+    http::init();
+    payments::init();
 }
 
 fn describe_lock() {
@@ -149,19 +151,6 @@ fn describe_orders() {
 }
 
 fn describe_service() {
-    describe_counter!(
-        "flash_sale_http_requests_total",
-        "HTTP requests by method, route and status."
-    );
-    describe_histogram!(
-        "flash_sale_http_request_duration_seconds",
-        Unit::Seconds,
-        "From the request's head to the answer's head, by method and route."
-    );
-    describe_gauge!(
-        "flash_sale_http_in_flight",
-        "HTTP requests being answered right now."
-    );
     describe_gauge!(
         "flash_sale_db_pool_connections",
         "Database connections by state: idle, used."

@@ -35,6 +35,7 @@ mod lost_commits;
 mod mixed;
 mod orders_read;
 mod paused_holder;
+mod payment_client;
 mod products;
 mod races;
 mod refusals;

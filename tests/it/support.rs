@@ -3,9 +3,11 @@
 pub(crate) mod browser;
 pub(crate) mod events;
 pub(crate) mod front;
+pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod ledger;
 pub(crate) mod load;
+pub(crate) mod localstripe;
 pub(crate) mod metrics;
 pub(crate) mod postgres;
 pub(crate) mod process;
