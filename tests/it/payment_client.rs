@@ -145,10 +145,10 @@ async fn an_unclear_answer_is_settled_by_asking_again(#[case] fault: Fault) {
     let server = Server::start().await;
     let (gateway, order) = (client(&server), Uuid::now_v7());
 
-    server.set(fault);
+    server.set(fault).await;
     unknown(&gateway.charge(&first(order, GOOD), IMPATIENT).await);
     unknown(&gateway.charge(&again(first(order, GOOD)), IMPATIENT).await);
-    server.set(Fault::None);
+    server.set(Fault::None).await;
     let payment = paid(gateway.charge(&again(first(order, GOOD)), WITHIN).await);
 
     let charges = server.charges_of(order).await;
@@ -161,9 +161,9 @@ async fn a_decline_that_was_lost_is_said_again() {
     let server = Server::start().await;
     let (gateway, order) = (client(&server), Uuid::now_v7());
 
-    server.set(Fault::LoseAnswer);
+    server.set(Fault::LoseAnswer).await;
     unknown(&gateway.charge(&first(order, DECLINING), IMPATIENT).await);
-    server.set(Fault::None);
+    server.set(Fault::None).await;
     let (intent, _) = declined(
         gateway
             .charge(&again(first(order, DECLINING)), WITHIN)
@@ -180,11 +180,13 @@ async fn a_gateway_that_is_down_charges_nothing_but_may_have_before() {
     let server = Server::start().await;
     let (gateway, order) = (client(&server), Uuid::now_v7());
 
-    server.set(Fault::Down);
+    // So that a connection is there to be tried.
+    paid(gateway.charge(&first(Uuid::now_v7(), GOOD), WITHIN).await);
+    server.set(Fault::Down).await;
     let outcome = gateway.charge(&first(order, GOOD), IMPATIENT).await;
     assert!(matches!(outcome, Err(Error::NotCharged(_))), "{outcome:?}");
     unknown(&gateway.charge(&again(first(order, GOOD)), IMPATIENT).await);
-    server.set(Fault::None);
+    server.set(Fault::None).await;
 
     assert_eq!(server.intents_of(order).await.len(), 0);
 }
@@ -234,9 +236,9 @@ async fn money_is_given_back_once() {
     let (gateway, order) = (client(&server), Uuid::now_v7());
     let payment = paid(gateway.charge(&first(order, GOOD), WITHIN).await);
 
-    server.set(Fault::LoseAnswer);
+    server.set(Fault::LoseAnswer).await;
     unknown(&gateway.refund(order, &payment.id, IMPATIENT).await);
-    server.set(Fault::None);
+    server.set(Fault::None).await;
     for _ in 0..2 {
         gateway.refund(order, &payment.id, WITHIN).await.unwrap();
     }

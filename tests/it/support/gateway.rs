@@ -59,6 +59,7 @@ pub(crate) struct Gateway {
 struct Shared {
     account: Account,
     fault: watch::Sender<Fault>,
+    listens: watch::Sender<bool>,
     /// What is being done, also for a client that has gone away.
     doing: Mutex<JoinSet<()>>,
 }
@@ -70,6 +71,7 @@ impl Gateway {
         let shared = Arc::new(Shared {
             account: Account::open().await,
             fault: watch::channel(Fault::None).0,
+            listens: watch::channel(true).0,
             doing: Mutex::default(),
         });
         let mut serving = JoinSet::new();
@@ -91,8 +93,17 @@ impl Gateway {
         KEY
     }
 
-    pub(crate) fn set(&self, fault: Fault) {
+    /// From when this returns every new connection meets the fault.
+    pub(crate) async fn set(&self, fault: Fault) {
         self.shared.fault.send_replace(fault);
+        let mut listens = self.shared.listens.subscribe();
+        let wanted = fault != Fault::Down;
+        drop(
+            listens
+                .wait_for(|listens| *listens == wanted)
+                .await
+                .unwrap(),
+        );
     }
 
     /// A payment method for the card with this number.
@@ -136,22 +147,24 @@ impl Gateway {
     }
 }
 
-/// Listens, except while it is down; the port is its own all the time.
+/// Listens, except while it is down; then the connections that wait for a call end, too.
 async fn serve(mut listener: TcpListener, port: u16, shared: Arc<Shared>) {
     let mut fault = shared.fault.subscribe();
     loop {
         let router = Router::new()
             .fallback(any(answer))
             .with_state(Arc::clone(&shared));
-        {
-            let down = fault.wait_for(|fault| *fault == Fault::Down);
-            tokio::select! {
-                served = axum::serve(listener, router) => served.unwrap(),
-                down = down => drop(down.unwrap()),
-            }
-        }
+        let mut down = shared.fault.subscribe();
+        axum::serve(listener, router)
+            .with_graceful_shutdown(async move {
+                drop(down.wait_for(|fault| *fault == Fault::Down).await);
+            })
+            .await
+            .unwrap();
+        shared.listens.send_replace(false);
         drop(fault.wait_for(|fault| *fault != Fault::Down).await.unwrap());
         listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        shared.listens.send_replace(true);
     }
 }
 
@@ -209,7 +222,7 @@ async fn answer(
     }
 }
 
-/// The connection ends without a head: a body that fails before its first byte.
+/// The connection breaks before anything of an answer's body.
 fn broken() -> Response {
     let cut = futures::stream::iter([Err::<Bytes, _>(std::io::Error::other("broken"))]);
     Body::from_stream(cut).into_response()
