@@ -1,35 +1,28 @@
-//! A payment gateway as Stripe describes itself: localstripe behind a proxy that remembers
-//! idempotency keys, and that can be told to misbehave.
-//!
-//! What localstripe lacks is added here: the keys, the intent beside a decline, and confirming an
-//! intent again with another method.
+//! A payment gateway as Stripe describes itself, localstripe at its heart, that can be told to
+//! misbehave.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
 
 use axum::{
     Router,
-    body::Bytes,
+    body::{Body, Bytes},
     extract::State,
     http::{HeaderMap, StatusCode, Uri},
     response::{IntoResponse, Response},
     routing::any,
 };
-use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::{
     net::TcpListener,
-    sync::{Mutex as AsyncMutex, watch},
+    sync::{oneshot, watch},
     task::JoinSet,
 };
 use uuid::Uuid;
 
-use super::{
-    http,
-    localstripe::{KEY, Localstripe},
-};
+use self::account::{Account, Call, Done};
+use super::localstripe::KEY;
+
+mod account;
 
 /// What becomes of the calls that come while it is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +32,7 @@ pub(crate) enum Fault {
     LoseAnswer,
     /// It is done; the answer waits until the fault is taken away.
     HoldAnswer,
-    /// Nothing is done; the call waits until the fault is taken away, and then is.
+    /// Nothing is done while it is set; who waits that long is served afterwards.
     Hold,
     /// Nothing is done.
     Status(u16),
@@ -62,21 +55,13 @@ pub(crate) struct Gateway {
     _listener: JoinSet<()>,
 }
 
-/// The first answer to a key, with the request that it answered.
-type Remembered = Arc<AsyncMutex<Option<(String, Done)>>>;
-
-#[derive(Clone, Debug)]
-struct Done {
-    status: u16,
-    body: String,
-}
-
 #[derive(Debug)]
 struct Shared {
-    localstripe: Localstripe,
-    client: Client,
+    account: Account,
     fault: watch::Sender<Fault>,
-    keys: Mutex<HashMap<String, Remembered>>,
+    listens: watch::Sender<bool>,
+    /// What is being done, also for a client that has gone away.
+    doing: Mutex<JoinSet<()>>,
 }
 
 impl Gateway {
@@ -84,10 +69,10 @@ impl Gateway {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared {
-            localstripe: Localstripe::start().await,
-            client: http::client(),
+            account: Account::open().await,
             fault: watch::channel(Fault::None).0,
-            keys: Mutex::default(),
+            listens: watch::channel(true).0,
+            doing: Mutex::default(),
         });
         let mut serving = JoinSet::new();
         serving.spawn(serve(listener, port, Arc::clone(&shared)));
@@ -108,15 +93,28 @@ impl Gateway {
         KEY
     }
 
-    pub(crate) fn set(&self, fault: Fault) {
+    /// From when this returns every new connection meets the fault.
+    pub(crate) async fn set(&self, fault: Fault) {
         self.shared.fault.send_replace(fault);
+        let mut listens = self.shared.listens.subscribe();
+        let wanted = fault != Fault::Down;
+        drop(
+            listens
+                .wait_for(|listens| *listens == wanted)
+                .await
+                .unwrap(),
+        );
     }
 
     /// A payment method for the card with this number.
     pub(crate) async fn card(&self, number: &str) -> String {
         let card = json!({ "number": number, "exp_month": 12, "exp_year": 2030, "cvc": "123" });
         let body = json!({ "type": "card", "card": card });
-        let method = self.shared.localstripe.post("/v1/payment_methods", &body);
+        let method = self
+            .shared
+            .account
+            .localstripe
+            .post("/v1/payment_methods", &body);
         method.await["id"].as_str().unwrap().to_owned()
     }
 
@@ -134,7 +132,7 @@ impl Gateway {
     }
 
     pub(crate) async fn intents_of(&self, order: Uuid) -> Vec<Value> {
-        let mut intents = self.shared.localstripe.all("payment_intents").await;
+        let mut intents = self.shared.account.localstripe.all("payment_intents").await;
         let order = order.to_string();
         intents.retain(|intent| intent["metadata"]["order_id"] == order.as_str());
         intents
@@ -143,28 +141,30 @@ impl Gateway {
     /// What of this kind belongs to the order's intents.
     async fn of(&self, kind: &str, order: Uuid) -> Vec<Value> {
         let intents = self.intents_of(order).await;
-        let mut found = self.shared.localstripe.all(kind).await;
+        let mut found = self.shared.account.localstripe.all(kind).await;
         found.retain(|one| intents.iter().any(|i| i["id"] == one["payment_intent"]));
         found
     }
 }
 
-/// Listens, except while it is down; the port is its own all the time.
+/// Listens, except while it is down; then the connections that wait for a call end, too.
 async fn serve(mut listener: TcpListener, port: u16, shared: Arc<Shared>) {
     let mut fault = shared.fault.subscribe();
     loop {
         let router = Router::new()
             .fallback(any(answer))
             .with_state(Arc::clone(&shared));
-        {
-            let down = fault.wait_for(|fault| *fault == Fault::Down);
-            tokio::select! {
-                served = axum::serve(listener, router) => served.unwrap(),
-                down = down => drop(down.unwrap()),
-            }
-        }
+        let mut down = shared.fault.subscribe();
+        axum::serve(listener, router)
+            .with_graceful_shutdown(async move {
+                drop(down.wait_for(|fault| *fault == Fault::Down).await);
+            })
+            .await
+            .unwrap();
+        shared.listens.send_replace(false);
         drop(fault.wait_for(|fault| *fault != Fault::Down).await.unwrap());
         listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        shared.listens.send_replace(true);
     }
 }
 
@@ -176,29 +176,22 @@ async fn answer(
 ) -> Response {
     let mut fault = shared.fault.subscribe();
     let met = *fault.borrow_and_update();
-    match met {
-        Fault::Status(status) => {
-            let status = StatusCode::from_u16(status).unwrap();
-            return (status, r#"{"error":{"type":"api_error"}}"#).into_response();
-        }
-        Fault::Hold => drop(fault.wait_for(|fault| *fault != Fault::Hold).await.unwrap()),
-        Fault::Down => return broken(),
-        _ => {}
+    if let Fault::Status(status) = met {
+        let status = StatusCode::from_u16(status).unwrap();
+        return (status, r#"{"error":{"type":"api_error"}}"#).into_response();
     }
-    // A client that went away does not undo what it asked for.
-    let key = headers.get("Idempotency-Key").cloned();
+    if met == Fault::Down {
+        return broken();
+    }
+    drop(fault.wait_for(|fault| *fault != Fault::Hold).await.unwrap());
+    let key = headers.get("Idempotency-Key");
+    let key = key.map(|key| key.to_str().unwrap().to_owned());
     let call = Call {
         path: uri.path().to_owned(),
         authorization: headers.get("Authorization").cloned(),
         body: String::from_utf8(body.into()).unwrap(),
     };
-    let mut doing = JoinSet::new();
-    let shared_with = Arc::clone(&shared);
-    doing.spawn(async move {
-        let key = key.map(|key| key.to_str().unwrap().to_owned());
-        shared_with.once(key, call).await
-    });
-    let done = doing.join_next().await.unwrap().unwrap();
+    let done = shared.do_whatever_happens(key, call).await;
     let status = StatusCode::from_u16(done.status).unwrap();
     match met {
         Fault::LoseAnswer => broken(),
@@ -211,12 +204,12 @@ async fn answer(
         Fault::Truncated => {
             let half = done.body[..done.body.len() / 2].to_owned();
             let cut = [Ok(half), Err(std::io::Error::other("cut"))];
-            axum::body::Body::from_stream(futures::stream::iter(cut)).into_response()
+            Body::from_stream(futures::stream::iter(cut)).into_response()
         }
         Fault::Endless => {
             let parts =
                 futures::stream::repeat_with(|| Ok::<_, std::io::Error>(" ".repeat(65_536)));
-            axum::body::Body::from_stream(parts).into_response()
+            Body::from_stream(parts).into_response()
         }
         Fault::WrongAmount => {
             let mut body: Value = serde_json::from_str(&done.body).unwrap();
@@ -229,106 +222,21 @@ async fn answer(
     }
 }
 
-/// The connection ends without a head: a body that fails before its first byte.
+/// The connection breaks before anything of an answer's body.
 fn broken() -> Response {
     let cut = futures::stream::iter([Err::<Bytes, _>(std::io::Error::other("broken"))]);
-    axum::body::Body::from_stream(cut).into_response()
-}
-
-struct Call {
-    path: String,
-    authorization: Option<axum::http::HeaderValue>,
-    body: String,
+    Body::from_stream(cut).into_response()
 }
 
 impl Shared {
-    /// Stripe: the same key has the same answer, and another request under it is an error.
-    async fn once(&self, key: Option<String>, call: Call) -> Done {
-        let Some(key) = key else {
-            return self.forward(&call).await;
-        };
-        let remembered = Arc::clone(self.keys.lock().unwrap().entry(key).or_default());
-        let mut remembered = remembered.lock().await;
-        let asked = format!("{} {}", call.path, call.body);
-        match &*remembered {
-            Some((request, done)) if *request == asked => return done.clone(),
-            Some(_) => {
-                return Done {
-                    status: 400,
-                    body: json!({ "error": { "type": "idempotency_error" } }).to_string(),
-                };
-            }
-            None => {}
-        }
-        let done = self.forward(&call).await;
-        // What was not let in was not begun, and only what was begun is remembered.
-        if done.status != 401 {
-            *remembered = Some((asked, done.clone()));
-        }
-        done
+    /// A client that goes away does not undo what it has asked for.
+    async fn do_whatever_happens(self: Arc<Self>, key: Option<String>, call: Call) -> Done {
+        let (tell, told) = oneshot::channel();
+        let shared = Arc::clone(&self);
+        self.doing.lock().unwrap().spawn(async move {
+            // An error means that nobody waits any more.
+            drop(tell.send(shared.account.once(key, call).await));
+        });
+        told.await.unwrap()
     }
-
-    async fn forward(&self, call: &Call) -> Done {
-        let intent = call
-            .path
-            .strip_prefix("/v1/payment_intents/")
-            .and_then(|rest| rest.strip_suffix("/confirm"));
-        match intent {
-            Some(intent) => self.confirm(intent, call).await,
-            None => self.send(call, call.body.clone()).await,
-        }
-    }
-
-    /// localstripe takes a new method and a new charge as changes of the intent only.
-    async fn confirm(&self, intent: &str, call: &Call) -> Done {
-        let path = format!("/v1/payment_intents/{intent}");
-        let before = self.localstripe.get(&path).await;
-        if before["status"] != "requires_payment_method" {
-            let error = json!({
-                "type": "invalid_request_error", "code": "payment_intent_unexpected_state",
-                "payment_intent": before,
-            });
-            return Done {
-                status: 400,
-                body: json!({ "error": error }).to_string(),
-            };
-        }
-        let form: HashMap<String, String> = url_decoded(&call.body);
-        let method = &form["payment_method"];
-        let change = json!({ "latest_charge": null, "payment_method": method });
-        self.localstripe.post(&path, &change).await;
-        self.send(call, String::new()).await
-    }
-
-    async fn send(&self, call: &Call, body: String) -> Done {
-        let mut request = self
-            .client
-            .post(format!("{}{}", self.localstripe.url(), call.path))
-            .header("Content-Type", "application/x-www-form-urlencoded")
-            .body(body);
-        if let Some(authorization) = &call.authorization {
-            request = request.header("Authorization", authorization);
-        }
-        let answer = request.send().await.unwrap();
-        let status = answer.status().as_u16();
-        let mut body: Value = answer.json().await.unwrap();
-        if let (402, Some(charge)) = (status, body["error"]["charge"].as_str()) {
-            let charge = self.localstripe.get(&format!("/v1/charges/{charge}")).await;
-            let intent = charge["payment_intent"].as_str().unwrap();
-            let intent = self
-                .localstripe
-                .get(&format!("/v1/payment_intents/{intent}"));
-            body["error"]["payment_intent"] = intent.await;
-            body["error"]["type"] = json!("card_error");
-        }
-        Done {
-            status,
-            body: body.to_string(),
-        }
-    }
-}
-
-fn url_decoded(form: &str) -> HashMap<String, String> {
-    let url = reqwest::Url::parse(&format!("form:?{form}")).unwrap();
-    url.query_pairs().into_owned().collect()
 }
