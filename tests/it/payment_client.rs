@@ -191,6 +191,19 @@ async fn a_gateway_that_is_down_charges_nothing_but_may_have_before() {
     assert_eq!(server.intents_of(order).await.len(), 0);
 }
 
+/// The key goes to nobody who does not show the certificate of the host.
+#[tokio::test]
+async fn a_host_without_a_certificate_is_asked_nothing() {
+    let server = Server::start().await;
+    let order = Uuid::now_v7();
+    let gateway = client_of(&server.url().replace("http:", "https:"), Server::key());
+
+    let outcome = gateway.charge(&first(order, GOOD), WITHIN).await;
+
+    assert!(matches!(outcome, Err(Error::NotCharged(_))), "{outcome:?}");
+    assert_eq!(server.intents_of(order).await.len(), 0);
+}
+
 #[tokio::test]
 async fn a_wrong_key_charges_nothing_and_is_not_told() {
     let server = Server::start().await;
