@@ -12,12 +12,13 @@ use tower_http::cors::CorsLayer;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    admission::Gate, domain::Secret, events::Events, lock::Lock, sequencer::Sequencer,
-    store::Store, tasks::Tasks,
+    admission::Gate, cache::Cache, domain::Secret, events::Events, lock::Lock,
+    sequencer::Sequencer, store::Store, tasks::Tasks,
 };
 
 pub mod auth;
 mod docs;
+mod document;
 mod extract;
 mod guests;
 mod health;
@@ -34,6 +35,7 @@ pub struct Parts {
     pub store: Store,
     pub sequencer: Sequencer,
     pub gate: Gate,
+    pub cache: Cache,
     pub keys: auth::Keys,
     pub events: Events,
     pub lock: Lock,

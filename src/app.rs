@@ -9,8 +9,8 @@ use tokio::{
 };
 
 use crate::{
-    admission::Gate,
     api::{self, Parts, Shared, auth::Keys},
+    cache::Cache,
     config,
     domain::Secret,
     embedded,
@@ -25,6 +25,7 @@ use crate::{
 };
 
 mod demo;
+mod gate;
 
 /// A running service.
 #[derive(Debug)]
@@ -69,10 +70,12 @@ impl App {
         if config.demo {
             demo::offer(&store).await?;
         }
+        let cache = Cache::warmed(&store, &events, redis.as_ref(), &tasks).await?;
         let shared = Arc::new(Parts {
+            gate: gate::build(config, redis.as_ref(), (&store, &events), &tasks),
             store,
             sequencer,
-            gate: Gate::new(config.limits.rate_limit_per_minute),
+            cache,
             keys,
             events,
             lock,
@@ -98,14 +101,17 @@ impl App {
         app.serve(api_listener, router, config, serving.clone());
         let router = api::ops_router(&app.shared, recorder);
         app.serve(ops_listener, router, config, serving);
-        let database = database_url(&config.database)?;
-        let nodes = app.shared.lock.health().nodes;
+        app.announce(&database_url(&config.database)?);
+        Ok(app)
+    }
+
+    fn announce(&self, database: &Url) {
+        let nodes = self.shared.lock.health().nodes;
         tracing::info!(
             ?database,
             nodes,
             "database {database:?}, lock over {nodes} Redis nodes"
         );
-        Ok(app)
     }
 
     fn serve(

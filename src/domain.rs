@@ -147,6 +147,13 @@ pub struct OrderRequest {
     pub key: Option<IdempotencyKey>,
 }
 
+impl OrderRequest {
+    /// Whether only the product decides: no key may stand for an order, no place is wanted.
+    pub fn is_plain(&self) -> bool {
+        self.key.is_none() && !self.waitlist
+    }
+}
+
 /// What became of an order request: every variant is a decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {

@@ -22,6 +22,7 @@ const LAYERS: &[&str] = &[
     "events",
     "store",
     "verify",
+    "cache",
     "admission",
     "sequencer",
     "jobs",

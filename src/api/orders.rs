@@ -1,6 +1,6 @@
 //! `/orders`: place, get, list.
 
-use std::sync::Arc;
+use std::time::Instant;
 
 use axum::{
     Json,
@@ -22,9 +22,10 @@ use super::{
 };
 use crate::{
     domain::{
-        IdempotencyKey, Order, OrderId, OrderRequest, OrderStatus, Outcome, ProductId, QUANTITY_MAX,
+        IdempotencyKey, Order, OrderId, OrderRequest, OrderStatus, Outcome, ProductId,
+        QUANTITY_MAX, now,
     },
-    metrics,
+    metrics, sequencer,
     store::OrderFilter,
 };
 
@@ -69,14 +70,17 @@ pub(super) struct NewOrder {
 )]
 pub(super) async fn place(State(shared): State<Shared>, request: Request) -> Response {
     let began = Began::of(&request);
-    let request = match admit(&shared, request).await {
-        Ok(request) => request,
+    let (request, known) = match admit(&shared, request).await {
+        Ok(admitted) => admitted,
         Err(problem) => {
             metrics::ordered_unknown(problem.code());
             return problem.into_response();
         }
     };
-    let outcome = shared.sequencer.place(request, began).await;
+    let outcome = match known {
+        Some(outcome) => Ok(outcome),
+        None => place_in_lane(&shared, request, began).await,
+    };
     let label = outcome
         .as_ref()
         .map_or_else(|error| error.label(), Outcome::label);
@@ -157,8 +161,26 @@ pub(super) async fn list(
 
 const STATUSES: &str = "pending, confirming, confirmed, cancelled or expired";
 
-/// Reads the request and asks the gate.
-async fn admit(shared: &Shared, request: Request) -> Result<OrderRequest, Problem> {
+async fn place_in_lane(
+    shared: &Shared,
+    request: OrderRequest,
+    began: Instant,
+) -> Result<Outcome, sequencer::Error> {
+    let (product, plain) = (request.product_id, request.is_plain());
+    let outcome = shared.sequencer.place(request, began).await;
+    if let Ok(Outcome::SoldOut { .. }) = outcome
+        && plain
+    {
+        shared.gate.suspect(product);
+    }
+    outcome
+}
+
+/// Reads the request and asks the gate, which may know the outcome.
+async fn admit(
+    shared: &Shared,
+    request: Request,
+) -> Result<(OrderRequest, Option<Outcome>), Problem> {
     let sent = extract::from_user::<NewOrder>(shared, request).await?;
     let NewOrder {
         product_id,
@@ -169,18 +191,17 @@ async fn admit(shared: &Shared, request: Request) -> Result<OrderRequest, Proble
         key,
         request: format!("{product_id} {quantity} {waitlist}"),
     });
-    shared
-        .gate
-        .admit(&sent.user.id)
-        .map_err(Problem::RateLimited)?;
-    Ok(OrderRequest {
+    let request = OrderRequest {
         order_id: OrderId::now_v7(),
         product_id,
-        user_id: Arc::clone(&sent.user.id),
+        user_id: sent.user.id,
         quantity,
         waitlist,
         key,
-    })
+    };
+    let admitted = shared.gate.admit(&request, now()).await;
+    let known = admitted.map_err(Problem::RateLimited)?;
+    Ok((request, known))
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {

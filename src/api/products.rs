@@ -12,11 +12,13 @@ use uuid::Uuid;
 use self::body::{NewProduct, ProductPatch, RestockBody};
 use super::{
     Shared,
+    document::{Document, json},
     extract::{self, Params, PathId},
     problem::{Problem, ProblemDocument},
 };
 use crate::{
-    domain::{Product, ProductId, STOCK_MAX, now},
+    domain::{Product, STOCK_MAX, now},
+    events::Stock,
     metrics,
     sequencer::Restock,
 };
@@ -41,6 +43,7 @@ pub(super) async fn create(
     let sent = extract::from_admin::<NewProduct>(&shared, request).await?;
     let product = shared.store.create_product(sent.body.into()).await?;
     metrics::product(&product.sku).stock.set(product.stock);
+    shared.cache.written(&product);
     Ok((StatusCode::CREATED, Json(product)))
 }
 
@@ -63,7 +66,11 @@ pub(super) async fn patch(
     let sent = extract::from_admin::<ProductPatch>(&shared, request).await?;
     let id = id.or(Problem::ProductNotFound)?;
     let patched = shared.store.patch_product(id, sent.body.into(), now());
-    patched.await?.map(Json).ok_or(Problem::ProductNotFound)
+    let product = patched.await?.ok_or(Problem::ProductNotFound)?;
+    // Whoever knows an older version learns that its terms are no longer true.
+    shared.events.changed(Stock::from(&product));
+    shared.cache.written(&product);
+    Ok(Json(product))
 }
 
 /// Offer more units of a product (admin)
@@ -88,7 +95,10 @@ pub(super) async fn restock(
         .restock(id, sent.body.quantity, sent.began)
         .await?
     {
-        Restock::Done(product) => Ok(Json(*product)),
+        Restock::Done(product) => {
+            shared.cache.written(&product);
+            Ok(Json(*product))
+        }
         Restock::NotFound => Err(Problem::ProductNotFound),
         Restock::TooLarge => Err(Problem::invalid(
             "quantity",
@@ -97,23 +107,15 @@ pub(super) async fn restock(
     }
 }
 
-/// Read a product
+/// Read a product; at most a second old
 #[utoipa::path(
     get, path = "/products/{id}", tag = "products", params(("id" = Uuid, Path)),
     responses((status = 200, body = Product), (status = 404, body = ProblemDocument)),
 )]
-pub(super) async fn get(
-    State(shared): State<Shared>,
-    id: PathId,
-) -> Result<Json<Product>, Problem> {
-    Ok(Json(find(&shared, id).await?))
-}
-
-/// The product that a path names.
-pub(super) async fn find(shared: &Shared, id: PathId) -> Result<Product, Problem> {
-    let id: ProductId = id.or(Problem::ProductNotFound)?;
-    let product = shared.store.product(id).await?;
-    product.ok_or(Problem::ProductNotFound)
+pub(super) async fn get(State(shared): State<Shared>, id: PathId) -> Result<Document, Problem> {
+    let id = id.or(Problem::ProductNotFound)?;
+    let shown = shared.cache.product(id).await?;
+    Ok(Document(shown.document(json)))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -131,7 +133,7 @@ pub(super) struct ProductPage {
     next_cursor: Option<Uuid>,
 }
 
-/// List products, newest first
+/// List products, newest first; at most a second old
 #[utoipa::path(
     get, path = "/products", tag = "products", params(ListParams),
     responses((status = 200, body = ProductPage), (status = 422, body = ProblemDocument)),
@@ -139,13 +141,16 @@ pub(super) struct ProductPage {
 pub(super) async fn list(
     State(shared): State<Shared>,
     Params(params): Params<ListParams>,
-) -> Result<Json<ProductPage>, Problem> {
+) -> Result<Document, Problem> {
     let limit = extract::limit(params.limit.as_deref())?;
     let before = extract::cursor(params.cursor.as_deref())?;
-    let rows = shared.store.products(before, limit + 1).await?;
-    let (products, next_cursor) = extract::page(rows, limit, |product| product.id);
-    Ok(Json(ProductPage {
-        products,
-        next_cursor,
-    }))
+    let make = |rows| {
+        let (products, next_cursor) = extract::page(rows, limit, |product: &Product| product.id);
+        json(&ProductPage {
+            products,
+            next_cursor,
+        })
+    };
+    let page = shared.cache.page(before, limit + 1, make).await?;
+    Ok(Document(page))
 }

@@ -37,6 +37,7 @@ mod orders_read;
 mod paused_holder;
 mod products;
 mod races;
+mod rate_limit;
 mod refusals;
 mod shutdown;
 mod support;
