@@ -42,6 +42,7 @@ mod rate_limit;
 mod refusals;
 mod shutdown;
 mod sold_out;
+mod stock_stream;
 mod support;
 mod transport;
 mod verify;
