@@ -124,7 +124,7 @@ pub struct Redis {
     )]
     pub redis_lock_urls: Vec<Secret>,
 
-    /// Redis for stock events, `redis[s][-cluster|-sentinel]://…`; the first lock node when not given
+    /// Redis for stock events, rate limits and the read cache, `redis[s][-cluster|-sentinel]://…`; the first lock node when not given
     #[arg(long, env, value_name = "REDIS_URL", hide_env_values = true)]
     pub redis_url: Option<Secret>,
 

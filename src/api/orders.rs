@@ -64,7 +64,9 @@ pub(super) struct NewOrder {
         (status = 413, body = ProblemDocument, description = "payload_too_large"),
         (status = 415, body = ProblemDocument, description = "unsupported_media_type"),
         (status = 422, body = ProblemDocument, description = "invalid_request, idempotency_key_reused"),
-        (status = 429, body = ProblemDocument, description = "rate_limited"),
+        (status = 429, body = ProblemDocument, description = "rate_limited", headers(
+            ("Retry-After" = u64), ("RateLimit-Limit" = u32), ("RateLimit-Remaining" = u32),
+            ("RateLimit-Reset" = u64, description = "seconds until the whole limit is there again"))),
         (status = 503, body = ProblemDocument, description = "unavailable, outcome_unknown"),
     ),
 )]

@@ -48,8 +48,8 @@ async fn the_shop_sees_its_own_changes_at_once(#[case] backend: Backend) {
             .change(product, &json!({ "price": 100 + round }))
             .await;
         let changed = changed.success(200);
-        assert_eq!(read(service, &path).await, changed);
         assert_eq!(read(service, &availability).await["price"], 100 + round);
+        assert_eq!(read(service, &path).await, changed);
         assert_eq!(newest().await, changed);
 
         let restocked = service.restock(product, 2).await.success(200);

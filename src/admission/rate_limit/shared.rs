@@ -68,9 +68,11 @@ impl Owed {
         }
     }
 
-    fn take(&self) -> HashMap<UserId, u32> {
+    /// What a call has room for, and whether that was all.
+    fn take(&self) -> (Vec<(UserId, u32)>, bool) {
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut users)
+        let taken = users.extract_if(|_, _| true).take(BATCH_MAX).collect();
+        (taken, users.is_empty())
     }
 }
 
@@ -126,7 +128,12 @@ async fn serve(
             () = tasks.stopped() => return,
             received = inbox.recv_many(&mut asks, BATCH_MAX) => if received == 0 { return },
             () = tell => match tell_at.take() {
-                Some(_) => counter.tell(owed.take()).await,
+                Some(_) => {
+                    let (users, all) = owed.take();
+                    counter.tell(&users).await;
+                    // Those who ask may come in between.
+                    tell_at = (!all).then(Instant::now);
+                }
                 None => tell_at = Some(Instant::now() + TELL_EVERY),
             },
         }
@@ -155,14 +162,11 @@ impl Counter {
     }
 
     /// Tells what was used already, and remembers who has nothing left.
-    async fn tell(&mut self, owed: HashMap<UserId, u32>) {
+    async fn tell(&mut self, owed: &[(UserId, u32)]) {
         let owed: Vec<_> = owed.iter().map(|(user, cells)| (user, *cells)).collect();
-        for users in owed.chunks(BATCH_MAX) {
-            let waits = self.run(users).await;
-            for ((user, _), wait) in users.iter().zip(waits) {
-                if wait > Duration::ZERO {
-                    self.blocked.insert(user, wait);
-                }
+        for ((user, _), wait) in owed.iter().zip(self.run(&owed).await) {
+            if wait > Duration::ZERO {
+                self.blocked.insert(user, wait);
             }
         }
     }
