@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rstest::rstest;
 use serde_json::json;
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::support::{
@@ -60,6 +61,32 @@ async fn the_shop_sees_its_own_changes_at_once(#[case] backend: Backend) {
         service.buy("ann", product, 1).await.success(201);
         assert_eq!(read(service, &path).await["stock"], 6);
         assert_eq!(read(service, &availability).await["stock"], 6);
+    }
+}
+
+/// Somebody is always reading, so a read that began before the change is always under way.
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_shop_sees_its_changes_in_a_crowd_too(#[case] backend: Backend) {
+    let shop = Shop::open(backend).await;
+    let service = shop.service();
+    let product = service.product(5, json!({})).await;
+    let path = format!("/products/{product}");
+    let mut crowd = JoinSet::new();
+    for _ in 0..8 {
+        let (front, path) = (service.front(), path.clone());
+        crowd.spawn(async move {
+            loop {
+                read(&front, &path).await;
+            }
+        });
+    }
+
+    for price in 0..200 {
+        let changed = service.change(product, &json!({ "price": price })).await;
+        assert_eq!(read(service, &path).await, changed.success(200));
     }
 }
 

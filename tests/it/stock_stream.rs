@@ -69,7 +69,7 @@ async fn a_quiet_stream_has_a_heart_beat() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_thousand_readers_see_the_sale_and_end_with_the_service() {
-    allow_files(READERS as u64 + 2_000);
+    allow_files(7_000);
     let mut shop = Shop::open(Backend::Postgres).await;
     let product = shop.service().product(50, json!({})).await;
     let before = resident_kib(shop.service());
