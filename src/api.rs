@@ -12,12 +12,13 @@ use tower_http::cors::CorsLayer;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    admission::Gate, checkout::Checkout, domain::Secret, events::Events, lock::Lock, news::News,
-    sequencer::Sequencer, store::Store, tasks::Tasks,
+    admission::Gate, cache::Cache, checkout::Checkout, domain::Secret, events::Events, lock::Lock,
+    news::News, sequencer::Sequencer, store::Store, tasks::Tasks,
 };
 
 pub mod auth;
 mod docs;
+mod document;
 mod extract;
 mod guests;
 mod health;
@@ -37,6 +38,7 @@ pub struct Parts {
     pub sequencer: Sequencer,
     pub checkout: Checkout,
     pub gate: Gate,
+    pub cache: Cache,
     pub keys: auth::Keys,
     pub events: Events,
     pub news: News,

@@ -7,8 +7,8 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{net::TcpListener, sync::mpsc};
 
 use crate::{
-    admission::Gate,
     api::{self, Parts, Shared, auth::Keys},
+    cache::Cache,
     checkout::Checkout,
     config,
     domain::Secret,
@@ -27,6 +27,7 @@ use self::connect::{bind, bounds, gateway, lock, private_nodes, redis};
 
 mod connect;
 mod demo;
+mod gate;
 
 /// A running service.
 #[derive(Debug)]
@@ -79,11 +80,13 @@ impl App {
         if config.demo {
             demo::offer(&store).await?;
         }
+        let cache = Cache::warmed(&store, &events, redis.as_ref(), &tasks).await?;
         let shared = Arc::new(Parts {
+            gate: gate::build(config, redis.as_ref(), (&store, &events), &tasks),
             store,
             sequencer,
             checkout,
-            gate: Gate::new(config.limits.rate_limit_per_minute),
+            cache,
             keys,
             events,
             news,
@@ -119,20 +122,17 @@ impl App {
         app.serve(api_listener, router, config, serving.clone());
         let router = api::ops_router(&app.shared, recorder);
         app.serve(ops_listener, router, config, serving);
-        app.introduce(config)?;
+        app.announce(&database_url(&config.database)?);
         Ok(app)
     }
 
-    /// Says what is used.
-    fn introduce(&self, config: &config::Serve) -> anyhow::Result<()> {
-        let database = database_url(&config.database)?;
+    fn announce(&self, database: &Url) {
         let nodes = self.shared.lock.health().nodes;
         tracing::info!(
             ?database,
             nodes,
             "database {database:?}, lock over {nodes} Redis nodes"
         );
-        Ok(())
     }
 
     fn serve(

@@ -26,6 +26,8 @@ pub mod news;
 pub mod store;
 /// The invariants, checked in the database.
 pub mod verify;
+/// What shoppers read: products in memory for a moment, in front of Redis.
+pub mod cache;
 /// May this request try at all?
 pub mod admission;
 /// Who gets it: one lane per product.

@@ -23,6 +23,7 @@ const LAYERS: &[&str] = &[
     "news",
     "store",
     "verify",
+    "cache",
     "admission",
     "sequencer",
     "payment",
@@ -198,7 +199,6 @@ fn a_file_uses_only_what_stands_to_its_left() {
     assert_none(&sources.iter().flat_map(layer_breaches).collect::<Vec<_>>());
 }
 
-/// The map that a reader is given shows the order that is checked.
 #[test]
 fn the_code_map_lists_the_layers_in_order() {
     let sources = sources("src");

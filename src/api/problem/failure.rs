@@ -1,7 +1,28 @@
 //! Failures of the stages behind the API, as problems.
 
+use std::sync::Arc;
+
 use super::Problem;
-use crate::{checkout, sequencer, store};
+use crate::{cache, checkout, sequencer, store};
+
+/// A read of a product, for which many may have waited.
+impl From<Arc<cache::Error>> for Problem {
+    fn from(error: Arc<cache::Error>) -> Self {
+        match &*error {
+            cache::Error::Absent => Self::ProductNotFound,
+            cache::Error::Store(
+                store::Error::Unreachable(_)
+                | store::Error::Silent
+                | store::Error::CommitUnknown(_),
+            ) => Self::NotInTime,
+            cache::Error::Store(error @ (store::Error::Violates(_) | store::Error::Refused(_))) => {
+                Self::Internal {
+                    cause: error.chain(),
+                }
+            }
+        }
+    }
+}
 
 impl From<sequencer::Error> for Problem {
     fn from(error: sequencer::Error) -> Self {
