@@ -20,6 +20,7 @@ enum Added {
     PaymentStatus,
     PaymentMethod,
     PaymentAttempt,
+    PaymentBegunAt,
     PaymentAskedAt,
     FromWaitlist,
 }
@@ -80,6 +81,7 @@ impl MigrationTrait for Migration {
             Added::PaymentStatus,
             Added::PaymentMethod,
             Added::PaymentAttempt,
+            Added::PaymentBegunAt,
             Added::PaymentAskedAt,
             Added::FromWaitlist,
         ] {
@@ -117,7 +119,7 @@ fn product_columns() -> [ColumnDef; 2] {
     ]
 }
 
-fn order_columns() -> [ColumnDef; 6] {
+fn order_columns() -> [ColumnDef; 7] {
     [
         schema::text_null(Added::PaymentId).take(),
         schema::text_null(Added::PaymentStatus).take(),
@@ -127,6 +129,7 @@ fn order_columns() -> [ColumnDef; 6] {
             .not_null()
             .default(0)
             .take(),
+        schema::timestamp_with_time_zone_null(Added::PaymentBegunAt).take(),
         schema::timestamp_with_time_zone_null(Added::PaymentAskedAt).take(),
         ColumnDef::new(Added::FromWaitlist)
             .boolean()

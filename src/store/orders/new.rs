@@ -103,6 +103,7 @@ fn row(new: &NewOrder) -> ActiveModel {
         payment_status: NotSet,
         payment_method: NotSet,
         payment_attempt: NotSet,
+        payment_begun_at: NotSet,
         payment_asked_at: NotSet,
         from_waitlist: Set(*from_waitlist),
     }
