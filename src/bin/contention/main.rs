@@ -1,0 +1,3 @@
+//! `contention`: sends a scripted crowd against the service, checks every promise, shows the result.
+
+fn main() {}
