@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+pub(crate) mod json;
+pub(crate) mod live;
+
 /// The version of the JSON form.
 pub(crate) const FORMAT: u32 = 1;
 
@@ -139,7 +142,7 @@ pub(crate) struct Batches {
 }
 
 /// One step of the run's time, of equal length within a run.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Slice {
     /// Its begin, from the first request.
     pub(crate) at_ms: f64,
@@ -152,7 +155,7 @@ pub(crate) struct Slice {
     pub(crate) p99_ms: Option<f64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Fault {
     pub(crate) at_ms: f64,
     /// `all Redis nodes killed`, `node 1 stopped`.
