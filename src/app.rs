@@ -25,6 +25,9 @@ use crate::{
 };
 
 mod demo;
+mod run;
+
+pub use self::run::run;
 
 /// A running service.
 #[derive(Debug)]
