@@ -8,8 +8,14 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+mod codes;
+mod figures;
+#[cfg(test)]
+mod fixture;
+pub(crate) mod html;
 pub(crate) mod json;
 pub(crate) mod live;
+pub(crate) mod table;
 
 /// The version of the JSON form.
 pub(crate) const FORMAT: u32 = 1;
