@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use super::{Ratio, Report, Run, figures, json};
-use text::escaped;
+use text::{escaped, joined};
 
 mod axis;
 mod chart;
@@ -27,12 +27,13 @@ pub(crate) fn write(path: &Path, report: &Report) -> anyhow::Result<()> {
 }
 
 fn page(report: &Report) -> String {
-    let runs: String = report
-        .runs
-        .iter()
-        .zip(1..)
-        .map(|(run, number)| run::section(run, number))
-        .collect();
+    let runs = joined(
+        report
+            .runs
+            .iter()
+            .zip(1..)
+            .map(|(run, number)| run::section(run, number)),
+    );
     let summary = if report.runs.len() > 1 {
         summary(&report.runs)
     } else {
@@ -82,11 +83,12 @@ fn head(report: &Report) -> String {
         ("started", &report.started_at),
         ("machine", &report.machine),
     ];
-    let facts: String = facts
-        .into_iter()
-        .filter(|(_, value)| !value.is_empty())
-        .map(|(name, value)| format!("<div><dt>{name}</dt><dd>{}</dd></div>", escaped(value)))
-        .collect();
+    let facts = joined(
+        facts
+            .into_iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(name, value)| format!("<div><dt>{name}</dt><dd>{}</dd></div>", escaped(value))),
+    );
     format!(
         r#"<header class="{class}"><p class="tool">flash-sale · contention</p><h1>{mark} {verdict}</h1><p>{checks} checks in {runs}, {time}.</p><dl>{facts}</dl></header>"#,
         mark = mark(report.held),
@@ -119,25 +121,22 @@ fn ratios(ratios: &[Ratio]) -> String {
     if ratios.is_empty() {
         return String::new();
     }
-    let tiles: String = ratios
-        .iter()
-        .map(|ratio| {
-            panels::tile(
-                &format!("{} ×", figures::decimal(ratio.value)),
-                &ratio.what,
-                "plain",
-            )
-        })
-        .collect();
+    let tiles = joined(ratios.iter().map(|ratio| {
+        panels::tile(
+            &format!("{} ×", figures::decimal(ratio.value)),
+            &ratio.what,
+            "plain",
+        )
+    }));
     format!(r#"<section><h2>Compared</h2><div class="tiles">{tiles}</div></section>"#)
 }
 
 fn summary(runs: &[Run]) -> String {
-    let rows: String = runs
-        .iter()
-        .zip(1..)
-        .map(|(run, number)| summary_row(run, number))
-        .collect();
+    let rows = joined(
+        runs.iter()
+            .zip(1..)
+            .map(|(run, number)| summary_row(run, number)),
+    );
     let columns = [
         "scenario",
         "offered",
@@ -150,7 +149,7 @@ fn summary(runs: &[Run]) -> String {
         "refusals p99",
     ];
     format!(
-        r#"<section><h2>All runs</h2>{}</section>"#,
+        "<section><h2>All runs</h2>{}</section>",
         panels::table("All runs", &columns, &rows)
     )
 }

@@ -127,4 +127,5 @@ fn restore_on_panic() {
     });
 }
 
+mod chart;
 mod view;

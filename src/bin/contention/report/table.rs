@@ -3,7 +3,10 @@
 //! Three lines for each run instead of one that nobody's terminal could hold: what was answered,
 //! what became of the units and the lock, how long it took.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    io::{self, IsTerminal, Write},
+    iter,
+};
 
 use ratatui::crossterm::style::Colored;
 
@@ -73,8 +76,8 @@ impl Ink {
 pub(crate) fn write(out: &mut impl Write, report: &Report, style: Style) -> io::Result<()> {
     let faint = |text: &str| style.paint(Ink::Faint, text);
     writeln!(out, "{}", faint("result  scenario: answers by code"))?;
-    writeln!(out, "{}", faint(&row("  units and lock", UNITS)))?;
-    writeln!(out, "{}", faint(&row("  ms; orders/batch", TIMES)))?;
+    writeln!(out, "{}", faint(&row("  units and lock", &UNITS)))?;
+    writeln!(out, "{}", faint(&row("  ms; orders/batch", &TIMES)))?;
     for run in &report.runs {
         writeln!(out, "{}", faint(&"─".repeat(WIDTH)))?;
         write_run(out, run, style)?;
@@ -130,8 +133,8 @@ fn write_run(out: &mut impl Write, run: &Run, style: Style) -> io::Result<()> {
     for line in lines {
         writeln!(out, "        {line}")?;
     }
-    writeln!(out, "{}", row("", units(run)))?;
-    writeln!(out, "{}", row("", times(run)))?;
+    writeln!(out, "{}", row("", &units(run)))?;
+    writeln!(out, "{}", row("", &times(run)))?;
     write_notes(out, run, style)?;
     for check in run.checks.iter().filter(|check| !check.held) {
         write_breach(out, check, style)?;
@@ -148,9 +151,12 @@ fn title(run: &Run) -> String {
 }
 
 fn units(run: &Run) -> [String; 10] {
-    let lock = |figure| match run.lock.known {
-        true => figures::count(figure),
-        false => figures::NONE.to_owned(),
+    let lock = |figure| {
+        if run.lock.known {
+            figures::count(figure)
+        } else {
+            figures::NONE.to_owned()
+        }
     };
     [
         figures::count(run.offered),
@@ -230,7 +236,7 @@ fn write_breach(out: &mut impl Write, check: &Check, style: Style) -> io::Result
 }
 
 /// A line of the grid. A number that is too wide moves its neighbours and is never cut.
-fn row<Text: AsRef<str>>(first: &str, cells: [Text; 10]) -> String {
+fn row<Text: AsRef<str>>(first: &str, cells: &[Text; 10]) -> String {
     let mut line = format!("{first:<FIRST$}");
     let mut end = FIRST;
     for (cell, width) in cells.iter().zip(COLUMNS) {
@@ -239,7 +245,9 @@ fn row<Text: AsRef<str>>(first: &str, cells: [Text; 10]) -> String {
         let room = end
             .saturating_sub(used)
             .max(cell.as_ref().chars().count() + 1);
-        line.push_str(&format!("{:>room$}", cell.as_ref()));
+        let text = cell.as_ref();
+        line.extend(iter::repeat_n(' ', room - text.chars().count()));
+        line.push_str(text);
     }
     line
 }

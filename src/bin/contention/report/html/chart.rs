@@ -1,6 +1,11 @@
 //! A small picture: a grid, its labels, and what is drawn inside it.
 
-use super::{axis::Tick, text::escaped};
+use std::iter;
+
+use super::{
+    axis::Tick,
+    text::{escaped, joined},
+};
 
 const WIDTH: f64 = 600.0;
 const HEIGHT: f64 = 260.0;
@@ -24,29 +29,23 @@ pub(super) type Point = (f64, f64);
 
 /// The whole figure: heading, picture, legend.
 pub(super) fn figure(labels: &Labels<'_>, along: &[Tick], up: &[Tick], inside: &str) -> String {
-    let mut grid = String::new();
-    for tick in up {
-        let y = y(tick.at);
-        grid += &format!(
-            r#"<line class="grid" x1="{LEFT}" x2="{}" y1="{y:.1}" y2="{y:.1}"/><text class="up" x="{}" y="{:.1}">{}</text>"#,
-            WIDTH - RIGHT,
-            LEFT - 8.0,
-            y + 4.0,
-            escaped(&tick.label)
-        );
-    }
     let floor = HEIGHT - BOTTOM;
-    for tick in along {
-        let x = x(tick.at);
-        grid += &format!(
-            r#"<line class="grid" x1="{x:.1}" x2="{x:.1}" y1="{floor}" y2="{}"/><text class="along" x="{x:.1}" y="{}">{}</text>"#,
-            floor + 4.0,
-            floor + 20.0,
-            escaped(&tick.label)
-        );
-    }
+    let across = joined(up.iter().map(|tick| {
+        let (end, beside, y) = (WIDTH - RIGHT, LEFT - 8.0, y(tick.at));
+        let (base, label) = (y + 4.0, escaped(&tick.label));
+        format!(
+            r#"<line class="grid" x1="{LEFT}" x2="{end}" y1="{y:.1}" y2="{y:.1}"/><text class="up" x="{beside}" y="{base:.1}">{label}</text>"#
+        )
+    }));
+    let below = joined(along.iter().map(|tick| {
+        let (end, base, x) = (floor + 4.0, floor + 20.0, x(tick.at));
+        let label = escaped(&tick.label);
+        format!(
+            r#"<line class="grid" x1="{x:.1}" x2="{x:.1}" y1="{floor}" y2="{end}"/><text class="along" x="{x:.1}" y="{base}">{label}</text>"#
+        )
+    }));
     format!(
-        r#"<h4>{title} <small>{up}; {along}</small></h4><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{told}">{grid}{inside}</svg>"#,
+        r#"<h4>{title} <small>{up}; {along}</small></h4><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{told}">{across}{below}{inside}</svg>"#,
         title = escaped(labels.title),
         up = escaped(labels.up),
         along = escaped(labels.along),
@@ -104,19 +103,18 @@ pub(super) fn column(from: f64, to: f64, title: &str) -> String {
 
 /// Coloured names below a picture.
 pub(super) fn legend<'a>(entries: impl Iterator<Item = (&'a str, String)>) -> String {
-    let items: String = entries
-        .map(|(class, text)| format!(r#"<li><i class="{class}"></i>{text}</li>"#))
-        .collect();
+    let items =
+        joined(entries.map(|(class, text)| format!(r#"<li><i class="{class}"></i>{text}</li>"#)));
     format!(r#"<ul class="legend">{items}</ul>"#)
 }
 
 fn path(points: &[Point]) -> String {
-    let mut path = String::new();
-    for (number, (left, height)) in points.iter().enumerate() {
-        let command = if number == 0 { 'M' } else { 'L' };
-        path += &format!("{command}{:.1} {:.1}", x(*left), y(*height));
-    }
-    path
+    let commands = iter::once('M').chain(iter::repeat('L'));
+    joined(
+        commands
+            .zip(points)
+            .map(|(command, (left, height))| format!("{command}{:.1} {:.1}", x(*left), y(*height))),
+    )
 }
 
 fn x(fraction: f64) -> f64 {

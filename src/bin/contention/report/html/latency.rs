@@ -80,8 +80,8 @@ pub(super) fn distribution(latencies: &Latencies) -> String {
         let every = latency.curve.len().div_ceil(POINTS_MAX).max(1);
         // The last is the maximum, which must not be skipped.
         let last = latency.curve.len().saturating_sub(1);
-        let sampled = latency.curve.iter().enumerate();
-        let points: Vec<_> = sampled
+        let numbered = latency.curve.iter().enumerate();
+        let points: Vec<_> = numbered
             .filter(|(number, _)| number % every == 0 || *number == last)
             .map(|(_, (percentile, value))| (along.at(*percentile), up.at(*value)))
             .collect();

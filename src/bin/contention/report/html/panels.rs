@@ -3,7 +3,7 @@
 use super::{
     super::{Answers, Check, Run, codes, figures},
     colour, latency, mark,
-    text::escaped,
+    text::{escaped, joined},
 };
 
 /// A figure to see from afar. `class` says whether it is good, bad or neither.
@@ -17,10 +17,11 @@ pub(super) fn tile(figure: &str, name: &str, class: &str) -> String {
 
 /// `rows` is markup; a wide table scrolls by itself, so the page never has to.
 pub(super) fn table(name: &str, columns: &[&str], rows: &str) -> String {
-    let columns: String = columns
-        .iter()
-        .map(|column| format!(r#"<th scope="col">{column}</th>"#))
-        .collect();
+    let columns = joined(
+        columns
+            .iter()
+            .map(|column| format!(r#"<th scope="col">{column}</th>"#)),
+    );
     format!(
         r#"<div class="scroll" role="region" aria-label="{}" tabindex="0"><table><thead><tr>{columns}</tr></thead><tbody>{rows}</tbody></table></div>"#,
         escaped(name)
@@ -29,10 +30,11 @@ pub(super) fn table(name: &str, columns: &[&str], rows: &str) -> String {
 
 /// `name` is markup, the cells are text.
 pub(super) fn row(name: &str, cells: &[String]) -> String {
-    let cells: String = cells
-        .iter()
-        .map(|cell| format!("<td>{}</td>", escaped(cell)))
-        .collect();
+    let cells = joined(
+        cells
+            .iter()
+            .map(|cell| format!("<td>{}</td>", escaped(cell))),
+    );
     format!(r#"<tr><th scope="row">{name}</th>{cells}</tr>"#)
 }
 
@@ -44,10 +46,7 @@ pub(super) fn answers(answers: &[Answers]) -> String {
     let total = ordered
         .iter()
         .fold(0, |sum: u64, answer| sum.saturating_add(answer.count));
-    let rows: String = ordered
-        .iter()
-        .map(|answer| answer_row(answer, total))
-        .collect();
+    let rows = joined(ordered.iter().map(|answer| answer_row(answer, total)));
     "<h4>Answers</h4>".to_owned()
         + &table(
             "Answers by code",
@@ -148,16 +147,17 @@ pub(super) fn checks(checks: &[Check]) -> String {
     // Who opens the page after a breach looks for the breach.
     let broken = checks.iter().filter(|check| !check.held);
     let held = checks.iter().filter(|check| check.held);
-    let items: String = broken.chain(held).map(check_item).collect();
+    let items = joined(broken.chain(held).map(check_item));
     format!(r#"<h4>What was checked</h4><ul class="checks">{items}</ul>"#)
 }
 
 fn check_item(check: &Check) -> String {
-    let breaches: String = check
-        .breaches
-        .iter()
-        .map(|breach| format!("<li>{}</li>", escaped(breach)))
-        .collect();
+    let breaches = joined(
+        check
+            .breaches
+            .iter()
+            .map(|breach| format!("<li>{}</li>", escaped(breach))),
+    );
     let breaches = if breaches.is_empty() {
         breaches
     } else {

@@ -3,21 +3,22 @@
 use super::{
     super::{Run, figures},
     latency, mark, panels, plural,
-    text::escaped,
+    text::{escaped, joined},
     timeline::{self, Time},
 };
 
 pub(super) fn section(run: &Run, number: usize) -> String {
     let time = Time::of(run);
-    let pictures: String = [
-        latency::distribution(&run.latency),
-        timeline::answers(&time),
-        timeline::stock(run, &time),
-        latency::course(&time),
-    ]
-    .into_iter()
-    .map(|picture| format!("<figure>{picture}</figure>"))
-    .collect();
+    let pictures = joined(
+        [
+            latency::distribution(&run.latency),
+            timeline::answers(&time),
+            timeline::stock(run, &time),
+            latency::course(&time),
+        ]
+        .into_iter()
+        .map(|picture| format!("<figure>{picture}</figure>")),
+    );
     format!(
         r#"<section class="run" id="run-{number}">{head}{warning}<div class="tiles">{tiles}</div>{checks}<div class="pictures">{pictures}</div>{faults}<div class="panels"><div>{answers}{latencies}</div><div>{machinery}</div></div></section>
 "#,
@@ -136,16 +137,12 @@ fn faults(run: &Run) -> String {
     if run.faults.is_empty() {
         return String::new();
     }
-    let items: String = run
-        .faults
-        .iter()
-        .map(|fault| {
-            format!(
-                "<li><b>{}</b> {}</li>",
-                figures::time(fault.at_ms),
-                escaped(&fault.what)
-            )
-        })
-        .collect();
+    let items = joined(run.faults.iter().map(|fault| {
+        format!(
+            "<li><b>{}</b> {}</li>",
+            figures::time(fault.at_ms),
+            escaped(&fault.what)
+        )
+    }));
     format!(r#"<h4>Faults, as numbered in the pictures</h4><ol class="faults">{items}</ol>"#)
 }

@@ -27,6 +27,11 @@ pub(super) fn short(text: &str) -> String {
     escaped(&begin) + "…"
 }
 
+/// One piece of markup after the other.
+pub(super) fn joined(pieces: impl Iterator<Item = String>) -> String {
+    pieces.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

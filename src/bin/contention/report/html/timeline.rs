@@ -227,7 +227,7 @@ pub(super) fn stock(run: &Run, time: &Time<'_>) -> String {
     for (slice, stock) in seen() {
         inside += &time.column(slice, &format!("{stock} left"));
     }
-    let left = seen().last().map_or(0, |(_, stock)| stock);
+    let left = seen().next_back().map_or(0, |(_, stock)| stock);
     let labels = Labels {
         title: TITLE,
         told: format!(

@@ -88,6 +88,6 @@ fn figures_that_are_not_known_are_no_zeros() {
 
 #[test]
 fn a_wide_number_is_never_cut() {
-    let line = row("", ["18,446,744,073,709,551,615"; 10]);
+    let line = row("", &["18,446,744,073,709,551,615"; 10]);
     assert_eq!(line.matches(" 18,446,744,073,709,551,615").count(), 10);
 }
