@@ -16,6 +16,7 @@ mod bad_orders;
 mod bad_products;
 mod bad_requests;
 mod cli;
+mod contention_page;
 mod crash;
 mod dashboards;
 mod database_faults;

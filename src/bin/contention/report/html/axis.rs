@@ -136,10 +136,13 @@ impl Percentiles {
     }
 }
 
+/// The most steps of a scale.
+const STEPS: f64 = 7.0;
+
 /// 1, 2 or 5 times a power of ten, so that there are three to seven steps to `end`.
 fn step(end: f64) -> f64 {
-    let power = 10_f64.powf((end / 5.0).log10().floor());
-    let wanted = end / 5.0 / power;
+    let power = 10_f64.powf((end / STEPS).log10().floor());
+    let wanted = end / STEPS / power;
     let factor = if wanted <= 1.0 {
         1.0
     } else if wanted <= 2.0 {

@@ -10,7 +10,7 @@ use super::{
 const WIDTH: f64 = 600.0;
 const HEIGHT: f64 = 260.0;
 const LEFT: f64 = 58.0;
-const RIGHT: f64 = 16.0;
+const RIGHT: f64 = 24.0;
 const TOP: f64 = 30.0;
 const BOTTOM: f64 = 34.0;
 

@@ -128,7 +128,7 @@ pub(super) fn course(time: &Time<'_>) -> String {
     }
     let up = Height::over(values());
     let mut inside = String::new();
-    for (class, figure) in [("refused", Figure::P99), ("won", Figure::P50)] {
+    for (class, figure) in [("p99", Figure::P99), ("p50", Figure::P50)] {
         for stretch in stretches(time, &up, figure) {
             inside += &chart::line(class, &stretch);
         }
@@ -151,7 +151,7 @@ pub(super) fn course(time: &Time<'_>) -> String {
         up: up.unit(),
         along: time.unit(),
     };
-    let legend = [("won", "p50 of orders"), ("refused", "p99 of orders")];
+    let legend = [("p50", "p50 of orders"), ("p99", "p99 of orders")];
     let legend = chart::legend(
         legend
             .into_iter()

@@ -88,12 +88,8 @@ fn tiles(run: &Run) -> String {
         .fold(0, |sum: u64, answer| sum.saturating_add(answer.count));
     let mut tiles = vec![
         panels::tile(
-            &format!(
-                "{} / {}",
-                figures::count(units.sold),
-                figures::count(units.possible)
-            ),
-            "sold of what was possible",
+            &figures::count(units.sold),
+            &format!("sold of {} possible", figures::count(units.possible)),
             sold,
         ),
         panels::tile(

@@ -11,7 +11,7 @@ fn the_page_holds_the_figures() {
     for part in [
         "Every promise held",
         "hyper · 3 nodes",
-        "250 / 250",
+        "<strong>250</strong><span>sold of 250 possible</span>",
         "created 260",
         "redlock over 3 nodes",
         "cache hit rate",
