@@ -51,13 +51,11 @@ pub(crate) struct Snapshot {
     pub(crate) lock: LockState,
     pub(crate) faults: Vec<Fault>,
     /// The run so far in steps of [`HISTORY_STEP`], oldest first. The view shows as many of the
-    /// last as fit, so more than [`HISTORY_MAX`] are of no use.
+    /// last as the terminal has columns, so the last minute is enough.
     pub(crate) history: Vec<Slice>,
 }
 
 pub(crate) const HISTORY_STEP: Duration = Duration::from_millis(100);
-/// A minute: more columns than terminals have.
-pub(crate) const HISTORY_MAX: usize = 600;
 
 /// How often one kind of answer came; codes as in [`super::Answers`].
 #[derive(Clone, Debug)]
@@ -78,6 +76,7 @@ pub(crate) struct LockState {
     pub(crate) fence_rejected: u64,
     /// Whether any node goes on without a majority of lock nodes.
     pub(crate) degraded: bool,
+    /// Lock nodes that answer, counted by each node of the service.
     pub(crate) nodes_healthy: u64,
     pub(crate) nodes_total: u64,
 }

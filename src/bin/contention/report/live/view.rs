@@ -148,8 +148,13 @@ fn draw_answers(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot) {
 
 fn draw_codes(frame: &mut Frame<'_>, area: Rect, tallies: &[&Tally]) {
     let inside = panel(frame, area, "answers by code");
-    let head =
-        Row::new(["", "code", "last s", "total"].map(|text| Line::from(text).style(faint())));
+    let head = Row::new([
+        Line::from(""),
+        Line::from("code"),
+        Line::from("last s").right_aligned(),
+        Line::from("total").right_aligned(),
+    ])
+    .style(faint());
     let rows = tallies.iter().map(|tally| {
         Row::new([
             Line::styled("■", Style::new().fg(chart::colour(&tally.code))),
@@ -186,15 +191,12 @@ fn draw_lock(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot) {
         return;
     }
     let state = if lock.degraded {
-        Span::styled(
-            "● degraded: the version guard works alone",
-            bold().fg(Color::Red),
-        )
+        Span::styled("● degraded: the guard works alone", bold().fg(Color::Red))
     } else if lock.nodes_total == 0 {
         Span::styled("● in the process", Style::new().fg(Color::Green))
     } else {
         let nodes = format!(
-            "● {} of {} lock nodes well",
+            "● well: {} of {} links to lock nodes",
             lock.nodes_healthy, lock.nodes_total
         );
         let colour = if lock.nodes_healthy < lock.nodes_total {
@@ -214,7 +216,7 @@ fn draw_lock(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot) {
     let lines = vec![
         Line::from(state),
         pair("acquired", lock.acquired, "busy", lock.busy),
-        pair("fence", lock.fence_rejected, "lost", lock.lost),
+        pair("fenced", lock.fence_rejected, "lost", lock.lost),
     ];
     frame.render_widget(Paragraph::new(lines), inside);
 }

@@ -68,7 +68,7 @@ fn everything_that_matters_is_on_the_screen() {
         "created",
         "840",
         "p50 1.25 ms, p99 9.50 ms",
-        "2 of 3 lock nodes well",
+        "well: 2 of 3 links to lock nodes",
         "1,212",
         "one Redis node killed",
         "█",
