@@ -25,9 +25,12 @@ use crate::{
 
 use self::connect::{bind, bounds, gateway, lock, private_nodes, redis};
 
+pub use self::run::run;
+
 mod connect;
 mod demo;
 mod gate;
+mod run;
 
 /// A running service.
 #[derive(Debug)]

@@ -1,29 +1,28 @@
 //! The embedded default: what the service brings along when nothing is configured.
 //!
-//! Private Redis nodes live and die with the service, also when it is killed: a shell beside each
-//! node reads from a pipe that only the service holds, and ends the node when the pipe closes.
+//! Private Redis nodes live and die with the service, also when it is killed (`guard`).
 
 use std::{
     fmt::Write as _,
     io::{self, Write},
     net::{Ipv4Addr, TcpListener},
-    os::unix::{fs::OpenOptionsExt, process::CommandExt},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use rand::RngExt;
 
+use self::guard::Guarded;
 use crate::domain::Secret;
+
+pub mod guard;
 
 const NODES: usize = 3;
 /// A node that has not opened its port by then will not.
 const START_TIMEOUT: Duration = Duration::from_secs(5);
 const START_POLL: Duration = Duration::from_millis(5);
-
-/// Starts a node in the background and ends it as soon as standard input closes.
-const GUARD: &str = r#""$@" </dev/null & node=$!; cat >/dev/null; kill -9 "$node""#;
 
 /// Private Redis nodes; they end when this is dropped.
 #[derive(Debug)]
@@ -34,9 +33,9 @@ pub struct RedisNodes {
 #[derive(Debug)]
 struct Node {
     port: u16,
-    guard: Child,
-    /// Open while the node may live.
-    lifeline: Option<ChildStdin>,
+    dir: PathBuf,
+    /// None while it is down on purpose.
+    process: Option<Guarded>,
 }
 
 impl RedisNodes {
@@ -66,32 +65,32 @@ impl RedisNodes {
             .map(|node| Secret::new(format!("redis://127.0.0.1:{}", node.port)))
             .collect()
     }
+
+    /// Ends every node at once, without a word to its clients.
+    pub fn kill(&mut self) {
+        for node in &mut self.nodes {
+            node.process = None;
+        }
+    }
+
+    /// Brings the nodes that were killed back on their ports, empty.
+    pub fn restart(&mut self) -> io::Result<()> {
+        for node in &mut self.nodes {
+            if node.process.is_none() {
+                node.process = Some(spawn(node.port, &node.dir)?);
+            }
+        }
+        self.nodes.iter().try_for_each(Node::wait_until_open)
+    }
 }
 
 impl Node {
     fn start(dir: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(dir)?;
+        let dir = dir.canonicalize()?;
         let port = free_port()?;
-        let mut guard = Command::new("sh")
-            .args(["-c", GUARD, "redis-guard", "redis-server"])
-            .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
-            .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])
-            .arg("--dir")
-            .arg(dir)
-            .arg("--logfile")
-            .arg(dir.canonicalize()?.join("log"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            // Ctrl-C in a terminal reaches the whole group: the nodes must outlive the last batch.
-            .process_group(0)
-            .spawn()?;
-        let lifeline = guard.stdin.take();
-        Ok(Self {
-            port,
-            guard,
-            lifeline,
-        })
+        let process = Some(spawn(port, &dir)?);
+        Ok(Self { port, dir, process })
     }
 
     fn wait_until_open(&self) -> io::Result<()> {
@@ -106,11 +105,17 @@ impl Node {
     }
 }
 
-impl Drop for Node {
-    fn drop(&mut self) {
-        drop(self.lifeline.take());
-        drop(self.guard.wait());
-    }
+fn spawn(port: u16, dir: &Path) -> io::Result<Guarded> {
+    let mut node = Guarded::command("redis-server");
+    node.args(["--bind", "127.0.0.1", "--port", &port.to_string()])
+        .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])
+        .arg("--dir")
+        .arg(dir)
+        .arg("--logfile")
+        .arg(dir.join("log"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    Guarded::spawn(node)
 }
 
 /// A port that nobody listens on right now.

@@ -5,15 +5,13 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::Context;
 use flash_sale::{
     api::auth::{self, Role},
-    app::{self, App},
+    app,
     config::{self, Command},
     store::Store,
-    telemetry, verify,
+    verify,
 };
-use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -38,47 +36,13 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     // Both crypto providers are in the tree, so rustls must be told which to use.
     drop(rustls::crypto::ring::default_provider().install_default());
     match command {
-        Command::Serve(config) => serve(&config).await,
+        Command::Serve(config) => app::run(&config).await,
         Command::Migrate(config) => {
             app::open_store(&config).await?.close().await;
             say("the schema is up to date")
         }
         Command::Token(config) => token(&config),
         Command::Verify(config) => check(&config).await,
-    }
-}
-
-async fn serve(config: &config::Serve) -> anyhow::Result<ExitCode> {
-    // A connection is a file to the system, and most systems allow a program 1,024 at first.
-    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
-        drop(writeln!(
-            io::stderr(),
-            "cannot raise the limit of open files: {error}"
-        ));
-    }
-    telemetry::log(config.log_format, &config.rust_log).context("RUST_LOG: cannot be read")?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let app = tokio::select! {
-        app = App::start(config) => app?,
-        _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
-        _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
-    };
-    let mut out = io::stdout();
-    writeln!(out, "listening on http://{}", app.api)?;
-    writeln!(out, "operations on http://{}", app.ops)?;
-    out.flush()?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = app.tasks.stopped() => {}
-    }
-    tracing::info!("stopping: finishing what was accepted");
-    if app.stop(config.limits.shutdown_timeout_ms).await {
-        tracing::info!("stopped");
-        Ok(ExitCode::SUCCESS)
-    } else {
-        anyhow::bail!("a task died, or did not end within SHUTDOWN_TIMEOUT_MS")
     }
 }
 

@@ -1,31 +1,19 @@
-//! What the designs share: the wish, the three answers, the order that a buyer gets.
+//! The designs to choose from, and the pool of those that do not stand on the service's store.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use anyhow::Context;
-use flash_sale::domain::{Order, OrderId, OrderStatus, ProductId, now, reference};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection};
-use serde::Deserialize;
 
-use crate::{naive::Naive, row_lock::RowLock, statement::SingleStatement};
+use crate::{
+    naive::Naive,
+    row_lock::RowLock,
+    statement::SingleStatement,
+    wish::{Answer, Wish},
+};
 
 /// Longer than any queue at the hot row: a design is to be slow, not to fail.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Wish {
-    pub(crate) product_id: ProductId,
-    pub(crate) quantity: i32,
-}
-
-#[derive(Debug)]
-pub(crate) enum Answer {
-    Created(Box<Order>),
-    SoldOut,
-    /// Somebody else has the product; only the naive design says so.
-    HighDemand,
-}
 
 #[derive(Debug)]
 pub(crate) enum Design {
@@ -41,26 +29,6 @@ impl Design {
             Self::RowLock(design) => design.place(wish).await,
             Self::SingleStatement(design) => design.place(wish).await,
         }
-    }
-}
-
-/// The order as the service would write it, sold at once. Without a login everybody is one buyer.
-pub(crate) fn order(wish: Wish, unit_price: i64, currency: String) -> Order {
-    let now = now();
-    Order {
-        id: OrderId::now_v7(),
-        reference: reference(),
-        product_id: wish.product_id,
-        user_id: Arc::from("buyer"),
-        quantity: wish.quantity,
-        unit_price,
-        total: unit_price.saturating_mul(i64::from(wish.quantity)),
-        currency,
-        status: OrderStatus::Confirmed,
-        created_at: now,
-        expires_at: None,
-        confirmed_at: Some(now),
-        payment: None,
     }
 }
 

@@ -17,7 +17,10 @@ use flash_sale::{api::serve, tasks::Tasks};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::design::{Answer, Design, Wish};
+use super::{
+    design::Design,
+    wish::{Answer, Wish},
+};
 
 /// The service's own defaults.
 const BOUNDS: serve::Bounds = serve::Bounds {

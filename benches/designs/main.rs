@@ -26,6 +26,7 @@ mod naive;
 mod row_lock;
 mod statement;
 mod tokens;
+mod wish;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -15,7 +15,7 @@ use flash_sale::{
     tasks::Tasks,
 };
 
-use crate::design::{Answer, Wish, order};
+use super::wish::{Answer, Wish, order};
 
 /// The service's own default.
 const LOCK_TTL: Duration = Duration::from_secs(2);

@@ -3,7 +3,10 @@
 use flash_sale::domain::Order;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement, TransactionTrait, Value};
 
-use crate::design::{Answer, Wish, connect, order};
+use crate::{
+    design::connect,
+    wish::{Answer, Wish, order},
+};
 
 const LOCK: &str = "SELECT stock, price, currency FROM products WHERE id = $1 FOR UPDATE";
 const UPDATE: &str = "UPDATE products \

@@ -3,7 +3,10 @@
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement, Value};
 
-use crate::design::{Answer, Wish, connect, order};
+use crate::{
+    design::connect,
+    wish::{Answer, Wish, order},
+};
 
 const SELL: &str = "WITH updated AS ( \
         UPDATE products SET stock = stock - $4, version = version + 1, updated_at = $6 \

@@ -18,6 +18,7 @@ mod bad_requests;
 mod cache;
 mod cli;
 mod confirm;
+mod contention_page;
 mod crash;
 mod dashboards;
 mod database_faults;

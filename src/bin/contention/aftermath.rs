@@ -1,0 +1,182 @@
+//! After the load: asks the service what became of it, as its buyers and its shopkeeper would.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use axum::http::HeaderValue;
+use flash_sale::verify;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use serde::Deserialize;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::{
+    checks::{Confirmed, Evidence, ReadBack, Replay},
+    client::request,
+    driver::requests::Load,
+    record::Shot,
+    scenario::Scenario,
+    service::Service,
+    shop::Api,
+};
+
+/// Orders asked for again one by one; the books hold every one of them anyway.
+const READ_BACK_MAX: usize = 500;
+const REPLAYS_MAX: usize = 50;
+const CONFIRMED_MAX: usize = 20;
+
+/// Everything that the checks look at, but for what the faults left.
+pub(crate) async fn collect(
+    scenario: &Scenario,
+    service: &Service,
+    load: &Arc<Load>,
+    seed: u64,
+) -> anyhow::Result<Evidence> {
+    let greedy = scenario.phase.iter().any(|phase| phase.greedy > 0);
+    let users = 0..=scenario.users;
+    let mut evidence = Evidence {
+        offers: load.offers.clone(),
+        quantity: scenario.quantity,
+        users: users
+            .map(|user| load.crowd.buyer(user).name.clone())
+            .collect(),
+        shots: load.recorder.take(),
+        is_full_service: load.is_full_service,
+        greedy: greedy.then_some(scenario.users),
+        ..Evidence::default()
+    };
+    evidence.shots.sort_by_key(|shot| shot.answered);
+    evidence.bad = load.take_bad();
+    let door = service.nodes.first().context("no node")?.api.clone();
+    let mut asking = Asking {
+        load,
+        api: Api::new(door),
+    };
+    if load.is_full_service {
+        let winners = sample(&evidence, READ_BACK_MAX, seed);
+        for shot in &winners {
+            evidence.read_back.push(asking.read_back(shot).await);
+        }
+        // Who sends too much is told so, whatever the key.
+        let moderate = |shot: &&Shot| evidence.greedy != Some(shot.planned.user);
+        let again: Vec<&Shot> = winners.iter().filter(moderate).take(REPLAYS_MAX).collect();
+        for shot in again {
+            evidence.replays.push(asking.replay(shot).await);
+        }
+        if scenario.expect.confirm {
+            for shot in winners.iter().take(CONFIRMED_MAX) {
+                evidence.confirmed.push(asking.confirm(shot).await?);
+            }
+        }
+    }
+    let store = service.store().await?;
+    for offer in &load.offers {
+        let admin = &load.crowd.admin.token;
+        let book = asking.api.book(offer, store.as_ref(), admin).await?;
+        evidence.books.push(book);
+    }
+    if let Some(store) = store {
+        for invariant in verify::INVARIANTS {
+            let breaches = invariant.breaches(&store).await?;
+            let told = breaches
+                .iter()
+                .map(|breach| format!("{}: {}", breach.subject, breach.detail));
+            evidence.invariants.push((invariant.name, told.collect()));
+        }
+        store.close().await;
+    }
+    Ok(evidence)
+}
+
+/// Some of the winners, by chance.
+fn sample(evidence: &Evidence, most: usize, seed: u64) -> Vec<Shot> {
+    let mut winners: Vec<&Shot> = evidence
+        .buys()
+        .filter(|shot| shot.answer.order.is_some())
+        .collect();
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut chosen = Vec::new();
+    while chosen.len() < most && !winners.is_empty() {
+        let winner = winners.swap_remove(random.random_range(0..winners.len()));
+        chosen.push(winner.clone());
+    }
+    chosen
+}
+
+struct Asking<'a> {
+    load: &'a Load,
+    api: Api,
+}
+
+#[derive(Deserialize)]
+struct Told {
+    id: Uuid,
+    user_id: String,
+    status: String,
+}
+
+impl Asking<'_> {
+    async fn read_back(&mut self, shot: &Shot) -> ReadBack {
+        let user = self.load.crowd.buyer(shot.planned.user);
+        let order = shot.answer.order.unwrap_or_default();
+        let path = format!("/orders/{order}");
+        let response = self.api.call(("GET", &path), Some(&user.token), None).await;
+        let told = response.as_ref().ok();
+        let same = told.and_then(|response| serde_json::from_slice::<Told>(&response.body).ok());
+        ReadBack {
+            order,
+            user: shot.planned.user,
+            status: told.map_or(0, |response| response.status),
+            same: same.is_some_and(|told| told.id == order && told.user_id == user.name),
+        }
+    }
+
+    async fn replay(&mut self, shot: &Shot) -> Replay {
+        let planned = shot.planned;
+        let key = self.load.key(planned.number);
+        let user = self.load.crowd.buyer(planned.user);
+        let offer = self.load.offers.get(planned.product);
+        let mut request = request(
+            ("POST", "/orders"),
+            self.api.host(),
+            Some(&user.token),
+            offer.map(|offer| &offer.order),
+        );
+        if let Ok(key) = HeaderValue::from_str(&key) {
+            request.headers_mut().insert("idempotency-key", key);
+        }
+        let response = self.api.send(request).await.ok();
+        let told = response.as_ref();
+        Replay {
+            user: planned.user,
+            key,
+            first: shot.answer.order.unwrap_or_default(),
+            status: told.map_or(0, |response| response.status),
+            again: told
+                .and_then(|response| serde_json::from_slice::<Told>(&response.body).ok())
+                .map(|told| told.id),
+            flagged: told.and_then(|response| response.header("idempotency-replayed"))
+                == Some("true"),
+        }
+    }
+
+    async fn confirm(&mut self, shot: &Shot) -> anyhow::Result<Confirmed> {
+        let user = &self.load.crowd.buyer(shot.planned.user).token;
+        let order = shot.answer.order.unwrap_or_default();
+        let path = format!("/orders/{order}");
+        let was: Told = self.api.get(&path, Some(user)).await?;
+        let body = json!({ "payment_method": "pm_card_visa" });
+        let call = ("POST", format!("{path}/confirm"));
+        let response = self
+            .api
+            .call((call.0, &call.1), Some(user), Some(&body))
+            .await?;
+        let now: Told = self.api.get(&path, Some(user)).await?;
+        Ok(Confirmed {
+            order,
+            was: was.status,
+            status: response.status,
+            now: now.status,
+        })
+    }
+}

@@ -1,0 +1,1 @@
+//! Each check finds the breach that it is for, and names it.

@@ -1,0 +1,151 @@
+//! From a planned request to its recorded answer, with the retries of a well-behaved client.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use axum::http::{HeaderValue, Request};
+use bytes::Bytes;
+use rand::RngExt;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::bad::Outcome;
+use crate::{
+    client::{Address, Body, Pool, request},
+    record::{Answer, Kind, Planned, Recorder, Shot, Wish},
+    shop::Offer,
+    tokens::{Crowd, User},
+};
+
+/// A client does not wait longer than this, whatever it is told.
+const RETRY_AFTER_MAX: u32 = 3;
+/// Where nothing was said, and added to what was: not everybody comes back at once.
+const RETRY_JITTER_MS: u64 = 300;
+
+/// What every request of a run needs.
+#[derive(Debug)]
+pub(crate) struct Load {
+    pub(crate) run: String,
+    pub(crate) crowd: Crowd,
+    pub(crate) offers: Vec<Offer>,
+    pub(crate) quantity: u32,
+    pub(crate) retries: u32,
+    /// False where the service under test knows neither users nor keys.
+    pub(crate) is_full_service: bool,
+    pub(crate) recorder: Recorder,
+    pub(crate) bad: Mutex<Vec<Outcome>>,
+}
+
+/// A phase's connections beside it.
+#[derive(Debug)]
+pub(crate) struct Round {
+    pub(crate) load: Arc<Load>,
+    pub(crate) pool: Arc<Pool>,
+}
+
+impl Load {
+    pub(crate) fn key(&self, number: u32) -> String {
+        format!("{}-{number}", self.run)
+    }
+
+    pub(crate) fn take_bad(&self) -> Vec<Outcome> {
+        let mut bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *bad)
+    }
+
+    pub(super) fn bad(&self, outcome: Outcome) {
+        let mut bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
+        bad.push(outcome);
+    }
+}
+
+impl Round {
+    pub(crate) fn new(load: &Arc<Load>, doors: &[Address], connections: usize) -> Self {
+        Self {
+            load: Arc::clone(load),
+            pool: Arc::new(Pool::new(doors, connections)),
+        }
+    }
+
+    /// Sends it, again and again if the service asks for that, and records every answer.
+    pub(crate) async fn fire(self: Arc<Self>, planned: Planned, mut intended: Instant) {
+        for attempt in 0..=self.load.retries {
+            let answer = self.shoot(planned, attempt, intended).await;
+            if !answer.invites_retry() || attempt == self.load.retries {
+                return;
+            }
+            let jitter = rand::rng().random_range(20..RETRY_JITTER_MS);
+            let after = answer.retry_after.unwrap_or(0).min(RETRY_AFTER_MAX);
+            let pause = Duration::from_secs(after.into()) + Duration::from_millis(jitter);
+            tokio::time::sleep(pause).await;
+            intended = Instant::now();
+        }
+    }
+
+    async fn shoot(&self, planned: Planned, attempt: u32, intended: Instant) -> Answer {
+        let load = &self.load;
+        let user = load.crowd.buyer(planned.user);
+        let node = usize::try_from(planned.user).unwrap_or_default() % self.pool.len().max(1);
+        let Some((request, product)) = self.request(planned, user, node) else {
+            return Answer::default();
+        };
+        let (sent, response) = self.pool.send(node, request).await;
+        let wish = (planned.kind == Kind::Buy).then_some(Wish {
+            // The naive design has one buyer for all.
+            user: if load.is_full_service {
+                &user.name
+            } else {
+                "buyer"
+            },
+            product,
+            quantity: load.quantity,
+        });
+        let answer = Answer::read(response.as_ref(), wish);
+        load.recorder.push(Shot {
+            planned,
+            attempt,
+            intended: load.recorder.at(intended),
+            sent: load.recorder.at(sent),
+            answered: load.recorder.at(Instant::now()),
+            answer: answer.clone(),
+        });
+        answer
+    }
+
+    fn request(&self, planned: Planned, user: &User, node: usize) -> Option<(Request<Body>, Uuid)> {
+        let load = &self.load;
+        let offer = load.offers.get(planned.product)?;
+        let host = &self.pool.address(node)?.host;
+        let get = |path: &str| request(("GET", path), host, None, None);
+        let request = match planned.kind {
+            Kind::Buy => {
+                let body = Some(&offer.order);
+                let mut request = request(("POST", "/orders"), host, Some(&user.token), body);
+                if let Ok(key) = HeaderValue::from_str(&load.key(planned.number)) {
+                    request.headers_mut().insert("idempotency-key", key);
+                }
+                request
+            }
+            Kind::Look => get(&offer.look),
+            Kind::Detail => get(&offer.detail),
+            Kind::Browse => get("/products"),
+            Kind::Create => {
+                let body = json!({
+                    "sku": format!("{}-made-{}", load.run, planned.number),
+                    "name": "Made while others buy", "price": 100, "currency": "EUR", "stock": 1,
+                });
+                let body = Bytes::from(body.to_string());
+                request(
+                    ("POST", "/products"),
+                    host,
+                    Some(&load.crowd.admin.token),
+                    Some(&body),
+                )
+            }
+            Kind::Bad => return None,
+        };
+        Some((request, offer.id))
+    }
+}

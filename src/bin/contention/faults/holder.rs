@@ -1,0 +1,156 @@
+//! Catches a node with the lock in its hands, and stops it for longer than the lock lives.
+//!
+//! Which node holds the lock is not written into it, so the node is stopped first and the key is
+//! looked at afterwards: if it stays as it was, its owner is the one who stands still, for all
+//! others let go within milliseconds.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use redis::aio::MultiplexedConnection;
+
+use crate::{
+    client::Address,
+    driver::requests::Load,
+    figures::{Figures, whole},
+    service::Service,
+};
+
+/// The service's own default, and what passes until the node runs again.
+const LOCK_TTL: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(2_300);
+/// Longer than any other node holds a lock.
+const SETTLES: Duration = Duration::from_millis(60);
+/// The others sell by then, or the paused one has the database too and nobody can.
+const OTHERS_SELL_WITHIN: Duration = Duration::from_secs(3);
+/// Tries to catch the holder; most miss.
+const TRIES_MAX: u32 = 400;
+const TRIES_FOR: Duration = Duration::from_secs(20);
+/// What the resumed node does with its late batch.
+const LATE_WRITE: Duration = Duration::from_millis(700);
+const POLL: Duration = Duration::from_millis(2);
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Paused {
+    pub(crate) pauses: u32,
+    /// Pauses that met the holder, outlived its lock, and saw others sell meanwhile.
+    pub(crate) met: u32,
+    pub(crate) fence_rejected: u64,
+}
+
+/// Pauses the first node until the fence has rejected what it did afterwards.
+pub(super) async fn pause(
+    service: &Service,
+    load: &Load,
+    tell: &impl Fn(String),
+) -> anyhow::Result<Paused> {
+    let node = service.nodes.first().context("no node")?;
+    let operations = node.ops.clone().context("no operations listener")?;
+    let product = load.offers.first().context("no product")?.id;
+    let pattern = format!("lock:product:{product}:stock:*");
+    let mut lock_nodes = connect(service).await?;
+    let before = fence_rejected(&operations).await;
+    let mut paused = Paused::default();
+    let deadline = Instant::now() + TRIES_FOR;
+    while paused.pauses < TRIES_MAX && Instant::now() < deadline {
+        wait_for_lock(&mut lock_nodes, &pattern, deadline).await?;
+        node.pause()?;
+        paused.pauses += 1;
+        // Whatever happens in between, it runs again.
+        let met = meet(load, &mut lock_nodes, &pattern, tell).await;
+        node.resume()?;
+        if met? {
+            paused.met += 1;
+            tell("node 1 goes on".to_owned());
+            tokio::time::sleep(LATE_WRITE).await;
+            paused.fence_rejected = fence_rejected(&operations).await.saturating_sub(before);
+            if paused.fence_rejected > 0 {
+                break;
+            }
+        }
+    }
+    Ok(paused)
+}
+
+/// With the node stopped: whether it holds the lock, and others sell when that has run out.
+async fn meet(
+    load: &Load,
+    lock_nodes: &mut [MultiplexedConnection],
+    pattern: &str,
+    tell: &impl Fn(String),
+) -> anyhow::Result<bool> {
+    let stopped = Instant::now();
+    let Some(held) = held(lock_nodes, pattern).await? else {
+        return Ok(false);
+    };
+    tokio::time::sleep(SETTLES).await;
+    if self::held(lock_nodes, pattern).await? != Some(held) {
+        return Ok(false);
+    }
+    tell("node 1 stopped with the lock".to_owned());
+    tokio::time::sleep(PAUSE.saturating_sub(stopped.elapsed())).await;
+    let others = || {
+        let since = load.recorder.at(stopped + LOCK_TTL);
+        let won = load.recorder.won_since(since);
+        won > 0
+    };
+    let deadline = stopped + OTHERS_SELL_WITHIN;
+    while !others() && Instant::now() < deadline {
+        tokio::time::sleep(POLL).await;
+    }
+    if !others() {
+        tell("nobody else could sell: it stood still in its transaction".to_owned());
+    }
+    Ok(others())
+}
+
+async fn connect(service: &Service) -> anyhow::Result<Vec<MultiplexedConnection>> {
+    let redis = service.redis.as_ref().context("no Redis nodes of ours")?;
+    let mut connections = Vec::new();
+    // Two of three nodes are a majority.
+    for url in redis.urls().iter().take(2) {
+        let client = redis::Client::open(url.expose())?;
+        connections.push(client.get_multiplexed_async_connection().await?);
+    }
+    Ok(connections)
+}
+
+async fn wait_for_lock(
+    lock_nodes: &mut [MultiplexedConnection],
+    pattern: &str,
+    deadline: Instant,
+) -> anyhow::Result<()> {
+    while held(lock_nodes, pattern).await?.is_none() && Instant::now() < deadline {
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(())
+}
+
+/// The product's lock and its owner's mark, if the same stands on all of these nodes.
+async fn held(
+    lock_nodes: &mut [MultiplexedConnection],
+    pattern: &str,
+) -> anyhow::Result<Option<(String, Vec<u8>)>> {
+    let mut found = Vec::new();
+    for node in lock_nodes {
+        let keys: Vec<String> = redis::cmd("KEYS").arg(pattern).query_async(node).await?;
+        let Some(key) = keys.into_iter().next() else {
+            return Ok(None);
+        };
+        let mark: Option<Vec<u8>> = redis::cmd("GET").arg(&key).query_async(node).await?;
+        let Some(mark) = mark else {
+            return Ok(None);
+        };
+        found.push((key, mark));
+    }
+    let first = found.first().cloned();
+    let same = found.iter().all(|held| Some(held) == first.as_ref());
+    Ok(first.filter(|_| same))
+}
+
+async fn fence_rejected(operations: &Address) -> u64 {
+    let figures = Figures::read(std::slice::from_ref(operations)).await;
+    figures.map_or(0, |figures| {
+        whole(figures.sum("flash_sale_fence_rejected_total", ""))
+    })
+}

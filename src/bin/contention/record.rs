@@ -1,0 +1,259 @@
+//! What was asked and answered, request by request; every figure and check is made from it.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use serde::Deserialize;
+use uuid::Uuid;
+
+use crate::client::{Response, Silence};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Buy,
+    Look,
+    Browse,
+    Detail,
+    Create,
+    /// One of the catalogue of bad requests.
+    Bad,
+}
+
+/// A request that somebody is to send.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Planned {
+    pub(crate) user: u32,
+    /// Index among the products of the run.
+    pub(crate) product: usize,
+    pub(crate) kind: Kind,
+    /// Unique in the run; a purchase makes its idempotency key from it.
+    pub(crate) number: u32,
+}
+
+/// A request and its answer. Times count from the load's begin.
+#[derive(Clone, Debug)]
+pub(crate) struct Shot {
+    pub(crate) planned: Planned,
+    /// 0 for the first try.
+    pub(crate) attempt: u32,
+    /// When it should have been sent; latency counts from here.
+    pub(crate) intended: Duration,
+    pub(crate) sent: Duration,
+    pub(crate) answered: Duration,
+    pub(crate) answer: Answer,
+}
+
+impl Shot {
+    pub(crate) fn latency(&self) -> Duration {
+        self.answered.saturating_sub(self.intended)
+    }
+
+    /// What the service needed, whatever the runner did before.
+    pub(crate) fn service_time(&self) -> Duration {
+        self.answered.saturating_sub(self.sent)
+    }
+
+    pub(crate) fn is_buy(&self) -> bool {
+        self.planned.kind == Kind::Buy
+    }
+}
+
+/// What a user was told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// 0 where no answer came.
+    pub(crate) status: u16,
+    /// `created`, `replayed`, `waitlisted`, `ok`, a refusal's code, or `no_answer`.
+    pub(crate) code: &'static str,
+    /// The order of a 201.
+    pub(crate) order: Option<Uuid>,
+    /// Whether that order names another user, product or quantity than was asked for.
+    pub(crate) foreign: bool,
+    /// The place on the waitlist of a 202.
+    pub(crate) position: Option<u32>,
+    /// Seconds.
+    pub(crate) retry_after: Option<u32>,
+}
+
+/// What a purchase asked for, to hold its answer against.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wish<'a> {
+    pub(crate) user: &'a str,
+    pub(crate) product: Uuid,
+    pub(crate) quantity: u32,
+}
+
+/// Every code of the contract; one that is not here is `unknown_code`.
+const CODES: [&str; 27] = [
+    "payload_too_large",
+    "unsupported_media_type",
+    "unauthenticated",
+    "malformed_json",
+    "invalid_request",
+    "rate_limited",
+    "product_not_found",
+    "not_on_sale",
+    "idempotency_key_reused",
+    "purchase_limit",
+    "sold_out",
+    "insufficient_stock",
+    "high_demand",
+    "unavailable",
+    "outcome_unknown",
+    "order_not_found",
+    "order_not_pending",
+    "payment_declined",
+    "forbidden",
+    "not_waiting",
+    "internal",
+    "not_found",
+    "method_not_allowed",
+    "sku_taken",
+    "request_timeout",
+    "idempotency_key_in_use",
+    "payment_failed",
+];
+
+#[derive(Deserialize)]
+struct Order<'a> {
+    id: Uuid,
+    product_id: Uuid,
+    #[serde(borrow)]
+    user_id: std::borrow::Cow<'a, str>,
+    quantity: u32,
+}
+
+#[derive(Deserialize)]
+struct Problem<'a> {
+    #[serde(borrow)]
+    code: std::borrow::Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct Waiting {
+    waitlist: Entry,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    position: u32,
+}
+
+impl Answer {
+    /// Reads what came back; `wish` is given for purchases.
+    pub(crate) fn read(response: Result<&Response, &Silence>, wish: Option<Wish<'_>>) -> Self {
+        let Ok(response) = response else {
+            return Self {
+                code: "no_answer",
+                ..Self::default()
+            };
+        };
+        let mut answer = Self {
+            status: response.status,
+            ..Self::default()
+        };
+        match (response.status, wish) {
+            (201, Some(wish)) => answer.read_order(response, wish),
+            (202, Some(_)) => {
+                answer.code = "waitlisted";
+                let entry = serde_json::from_slice::<Waiting>(&response.body).ok();
+                answer.position = entry.map(|waiting| waiting.waitlist.position);
+            }
+            (200..=299, _) => answer.code = "ok",
+            (_, _) => {
+                answer.code = code(&response.body);
+                let seconds = response.header("retry-after");
+                answer.retry_after = seconds.and_then(|text| text.parse().ok());
+            }
+        }
+        answer
+    }
+
+    fn read_order(&mut self, response: &Response, wish: Wish<'_>) {
+        let replayed = response.header("idempotency-replayed") == Some("true");
+        self.code = if replayed { "replayed" } else { "created" };
+        // An order that cannot be read is nobody's.
+        self.foreign = true;
+        if let Ok(order) = serde_json::from_slice::<Order<'_>>(&response.body) {
+            self.order = Some(order.id);
+            self.foreign = order.product_id != wish.product
+                || order.user_id != wish.user
+                || order.quantity != wish.quantity;
+        }
+    }
+
+    /// Whether a well-behaved client would ask again, with the same key.
+    pub(crate) fn invites_retry(&self) -> bool {
+        matches!(
+            self.code,
+            "high_demand" | "unavailable" | "outcome_unknown" | "no_answer" | "request_timeout"
+        )
+    }
+
+    pub(crate) fn won(&self) -> bool {
+        self.status == 201
+    }
+}
+
+/// The `code` of a problem document.
+pub(crate) fn code(body: &[u8]) -> &'static str {
+    let problem = serde_json::from_slice::<Problem<'_>>(body);
+    let known = problem.ok().and_then(|problem| {
+        let mut codes = CODES.iter();
+        codes.find(|code| **code == problem.code).copied()
+    });
+    known.unwrap_or("unknown_code")
+}
+
+/// Collects shots from every task of a run.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    pub(crate) began: Instant,
+    shots: Mutex<Vec<Shot>>,
+}
+
+impl Recorder {
+    pub(crate) fn new(began: Instant) -> Self {
+        Self {
+            began,
+            shots: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn at(&self, instant: Instant) -> Duration {
+        instant.saturating_duration_since(self.began)
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        self.at(Instant::now())
+    }
+
+    pub(crate) fn push(&self, shot: Shot) {
+        self.shots().push(shot);
+    }
+
+    /// Shots from this number on, for who watches the run.
+    pub(crate) fn since(&self, number: usize) -> Vec<Shot> {
+        self.shots().get(number..).unwrap_or_default().to_vec()
+    }
+
+    /// Orders that were won since then.
+    pub(crate) fn won_since(&self, since: Duration) -> usize {
+        let shots = self.shots();
+        // They are in the order of their answers, more or less.
+        let latest = shots.iter().rev().take_while(|shot| shot.answered >= since);
+        latest
+            .filter(|shot| shot.answer.won() && shot.sent >= since)
+            .count()
+    }
+
+    pub(crate) fn take(&self) -> Vec<Shot> {
+        std::mem::take(&mut *self.shots())
+    }
+
+    fn shots(&self) -> std::sync::MutexGuard<'_, Vec<Shot>> {
+        self.shots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,282 @@
+//! One run, from an empty folder to its report.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use rand::RngExt;
+
+use crate::{
+    aftermath,
+    checks::{self, Evidence},
+    client::Address,
+    driver::{self, requests::Load},
+    faults,
+    figures::Figures,
+    notes,
+    record::Recorder,
+    report::{
+        Client, Run,
+        live::{LockState, Screen, Snapshot},
+    },
+    scenario::{Scenario, Trouble},
+    service::{Design, Service},
+    shop::{Api, Offer},
+    summary::{self, Summary},
+    tokens::Crowd,
+    usage::Usage,
+    watch::{Seen, Watch},
+};
+
+/// How long the lock may take to come back, once its nodes are.
+const LOCK_BACK_WITHIN: Duration = Duration::from_secs(10);
+const LOCK_POLL: Duration = Duration::from_millis(100);
+/// Sales between the last fault and the load's end are too few to judge by.
+const AFTER_FAULT_LEAST: Duration = Duration::from_millis(500);
+
+/// What is to be run.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub(crate) scenario: Scenario,
+    pub(crate) nodes: u32,
+    pub(crate) design: Design,
+    /// What tells it from other runs of the scenario.
+    pub(crate) variant: String,
+    pub(crate) seed: u64,
+}
+
+/// A name that no other run has; everything that a run makes begins with it.
+pub(crate) fn run_name(scenario: &Scenario) -> String {
+    let random: u32 = rand::rng().random();
+    let name: String = scenario
+        .name
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+        .take(24)
+        .collect();
+    format!("contention-{name}-{random:08x}")
+}
+
+/// # Errors
+/// When the run could not be made; a broken promise is no error but in the report.
+pub(crate) async fn run(
+    job: &Job,
+    name: &str,
+    mut service: Service,
+    screen: Option<&mut Screen>,
+) -> anyhow::Result<Run> {
+    let scenario = &job.scenario;
+    if let Some(reason) = faults::impossible(scenario, &service) {
+        anyhow::bail!("{}: {reason}", scenario.name);
+    }
+    let crowd = service
+        .tokens
+        .crowd(name, scenario.users.saturating_add(1))?;
+    let first = service.nodes.first().context("no node")?.api.clone();
+    let offers = Api::new(first.clone())
+        .offer(scenario, name, &crowd.admin.token)
+        .await?;
+    let operations = service.operations();
+    let before = Figures::read(&operations).await;
+    let doors = service.doors();
+    let load = load(job, name, crowd, offers);
+    let (told, seen) = (Mutex::default(), Mutex::default());
+    let watch = Watch {
+        load: &load,
+        door: first,
+        operations: operations.clone(),
+        before: before.clone(),
+        faults: &told,
+        seen: &seen,
+        heading: heading(job, &service),
+    };
+    let usage = Usage::now();
+    let sending = async {
+        let driving = driver::drive(&load, scenario, &doors, job.seed);
+        let injecting = faults::inject(scenario, &mut service, &load, &told);
+        let (driven, done) = tokio::join!(driving, injecting);
+        driven.context("cannot reach the service")?;
+        done
+    };
+    let done = tokio::select! {
+        done = sending => done?,
+        watched = watch.run(screen) => {
+            watched?;
+            anyhow::bail!("the watch ended early")
+        }
+    };
+    let used = usage.since();
+    if scenario.has(Trouble::StartRedis) {
+        wait_for_lock(&operations).await;
+    }
+    let after = Figures::read(&operations).await;
+    let mut evidence = aftermath::collect(scenario, &service, &load, job.seed).await?;
+    let seen = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let known = (&seen, after.as_ref(), before.as_ref());
+    evidence.trouble = trouble(&evidence, scenario, &done, known);
+    let summary = summary::summarise(&evidence, &seen.stock);
+    let faults = told.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(Outcome {
+        job,
+        service: &service,
+        evidence: &evidence,
+        figures: (before, after),
+    }
+    .report(summary, used, faults))
+}
+
+fn load(job: &Job, name: &str, crowd: Crowd, offers: Vec<Offer>) -> Arc<Load> {
+    Arc::new(Load {
+        run: name.to_owned(),
+        crowd,
+        offers,
+        quantity: job.scenario.quantity,
+        retries: job.scenario.retries,
+        is_full_service: job.design != Design::Naive,
+        recorder: Recorder::new(Instant::now()),
+        bad: Mutex::default(),
+    })
+}
+
+fn heading(job: &Job, service: &Service) -> Snapshot {
+    let scenario = &job.scenario;
+    let described = service.describe();
+    let nodes = match described.nodes {
+        1 => "1 node".to_owned(),
+        nodes => format!("{nodes} nodes"),
+    };
+    let planned = scenario.planned();
+    let lock_nodes = service.redis.as_ref().map_or(0, |redis| redis.urls().len());
+    Snapshot {
+        scenario: scenario.name.clone(),
+        variant: job.variant.clone(),
+        question: scenario.question.clone(),
+        service: format!("{nodes} · {} · {}", described.database, described.lock),
+        step: "selling".to_owned(),
+        users: scenario.users.into(),
+        planned: (!planned.is_zero()).then_some(planned),
+        stock_total: u64::from(scenario.stock) * u64::from(scenario.products),
+        lock: LockState {
+            nodes_total: u64::try_from(lock_nodes * service.nodes.len()).unwrap_or(0),
+            ..LockState::default()
+        },
+        ..Snapshot::default()
+    }
+}
+
+async fn wait_for_lock(operations: &[Address]) {
+    let deadline = Instant::now() + LOCK_BACK_WITHIN;
+    while Instant::now() < deadline {
+        let figures = Figures::read(operations).await;
+        if figures.is_none_or(|figures| !figures.lock_degraded()) {
+            return;
+        }
+        tokio::time::sleep(LOCK_POLL).await;
+    }
+}
+
+/// What the faults did, as it was seen from outside.
+fn trouble(
+    evidence: &Evidence,
+    scenario: &Scenario,
+    done: &faults::Done,
+    (seen, after, before): (&Seen, Option<&Figures>, Option<&Figures>),
+) -> checks::Trouble {
+    let lock = scenario.has(Trouble::KillRedis).then(|| {
+        let last = seen.degraded.iter().rev().find(|(_, degraded)| *degraded);
+        let taken_then = last.map(|(at, _)| {
+            let by_then = seen.acquired.iter().filter(|(when, _)| when <= at);
+            by_then
+                .map(|(_, acquired)| *acquired)
+                .max()
+                .unwrap_or_default()
+        });
+        let now = after
+            .zip(before)
+            .map(|(after, before)| after.lock_since(before).acquired);
+        [
+            last.is_some(),
+            after.is_some_and(|after| !after.lock_degraded()),
+            now.zip(taken_then).is_some_and(|(now, then)| now > then),
+        ]
+    });
+    let paused = done
+        .paused
+        .map(|paused| (paused.pauses, paused.met, paused.fence_rejected));
+    let end = evidence
+        .shots
+        .last()
+        .map(|shot| shot.answered)
+        .unwrap_or_default();
+    let won_afterwards = done
+        .over
+        .filter(|over| end.saturating_sub(*over) > AFTER_FAULT_LEAST)
+        .map(|over| {
+            let won = evidence
+                .buys()
+                .filter(|shot| shot.sent > over && shot.answer.won());
+            u64::try_from(won.count()).unwrap_or(u64::MAX)
+        });
+    checks::Trouble {
+        lock,
+        paused,
+        won_afterwards,
+    }
+}
+
+/// What a report is made from.
+struct Outcome<'a> {
+    job: &'a Job,
+    service: &'a Service,
+    evidence: &'a Evidence,
+    /// Before and after.
+    figures: (Option<Figures>, Option<Figures>),
+}
+
+impl Outcome<'_> {
+    fn report(self, summary: Summary, used: Usage, faults: Vec<crate::report::Fault>) -> Run {
+        let scenario = &self.job.scenario;
+        let grown = self.figures.0.as_ref().zip(self.figures.1.as_ref());
+        let service_cores = grown.map_or(0.0, |(before, after)| {
+            (after.cpu_seconds() - before.cpu_seconds()) / used.wall_seconds().max(0.001)
+        });
+        let client = Client {
+            cores: used.cores(),
+            late_p99_ms: summary.late_p99_ms,
+            bottleneck: used.is_bottleneck(service_cores, &summary, scenario),
+        };
+        let mut faults = faults;
+        for fault in &mut faults {
+            fault.at_ms = (fault.at_ms - crate::timeline::millis(summary.first)).max(0.0);
+        }
+        Run {
+            scenario: scenario.name.clone(),
+            variant: self.job.variant.clone(),
+            question: scenario.question.clone(),
+            seed: self.job.seed,
+            service: self.service.describe(),
+            users: scenario.users.into(),
+            stock: u64::from(scenario.stock) * u64::from(scenario.products),
+            quantity: scenario.quantity,
+            seconds: summary.seconds,
+            offered: summary.offered,
+            units: summary::units(self.evidence),
+            sold_out_after_ms: summary.sold_out_after_ms,
+            lock: grown
+                .map(|(before, after)| after.lock_since(before))
+                .unwrap_or_default(),
+            batches: grown
+                .map(|(before, after)| after.batches_since(before))
+                .unwrap_or_default(),
+            figures: notes::figures(scenario, self.evidence, &summary, grown, &used),
+            checks: checks::all(self.evidence, &scenario.expect),
+            answers: summary.answers,
+            latency: summary.latency,
+            timeline: summary.timeline,
+            faults,
+            client,
+        }
+    }
+}

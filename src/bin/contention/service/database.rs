@@ -1,0 +1,107 @@
+//! The database of a run: a SQLite file, a database of our own PostgreSQL, or one that was named.
+
+use std::path::Path;
+
+use anyhow::Context;
+use flash_sale::domain::Secret;
+use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection};
+
+use super::{Plan, postgres::Postgres};
+
+#[derive(Debug)]
+pub(crate) struct Database {
+    url: Secret,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// Stopped, as far as a file can be, by a transaction of ours that lets nobody write.
+    Sqlite {
+        blocker: Option<DatabaseConnection>,
+    },
+    Postgres {
+        server: Postgres,
+    },
+    Given,
+}
+
+impl Database {
+    pub(crate) async fn open(plan: &Plan<'_>, dir: &Path) -> anyhow::Result<Self> {
+        if let Some(url) = plan.database_url {
+            let url = url.clone();
+            return Ok(Self {
+                url,
+                kind: Kind::Given,
+            });
+        }
+        if let Some(server) = plan.postgres {
+            let url = server.create_database(&plan.run.replace('-', "_")).await?;
+            let server = server.clone();
+            return Ok(Self {
+                url,
+                kind: Kind::Postgres { server },
+            });
+        }
+        let file = dir.join("flash-sale.db");
+        Ok(Self {
+            url: Secret::new(format!("sqlite://{}", file.display())),
+            kind: Kind::Sqlite { blocker: None },
+        })
+    }
+
+    pub(crate) fn url(&self) -> &Secret {
+        &self.url
+    }
+
+    pub(crate) fn kind(&self) -> &'static str {
+        match &self.kind {
+            Kind::Sqlite { .. } => "sqlite",
+            Kind::Given if self.url.expose().starts_with("sqlite") => "sqlite",
+            Kind::Postgres { .. } | Kind::Given => "postgres",
+        }
+    }
+
+    /// Whether it is ours to be stopped.
+    pub(crate) fn can_stop(&self) -> bool {
+        !matches!(self.kind, Kind::Given)
+    }
+
+    /// Says what was done.
+    pub(crate) async fn stop(&mut self) -> anyhow::Result<&'static str> {
+        match &mut self.kind {
+            Kind::Sqlite { blocker } => {
+                let mut options = ConnectOptions::new(self.url.expose());
+                options.max_connections(1).sqlx_logging(false);
+                let connection = sea_orm::Database::connect(options).await?;
+                connection
+                    .execute_unprepared("PRAGMA busy_timeout = 10000")
+                    .await?;
+                connection.execute_unprepared("BEGIN EXCLUSIVE").await?;
+                *blocker = Some(connection);
+                Ok("database locked against every write")
+            }
+            Kind::Postgres { server } => {
+                server.kill();
+                Ok("PostgreSQL killed")
+            }
+            Kind::Given => anyhow::bail!("the database is not ours to stop"),
+        }
+    }
+
+    pub(crate) async fn start(&mut self) -> anyhow::Result<&'static str> {
+        match &mut self.kind {
+            Kind::Sqlite { blocker } => {
+                let connection = blocker.take().context("the database was not stopped")?;
+                connection.execute_unprepared("ROLLBACK").await?;
+                connection.close().await?;
+                Ok("database free again")
+            }
+            Kind::Postgres { server } => {
+                server.start().await?;
+                Ok("PostgreSQL back")
+            }
+            Kind::Given => anyhow::bail!("the database is not ours to start"),
+        }
+    }
+}
