@@ -97,8 +97,9 @@ impl<R: FnMut() -> String> Course<'_, R> {
 
     pub(super) fn finish(mut self) -> Decision {
         let queue = &self.facts.queue;
-        let unseen = !queue.is_whole && !self.decision.offered.is_empty();
+        let unseen = !queue.is_whole && self.decision.offers() > 0;
         self.decision.more |= unseen && self.decision.stock > 0 && queue.count > 0;
+        self.settle_joined();
         self.decision
     }
 }

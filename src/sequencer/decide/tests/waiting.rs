@@ -2,6 +2,7 @@
 //! model of what was written.
 
 use super::*;
+use crate::domain::WaitingStatus;
 
 /// The rows of a product as batches leave them.
 #[derive(Debug)]
@@ -91,7 +92,7 @@ impl Shop {
                 user_id: Arc::clone(&queued.user_id),
                 quantity: queued.quantity,
                 position: Some(i64::try_from(place + 1).unwrap()),
-                status: crate::domain::WaitingStatus::Waiting,
+                status: WaitingStatus::Waiting,
                 order_id: None,
                 created_at: self.now,
             };
@@ -156,15 +157,17 @@ impl Shop {
         let new = decision.new.orders.iter();
         self.orders
             .extend(new.map(|new| (new.order.clone(), new.from_waitlist)));
-        self.queue.extend(decision.joined.iter().map(|new| Queued {
-            id: new.entry.id,
-            user_id: Arc::clone(&new.entry.user_id),
-            quantity: new.entry.quantity,
-        }));
         self.queue.retain(|queued| {
-            !decision.left.contains(&queued.user_id)
+            !decision.left.contains(&queued.id)
                 && !decision.offered.iter().any(|(id, _)| *id == queued.id)
         });
+        let joined = decision.joined.iter().map(|new| &new.entry);
+        let waiting = joined.filter(|entry| entry.status == WaitingStatus::Waiting);
+        self.queue.extend(waiting.map(|entry| Queued {
+            id: entry.id,
+            user_id: Arc::clone(&entry.user_id),
+            quantity: entry.quantity,
+        }));
         self.product.stock = decision.stock;
         self.product.stock_total = decision.stock_total;
         self.product.stock_reserved = decision.stock_reserved;
@@ -206,7 +209,7 @@ fn offered_in_order(before: &[Queued], decision: &Decision, skips: bool) {
         .collect::<Vec<_>>();
     offered.retain(|id| before.iter().any(|queued| queued.id == *id));
     let order: Vec<_> = before.iter().map(|queued| queued.id).collect();
-    let left = |queued: &&Queued| decision.left.contains(&queued.user_id);
+    let left = |queued: &&Queued| decision.left.contains(&queued.id);
     let gone: Vec<_> = before.iter().filter(left).map(|queued| queued.id).collect();
     if !skips {
         let expected: Vec<_> = order
