@@ -10,26 +10,14 @@ use crate::support::{
     front::Front,
     http::{Answer, Call},
     race::together,
-    shop::{Backend, Plan, Shop},
+    shop::{Backend, Shop},
     tokens,
 };
-
-/// A crowd on a slow machine may keep the lock busy for longer than the usual patience.
-fn patient(backend: Backend) -> Plan {
-    Shop::plan(backend).set("LOCK_PATIENCE_MS", "4000")
-}
 
 fn position(answer: &Answer) -> i64 {
     let place = &answer.success(202)["waitlist"];
     assert_eq!(place["status"], "waiting", "{place}");
     place["position"].as_i64().unwrap()
-}
-
-#[track_caller]
-fn assert_replay(answer: &Answer) -> Value {
-    let replayed = answer.header("idempotency-replayed");
-    assert_eq!(replayed, Some("true"), "{answer:?}");
-    answer.success(202)["waitlist"].clone()
 }
 
 #[rstest]
@@ -42,7 +30,7 @@ async fn three_hundred_buyers_get_an_order_or_a_place_each(
     #[case] winners: usize,
     #[values(Backend::Sqlite, Backend::ThreeNodes)] backend: Backend,
 ) {
-    let shop = patient(backend).open().await;
+    let shop = Shop::plan(backend).patient().open().await;
     let terms = json!({ "hold_seconds": 600, "waitlist": true });
     let product = shop.service().product(stock, terms).await;
 
@@ -70,20 +58,13 @@ async fn three_hundred_buyers_get_an_order_or_a_place_each(
     shop.assert_books(product).await;
 }
 
-async fn sold_out(front: &Front) -> Uuid {
-    let terms = json!({ "hold_seconds": 600, "waitlist": true });
-    let product = front.product(1, terms).await;
-    front.buy("owner", product, 1).await.success(201);
-    product
-}
-
 #[rstest]
 #[case::sqlite(Backend::Sqlite)]
 #[case::three_nodes(Backend::ThreeNodes)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_waits_twice(#[case] backend: Backend) {
-    let shop = patient(backend).open().await;
-    let product = sold_out(shop.service()).await;
+    let shop = Shop::plan(backend).patient().open().await;
+    let product = shop.service().sold_out().await;
 
     let nodes = shop.nodes.iter().cycle().take(60);
     let calls = nodes.map(|node| node.order_or_wait("ann", product, 1));
@@ -104,7 +85,7 @@ async fn nobody_waits_twice(#[case] backend: Backend) {
 async fn only_who_asks_waits_and_only_where_one_may() {
     let shop = Shop::open(Backend::Sqlite).await;
     let service = shop.service();
-    let may = sold_out(service).await;
+    let may = service.sold_out().await;
     let may_not = service.product(0, json!({})).await;
 
     let refusal = service.buy("ann", may, 1).await.refusal(409, "sold_out");
@@ -132,7 +113,7 @@ async fn only_who_asks_waits_and_only_where_one_may() {
 async fn one_who_does_not_wait_has_no_place_to_read_or_to_leave(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
-    let product = sold_out(service).await;
+    let product = service.sold_out().await;
     service.join("ann", product, 1).await;
 
     let unknown = Uuid::now_v7().to_string();
@@ -156,98 +137,13 @@ async fn one_who_does_not_wait_has_no_place_to_read_or_to_leave(#[case] backend:
     assert_eq!(service.position("ann", product).await, Some(1));
 }
 
-fn keyed(front: &Front, user: &str, product: Uuid, key: &str) -> Call {
-    front.order_or_wait(user, product, 1).key(key)
-}
-
-#[rstest]
-#[case::sqlite(Backend::Sqlite)]
-#[case::postgres(Backend::Postgres)]
-#[tokio::test]
-async fn the_key_of_a_place_gives_it_again_whatever_became_of_it(#[case] backend: Backend) {
-    let shop = Shop::open(backend).await;
-    let service = shop.service();
-    let product = sold_out(service).await;
-    for user in ["first", "ann", "bob"] {
-        keyed(service, user, product, "k").send().await.success(202);
-    }
-    let place = || async { assert_replay(&keyed(service, "ann", product, "k").send().await) };
-
-    assert_eq!(place().await["position"], 2);
-    let gone = service.leave("first", product).send().await;
-    assert_eq!(gone.status, 204, "{gone:?}");
-    assert_eq!(place().await["position"], 1);
-    service.restock(product, 1).await.success(200);
-    let offered = place().await;
-    let order = &service.orders_of("ann", product).await[0];
-    assert_eq!(offered["status"], "offered");
-    assert_eq!(offered["order_id"], order["id"]);
-    assert_eq!(offered["position"], Value::Null);
-
-    // Also when nobody may wait any more.
-    let change = service.change(product, &json!({ "waitlist": false })).await;
-    change.success(200);
-    let place = assert_replay(&keyed(service, "bob", product, "k").send().await);
-    assert_eq!(place["position"], 1);
-    assert_eq!(shop.ledger.orders(product).await.len(), 2);
-}
-
-#[rstest]
-#[case::sqlite(Backend::Sqlite)]
-#[case::postgres(Backend::Postgres)]
-#[tokio::test]
-async fn the_key_of_a_place_buys_nothing_else(#[case] backend: Backend) {
-    let shop = Shop::open(backend).await;
-    let service = shop.service();
-    let product = sold_out(service).await;
-    let [plain, other] = [
-        service.product(5, json!({})).await,
-        service.product(5, json!({ "waitlist": true })).await,
-    ];
-    keyed(service, "ann", product, "k")
-        .send()
-        .await
-        .success(202);
-
-    for call in [
-        service.order_or_wait("ann", product, 2),
-        service.order("ann", product, 1),
-        service.order("ann", plain, 1),
-        service.order_or_wait("ann", other, 1),
-    ] {
-        let answer = call.key("k").send().await;
-        answer.refusal(422, "idempotency_key_reused");
-    }
-    assert_eq!(shop.ledger.everything().await.1.len(), 1);
-}
-
-#[rstest]
-#[case::sqlite(Backend::Sqlite)]
-#[case::three_nodes(Backend::ThreeNodes)]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fifty_requests_at_once_with_one_key_make_one_place(#[case] backend: Backend) {
-    let shop = patient(backend).open().await;
-    let product = sold_out(shop.service()).await;
-
-    let nodes = shop.nodes.iter().cycle().take(50);
-    let calls = nodes.map(|node| keyed(node, "ann", product, "k"));
-    let answers = together(calls.collect()).await;
-
-    assert!(answers.iter().all(|answer| position(answer) == 1));
-    let firsts = answers
-        .iter()
-        .filter(|answer| answer.header("idempotency-replayed").is_none());
-    assert_eq!(firsts.count(), 1);
-    assert_eq!(shop.ledger.entries(product).await.len(), 1);
-}
-
 /// What a user holds and waits for together, whichever way the requests came.
 #[rstest]
 #[case::sqlite(Backend::Sqlite)]
 #[case::three_nodes(Backend::ThreeNodes)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_requests_of_one_user_stay_within_the_limit(#[case] backend: Backend) {
-    let shop = patient(backend).open().await;
+    let shop = Shop::plan(backend).patient().open().await;
     let terms = json!({ "hold_seconds": 600, "waitlist": true, "max_per_user": 5 });
     let product = shop.service().product(3, terms).await;
 
@@ -283,9 +179,9 @@ async fn two_hundred_requests_of_one_user_stay_within_the_limit(#[case] backend:
 /// The lock is kept busy until all have gathered in one batch.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn coming_and_going_within_one_batch_harms_nobody() {
-    let shop = patient(Backend::Postgres).open().await;
+    let shop = Shop::plan(Backend::Postgres).patient().open().await;
     let service = shop.service();
-    let product = sold_out(service).await;
+    let product = service.sold_out().await;
     service.join("ann", product, 1).await;
 
     for round in 0..6 {

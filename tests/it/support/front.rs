@@ -113,6 +113,14 @@ impl Front {
         answer.success(201)["id"].as_str().unwrap().parse().unwrap()
     }
 
+    /// A product of one unit, which `owner` holds, and where one may wait.
+    pub(crate) async fn sold_out(&self) -> Uuid {
+        let terms = json!({ "hold_seconds": 600, "waitlist": true });
+        let product = self.product(1, terms).await;
+        self.buy("owner", product, 1).await.success(201);
+        product
+    }
+
     pub(crate) async fn change(&self, product: Uuid, body: &Value) -> Answer {
         let call = self
             .patch(&format!("/products/{product}"))
