@@ -15,6 +15,7 @@ mod availability;
 mod bad_orders;
 mod bad_products;
 mod bad_requests;
+mod begun_payments;
 mod cancel;
 mod cli;
 mod clock;
