@@ -32,6 +32,8 @@ has() {
     prometheus) command -v prometheus && command -v promtool ;;
     chromium) command -v chromium || command -v chromium-browser || command -v google-chrome ||
       [ -x "/Applications/Chromium.app/Contents/MacOS/Chromium" ] ;;
+    # Debian keeps a part of Python's own library in a package of its own.
+    python-venv) python3 -c 'import venv, ensurepip' 2>/dev/null ;;
     *) command -v "$1" ;;
   esac >/dev/null
 }
@@ -49,6 +51,8 @@ packages() {
     apt-get:chromium) printf '%s\n' 'chromium fonts-dejavu-core' 'chromium-browser fonts-dejavu-core' ;;
     dnf:chromium) echo chromium dejavu-sans-fonts ;;
     apk:chromium) echo chromium font-dejavu ;;
+    apt-get:python-venv) echo python3 python3-venv ;;
+    *:python-venv) echo python3 ;;
     *) echo "$2" ;;
   esac
 }
@@ -98,12 +102,16 @@ need_cargo() {
   command -v cargo >/dev/null || die "cargo is missing: install Rust from https://rustup.rs"
 }
 
+# target_dir: prints where Cargo builds, which a config file may set as well as CARGO_TARGET_DIR.
+target_dir() {
+  cargo metadata --format-version 1 --no-deps --locked | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'
+}
+
 # release_build: builds the service and prints the path of its binary.
-# Cargo is asked for its target folder, because a config file may set it as well as CARGO_TARGET_DIR.
 release_build() {
   local target
   cargo build --release --locked --bin flash-sale >&2 || return
-  target=$(cargo metadata --format-version 1 --no-deps --locked | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+  target=$(target_dir)
   echo "$target/release/flash-sale"
 }
 

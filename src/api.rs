@@ -12,12 +12,13 @@ use tower_http::cors::CorsLayer;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    admission::Gate, domain::Secret, events::Events, lock::Lock, news::News, sequencer::Sequencer,
-    store::Store, tasks::Tasks,
+    admission::Gate, cache::Cache, checkout::Checkout, domain::Secret, events::Events, lock::Lock,
+    news::News, sequencer::Sequencer, store::Store, tasks::Tasks,
 };
 
 pub mod auth;
 mod docs;
+mod document;
 mod extract;
 mod guests;
 mod health;
@@ -35,7 +36,9 @@ mod waitlist;
 pub struct Parts {
     pub store: Store,
     pub sequencer: Sequencer,
+    pub checkout: Checkout,
     pub gate: Gate,
+    pub cache: Cache,
     pub keys: auth::Keys,
     pub events: Events,
     pub news: News,
@@ -54,6 +57,7 @@ pub fn router(shared: &Shared, cors_origins: &[String]) -> Router {
         .routes(routes!(orders::place, orders::list))
         .routes(routes!(orders::get))
         .routes(routes!(orders::cancel::cancel))
+        .routes(routes!(orders::confirm::confirm))
         .routes(routes!(products::create, products::list))
         .routes(routes!(products::get, products::patch))
         .routes(routes!(products::restock))

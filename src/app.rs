@@ -3,29 +3,31 @@
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use anyhow::Context;
-use tokio::{
-    net::{TcpListener, TcpSocket},
-    sync::mpsc,
-};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::{net::TcpListener, sync::mpsc};
 
 use crate::{
-    admission::Gate,
     api::{self, Parts, Shared, auth::Keys},
+    cache::Cache,
+    checkout::Checkout,
     config,
     domain::Secret,
     embedded,
     events::Events,
-    jobs::{expiry::Expiry, stock_poll::StockPoll, upkeep},
-    lock::Lock,
+    jobs::{expiry::Expiry, recovery, stock_poll::StockPoll, upkeep},
     news::News,
     redis::Redis,
-    sequencer::{Bounds, Sequencer},
+    sequencer::Sequencer,
     store::{Store, Url},
     tasks::Tasks,
     telemetry,
 };
 
+use self::connect::{bind, bounds, gateway, lock, private_nodes, redis};
+
+mod connect;
 mod demo;
+mod gate;
 
 /// A running service.
 #[derive(Debug)]
@@ -68,13 +70,23 @@ impl App {
             bounds(config),
             tasks.clone(),
         );
+        let checkout = Checkout::new(
+            (store.clone(), sequencer.clone()),
+            gateway(config)?,
+            news.clone(),
+            tasks.clone(),
+            config.limits.request_timeout_ms,
+        );
         if config.demo {
             demo::offer(&store).await?;
         }
+        let cache = Cache::warmed(&store, &events, redis.as_ref(), &tasks).await?;
         let shared = Arc::new(Parts {
+            gate: gate::build(config, redis.as_ref(), (&store, &events), &tasks),
             store,
             sequencer,
-            gate: Gate::new(config.limits.rate_limit_per_minute),
+            checkout,
+            cache,
             keys,
             events,
             news,
@@ -84,14 +96,23 @@ impl App {
             guests: secret.filter(|_| config.demo),
         });
         start_jobs(&shared, &recorder);
-        // Last, so that nobody connects to a service that is not ready.
+        Self::open(config, shared, recorder, (redis, nodes))
+    }
+
+    /// Opens the doors. Last, so that nobody connects to a service that is not ready.
+    fn open(
+        config: &config::Serve,
+        shared: Shared,
+        recorder: PrometheusHandle,
+        (redis, nodes): (Option<Redis>, Option<embedded::RedisNodes>),
+    ) -> anyhow::Result<Self> {
         let api_listener = bind(config.listen_addr, "LISTEN_ADDR")?;
         let ops_listener = bind(config.ops_addr, "OPS_ADDR")?;
         let (serving, served) = mpsc::channel(1);
         let app = Self {
             api: api_listener.local_addr()?,
             ops: ops_listener.local_addr()?,
-            tasks,
+            tasks: shared.tasks.clone(),
             redis,
             nodes,
             served,
@@ -101,20 +122,17 @@ impl App {
         app.serve(api_listener, router, config, serving.clone());
         let router = api::ops_router(&app.shared, recorder);
         app.serve(ops_listener, router, config, serving);
-        app.introduce(config)?;
+        app.announce(&database_url(&config.database)?);
         Ok(app)
     }
 
-    /// Says what is used.
-    fn introduce(&self, config: &config::Serve) -> anyhow::Result<()> {
-        let database = database_url(&config.database)?;
+    fn announce(&self, database: &Url) {
         let nodes = self.shared.lock.health().nodes;
         tracing::info!(
             ?database,
             nodes,
             "database {database:?}, lock over {nodes} Redis nodes"
         );
-        Ok(())
     }
 
     fn serve(
@@ -168,24 +186,6 @@ impl App {
 /// Closing a connection to a server that is gone must not hold the stop up.
 const CLOSE_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(500);
 
-/// Connections that wait to be accepted: a drop opens for thousands at once, and each one that
-/// the system drops comes back a second later.
-const BACKLOG: u32 = 4_096;
-
-fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
-    let listen = || {
-        let socket = if address.is_ipv4() {
-            TcpSocket::new_v4()?
-        } else {
-            TcpSocket::new_v6()?
-        };
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(BACKLOG)
-    };
-    listen().with_context(|| format!("{setting}: cannot listen on {address}"))
-}
-
 /// Opens the database with its schema up to date.
 pub async fn open_store(config: &config::Database) -> anyhow::Result<Store> {
     let url = database_url(config)?;
@@ -234,61 +234,14 @@ pub fn auth_secret(config: &config::Auth, data_dir: &Path) -> anyhow::Result<Opt
 /// RFC 7518 asks for a key as long as the hash.
 const SECRET_MIN: usize = 32;
 
-fn private_nodes(
-    config: &config::Redis,
-    data_dir: &Path,
-) -> anyhow::Result<Option<embedded::RedisNodes>> {
-    if !config.lock_nodes().is_empty() {
-        return Ok(None);
-    }
-    let nodes =
-        embedded::RedisNodes::start(data_dir).context("cannot start private Redis nodes")?;
-    if nodes.is_none() {
-        tracing::warn!(
-            "redis-server is not installed: using a lock inside this process, so run one node only"
-        );
-    }
-    Ok(nodes)
-}
-
-fn lock(
-    config: &config::Redis,
-    nodes: Option<&embedded::RedisNodes>,
-    tasks: &Tasks,
-) -> anyhow::Result<Lock> {
-    let urls = nodes.map_or_else(|| config.lock_nodes(), embedded::RedisNodes::urls);
-    if urls.is_empty() {
-        return Ok(Lock::local(config.lock_ttl_ms));
-    }
-    Lock::redlock(&urls, config.lock_ttl_ms, tasks).context("REDIS_LOCK_URLS: cannot be used")
-}
-
-fn redis(
-    config: &config::Redis,
-    nodes: Option<&embedded::RedisNodes>,
-) -> anyhow::Result<Option<Redis>> {
-    let first = nodes.map_or_else(|| config.lock_nodes(), embedded::RedisNodes::urls);
-    let url = config.redis_url.clone().or(first.into_iter().next());
-    url.map(|url| Redis::connect(&url).context("REDIS_URL: cannot be used"))
-        .transpose()
-}
-
-fn bounds(config: &config::Serve) -> Bounds {
-    let size = |value: u32| usize::try_from(value).unwrap_or(usize::MAX);
-    Bounds {
-        batch_max: size(config.limits.order_batch_max),
-        queue_max: size(config.limits.lane_queue_max),
-        patience: config.redis.lock_patience_ms,
-        request_timeout: config.limits.request_timeout_ms,
-    }
-}
-
-fn start_jobs(shared: &Shared, recorder: &metrics_exporter_prometheus::PrometheusHandle) {
+fn start_jobs(shared: &Shared, recorder: &PrometheusHandle) {
     let tasks = &shared.tasks;
     let poll = StockPoll::new(shared.store.clone(), shared.events.clone());
     tasks.spawn("stock poll", poll.run(tasks.clone()));
     let expiry = Expiry::new(shared.store.clone(), shared.sequencer.clone());
     tasks.spawn("expiry", expiry.run(tasks.clone()));
+    let open_payments = recovery::run(shared.checkout.clone(), tasks.clone());
+    tasks.spawn("payment recovery", open_payments);
     let figures = telemetry::Upkeep::new(recorder.clone());
     tasks.spawn("upkeep", upkeep::run(figures, tasks.clone()));
     let shared = Arc::clone(shared);

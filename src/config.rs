@@ -11,11 +11,13 @@ use crate::domain::Secret;
 
 mod check;
 mod parse;
+mod payments;
 mod value;
 
 pub use self::{
     check::Error,
     parse::{Refusal, parse},
+    payments::{Payments, Provider},
 };
 
 /// An order service for flash sales.
@@ -66,6 +68,9 @@ pub struct Serve {
 
     #[command(flatten)]
     pub auth: Auth,
+
+    #[command(flatten)]
+    pub payments: Payments,
 
     #[command(flatten)]
     pub limits: Limits,
@@ -124,7 +129,7 @@ pub struct Redis {
     )]
     pub redis_lock_urls: Vec<Secret>,
 
-    /// Redis for stock events, `redis[s][-cluster|-sentinel]://…`; the first lock node when not given
+    /// Redis for stock events, rate limits and the read cache, `redis[s][-cluster|-sentinel]://…`; the first lock node when not given
     #[arg(long, env, value_name = "REDIS_URL", hide_env_values = true)]
     pub redis_url: Option<Secret>,
 
@@ -161,7 +166,7 @@ pub struct Limits {
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub lane_queue_max: u32,
 
-    /// Order requests a minute that one user may send to this node, before 429
+    /// Order requests a minute that one user may send, over all nodes, before 429
     #[arg(long, env, value_name = "RATE_LIMIT_PER_MINUTE", default_value_t = 1_000,
           value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     pub rate_limit_per_minute: u32,

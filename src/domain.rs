@@ -179,6 +179,13 @@ pub struct OrderRequest {
     pub key: Option<IdempotencyKey>,
 }
 
+impl OrderRequest {
+    /// Whether only the product decides: no key may stand for an order, no place is wanted.
+    pub fn is_plain(&self) -> bool {
+        self.key.is_none() && !self.waitlist
+    }
+}
+
 /// A short name of an order that is safe to read aloud: `FS-` and 8 Crockford base32 characters.
 pub fn reference() -> String {
     const ALPHABET: [char; 32] = [

@@ -2,11 +2,14 @@
 //!
 //! A hint, never the truth: a watcher that misses one gets the next, and a poll of the database
 //! ([`crate::jobs`]) covers for Redis while it is away. Versions only go up.
+//!
+//! The newest word on each product is kept for a moment, for those who hold what they read before:
+//! the cache and the sold-out gate.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::{Duration, Instant},
 };
 
 use fred::{
@@ -25,6 +28,8 @@ use crate::{
 
 /// Changes that wait to be told to other nodes; the next ones are dropped, the poll covers.
 const OUTBOX_MAX: usize = 1_024;
+/// How long the newest word on a product is kept; nobody may hold what was read before that.
+const NEWEST_KEPT: Duration = Duration::from_secs(5);
 /// Pause before listening anew after Redis or the listener's buffer failed.
 const LISTEN_AGAIN: Duration = Duration::from_millis(200);
 
@@ -50,7 +55,22 @@ impl From<&Product> for Stock {
 #[derive(Clone, Debug)]
 pub struct Events {
     watched: Arc<Mutex<HashMap<ProductId, watch::Sender<Option<Stock>>>>>,
+    newest: Arc<RwLock<HashMap<ProductId, (Stock, Instant)>>>,
     outbox: Option<mpsc::Sender<Stock>>,
+    hearing: Arc<Hearing>,
+}
+
+/// Whether the other nodes are heard.
+#[derive(Debug)]
+struct Hearing {
+    subscriber: Option<SubscriberClient>,
+    since: RwLock<Option<Instant>>,
+}
+
+impl Hearing {
+    fn set(&self, since: Option<Instant>) {
+        *self.since.write().unwrap_or_else(PoisonError::into_inner) = since;
+    }
 }
 
 impl Events {
@@ -58,7 +78,13 @@ impl Events {
     pub fn new(redis: Option<&Redis>, tasks: &Tasks) -> Self {
         let mut events = Self {
             watched: Arc::default(),
+            newest: Arc::default(),
             outbox: None,
+            hearing: Arc::new(Hearing {
+                subscriber: redis.map(|redis| redis.subscriber.clone()),
+                // Without Redis there are no other nodes.
+                since: RwLock::new(redis.is_none().then(Instant::now)),
+            }),
         };
         if let Some(redis) = redis {
             let (outbox, inbox) = mpsc::channel(OUTBOX_MAX);
@@ -86,6 +112,7 @@ impl Events {
 
     /// Tells watchers on this node, unless they know something newer.
     pub fn seen(&self, stock: Stock) {
+        self.remember(stock);
         let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sender) = watched.get(&stock.product_id) {
             sender.send_if_modified(|known| {
@@ -98,6 +125,32 @@ impl Events {
         }
     }
 
+    fn remember(&self, stock: Stock) {
+        let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
+        let known = newest
+            .entry(stock.product_id)
+            .or_insert((stock, Instant::now()));
+        if known.0.version < stock.version {
+            *known = (stock, Instant::now());
+        }
+    }
+
+    /// The newest that was heard of a product, if that was a moment ago.
+    pub fn newest(&self, product: ProductId) -> Option<Stock> {
+        let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner);
+        newest.get(&product).map(|(stock, _)| *stock)
+    }
+
+    /// Since when the commits of all nodes are heard without a gap; None while they are not.
+    pub fn heard_since(&self) -> Option<Instant> {
+        let connected = |redis: &SubscriberClient| redis.is_connected();
+        if !self.hearing.subscriber.as_ref().is_none_or(connected) {
+            return None;
+        }
+        let since = self.hearing.since.read();
+        *since.unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Watches a product from now on.
     pub fn watch(&self, product: ProductId) -> watch::Receiver<Option<Stock>> {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,8 +160,11 @@ impl Events {
             .subscribe()
     }
 
-    /// The products that somebody watches here; forgets the others.
+    /// The products that somebody watches here; forgets the others, and words that are old.
     pub fn watched(&self) -> Vec<ProductId> {
+        let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
+        newest.retain(|_, (_, heard)| heard.elapsed() < NEWEST_KEPT);
+        drop(newest);
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         watched.retain(|_, sender| sender.receiver_count() > 0);
         watched.keys().copied().collect()
@@ -140,7 +196,7 @@ async fn listen(redis: SubscriberClient, events: Events, tasks: Tasks) {
     loop {
         tokio::select! {
             () = tasks.stopped() => return,
-            () = try_listen(&redis, &events) => {}
+            () = try_listen(&redis, &events) => events.hearing.set(None),
         }
         if !tasks.pause(LISTEN_AGAIN).await {
             return;
@@ -154,6 +210,7 @@ async fn try_listen(redis: &SubscriberClient, events: &Events) {
     if redis.wait_for_connect().await.is_err() || redis.subscribe(STOCK_CHANNEL).await.is_err() {
         return;
     }
+    events.hearing.set(Some(Instant::now()));
     loop {
         tokio::select! {
             message = messages.recv() => {

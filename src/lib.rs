@@ -26,10 +26,16 @@ pub mod news;
 pub mod store;
 /// The invariants, checked in the database.
 pub mod verify;
+/// What shoppers read: products in memory for a moment, in front of Redis.
+pub mod cache;
 /// May this request try at all?
 pub mod admission;
 /// Who gets it: one lane per product.
 pub mod sequencer;
+/// Who pays: the gateway that charges and refunds.
+pub mod payment;
+/// Takes orders through the gateway, and back.
+pub mod checkout;
 /// Loops beside the requests.
 pub mod jobs;
 /// HTTP: the URL tree, extractors, problems, one file per resource.

@@ -3,22 +3,21 @@
 //! The names are a contract with dashboards. Labels are small sets: enums, or the sku of one of
 //! the first `METRICS_PRODUCTS_MAX` products; later ones share the label `other`.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::{
-        LazyLock, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::HashMap, sync::LazyLock, time::Duration};
 
 use metrics::{
     Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
     gauge, histogram,
 };
 
+use self::label::label;
+
+pub mod cache;
+pub mod gate;
 pub mod holds;
 pub mod http;
+mod label;
+pub mod payments;
 
 /// Seconds; from a tenth of a millisecond, where a lock lives, to the request time-out.
 pub const SECONDS_BUCKETS: [f64; 16] = [
@@ -57,12 +56,9 @@ pub const ORDER_OUTCOMES: [&str; 19] = [
 /// The label of a request that names no product that we know.
 pub const UNKNOWN: &str = "unknown";
 
-static PRODUCTS_MAX: AtomicUsize = AtomicUsize::new(200);
-static LABELS: OnceLock<Mutex<HashSet<String>>> = OnceLock::new();
-
 /// Describes every metric and starts the counters whose labels are known at 0.
 pub fn init(products_max: usize) {
-    PRODUCTS_MAX.store(products_max, Ordering::Relaxed);
+    label::limit(products_max);
     describe_lock();
     describe_orders();
     describe_service();
@@ -79,7 +75,9 @@ pub fn init(products_max: usize) {
         counter!(unlabelled).absolute(0);
     }
     LazyLock::force(&ORDER_DURATIONS);
-    http::in_flight().set(0.0);
+    http::init();
+    payments::init();
+    cache::init();
 }
 
 fn describe_lock() {
@@ -149,19 +147,6 @@ fn describe_orders() {
 }
 
 fn describe_service() {
-    describe_counter!(
-        "flash_sale_http_requests_total",
-        "HTTP requests by method, route and status."
-    );
-    describe_histogram!(
-        "flash_sale_http_request_duration_seconds",
-        Unit::Seconds,
-        "From the request's head to the answer's head, by method and route."
-    );
-    describe_gauge!(
-        "flash_sale_http_in_flight",
-        "HTTP requests being answered right now."
-    );
     describe_gauge!(
         "flash_sale_db_pool_connections",
         "Database connections by state: idle, used."
@@ -284,20 +269,4 @@ pub fn lock_nodes(healthy: u32, degraded: bool) {
 pub fn db_pool(idle: u32, used: u32) {
     gauge!("flash_sale_db_pool_connections", "state" => "idle").set(idle);
     gauge!("flash_sale_db_pool_connections", "state" => "used").set(used);
-}
-
-/// The sku while there is room for another label, `other` afterwards.
-fn label(sku: &str) -> String {
-    let mut labels = LABELS
-        .get_or_init(Mutex::default)
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    if labels.contains(sku) {
-        return sku.to_owned();
-    }
-    if labels.len() < PRODUCTS_MAX.load(Ordering::Relaxed) {
-        labels.insert(sku.to_owned());
-        return sku.to_owned();
-    }
-    "other".to_owned()
 }

@@ -15,6 +15,8 @@ use fred::{
 
 use crate::domain::{ProductId, Secret};
 
+pub mod script;
+
 /// A command that takes longer is given up: nothing here is worth a buyer's wait.
 const COMMAND_TIMEOUT: Duration = Duration::from_millis(250);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -37,6 +39,17 @@ pub fn lock_key(product: ProductId, stock: i32) -> String {
 /// Set while a node waits for the product's lock; the holder then hands over.
 pub fn waiting_key(product: ProductId) -> String {
     format!("flash-sale:waiting:{product}")
+}
+
+/// A user's rate limit. The braces keep all users on one slot of a cluster, so that one script
+/// serves many of them.
+pub fn rate_key(user: &str) -> String {
+    format!("flash-sale:{{rate}}:{user}")
+}
+
+/// A product as a node read it a moment ago.
+pub fn product_key(product: ProductId) -> String {
+    format!("flash-sale:product:{product}")
 }
 
 /// One connection for commands, one for subscriptions.
@@ -83,10 +96,15 @@ impl Redis {
 
     /// Options of a command that answers at once while Redis is away.
     pub fn fail_fast() -> Options {
+        Self::fail_within(COMMAND_TIMEOUT)
+    }
+
+    /// The same, with a time of its own.
+    pub fn fail_within(timeout: Duration) -> Options {
         Options {
             fail_fast: true,
             max_attempts: Some(1),
-            timeout: Some(COMMAND_TIMEOUT),
+            timeout: Some(timeout),
             ..Options::default()
         }
     }

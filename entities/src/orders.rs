@@ -30,6 +30,8 @@ pub struct Model {
     pub payment_method: Option<String>,
     /// How often the buyer has tried to pay.
     pub payment_attempt: i32,
+    /// When the gateway was first asked about this attempt.
+    pub payment_begun_at: Option<ChronoDateTimeUtc>,
     /// When the gateway was last asked, while its answer is still to come.
     pub payment_asked_at: Option<ChronoDateTimeUtc>,
     /// Whether it was offered to somebody who waited.

@@ -20,6 +20,7 @@ enum Added {
     PaymentStatus,
     PaymentMethod,
     PaymentAttempt,
+    PaymentBegunAt,
     PaymentAskedAt,
     FromWaitlist,
 }
@@ -81,6 +82,7 @@ impl MigrationTrait for Migration {
             Added::PaymentStatus,
             Added::PaymentMethod,
             Added::PaymentAttempt,
+            Added::PaymentBegunAt,
             Added::PaymentAskedAt,
             Added::FromWaitlist,
         ] {
@@ -121,7 +123,7 @@ fn product_columns() -> [ColumnDef; 2] {
     ]
 }
 
-fn order_columns() -> [ColumnDef; 6] {
+fn order_columns() -> [ColumnDef; 7] {
     [
         schema::text_null(Added::PaymentId).take(),
         schema::text_null(Added::PaymentStatus).take(),
@@ -131,6 +133,7 @@ fn order_columns() -> [ColumnDef; 6] {
             .not_null()
             .default(0)
             .take(),
+        schema::timestamp_with_time_zone_null(Added::PaymentBegunAt).take(),
         schema::timestamp_with_time_zone_null(Added::PaymentAskedAt).take(),
         ColumnDef::new(Added::FromWaitlist)
             .boolean()

@@ -1,6 +1,6 @@
 //! `/orders`: place, get, list.
 
-use std::sync::Arc;
+use std::time::Instant;
 
 use axum::{
     Json,
@@ -25,11 +25,12 @@ use crate::{
         IdempotencyKey, Order, OrderId, OrderRequest, OrderStatus, Outcome, ProductId,
         QUANTITY_MAX, WaitlistEntry,
     },
-    metrics,
+    metrics, sequencer,
     store::OrderFilter,
 };
 
 pub(super) mod cancel;
+pub(super) mod confirm;
 
 /// The longest `Idempotency-Key`.
 const KEY_MAX: usize = 255;
@@ -73,20 +74,25 @@ pub(super) struct Waitlisted {
         (status = 413, body = ProblemDocument, description = "payload_too_large"),
         (status = 415, body = ProblemDocument, description = "unsupported_media_type"),
         (status = 422, body = ProblemDocument, description = "invalid_request, idempotency_key_reused"),
-        (status = 429, body = ProblemDocument, description = "rate_limited"),
+        (status = 429, body = ProblemDocument, description = "rate_limited", headers(
+            ("Retry-After" = u64), ("RateLimit-Limit" = u32), ("RateLimit-Remaining" = u32),
+            ("RateLimit-Reset" = u64, description = "seconds until the whole limit is there again"))),
         (status = 503, body = ProblemDocument, description = "unavailable, outcome_unknown"),
     ),
 )]
 pub(super) async fn place(State(shared): State<Shared>, request: Request) -> Response {
     let began = Began::of(&request);
-    let request = match admit(&shared, request).await {
-        Ok(request) => request,
+    let (request, known) = match admit(&shared, request).await {
+        Ok(admitted) => admitted,
         Err(problem) => {
             metrics::ordered_unknown(problem.code());
             return problem.into_response();
         }
     };
-    let outcome = shared.sequencer.place(request, began).await;
+    let outcome = match known {
+        Some(outcome) => Ok(outcome),
+        None => place_in_lane(&shared, request, began).await,
+    };
     let label = outcome
         .as_ref()
         .map_or_else(|error| error.label(), Outcome::label);
@@ -174,8 +180,26 @@ pub(super) async fn list(
 
 const STATUSES: &str = "pending, confirming, confirmed, cancelled or expired";
 
-/// Reads the request and asks the gate.
-async fn admit(shared: &Shared, request: Request) -> Result<OrderRequest, Problem> {
+async fn place_in_lane(
+    shared: &Shared,
+    request: OrderRequest,
+    began: Instant,
+) -> Result<Outcome, sequencer::Error> {
+    let (product, plain) = (request.product_id, request.is_plain());
+    let outcome = shared.sequencer.place(request, began).await;
+    if let Ok(Outcome::SoldOut { .. }) = outcome
+        && plain
+    {
+        shared.gate.suspect(product);
+    }
+    outcome
+}
+
+/// Reads the request and asks the gate, which may know the outcome.
+async fn admit(
+    shared: &Shared,
+    request: Request,
+) -> Result<(OrderRequest, Option<Outcome>), Problem> {
     let sent = extract::from_user::<NewOrder>(shared, request).await?;
     let NewOrder {
         product_id,
@@ -186,18 +210,17 @@ async fn admit(shared: &Shared, request: Request) -> Result<OrderRequest, Proble
         key,
         request: format!("{product_id} {quantity} {waitlist}"),
     });
-    shared
-        .gate
-        .admit(&sent.user.id)
-        .map_err(Problem::RateLimited)?;
-    Ok(OrderRequest {
+    let request = OrderRequest {
         order_id: OrderId::now_v7(),
         product_id,
-        user_id: Arc::clone(&sent.user.id),
+        user_id: sent.user.id,
         quantity,
         waitlist,
         key,
-    })
+    };
+    let admitted = shared.gate.admit(&request, shared.store.now()).await;
+    let known = admitted.map_err(Problem::RateLimited)?;
+    Ok((request, known))
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {

@@ -250,7 +250,7 @@ impl IntoResponse for Problem {
         if let Self::RateLimited(refusal) = self {
             headers.insert("ratelimit-limit", refusal.limit.into());
             headers.insert("ratelimit-remaining", 0.into());
-            headers.insert("ratelimit-reset", whole_seconds(refusal.retry_after));
+            headers.insert("ratelimit-reset", whole_seconds(refusal.reset));
         }
         if let Self::Internal { cause } = self {
             response.extensions_mut().insert(Cause(cause));

@@ -12,11 +12,13 @@ use uuid::Uuid;
 use self::body::{NewProduct, ProductPatch, RestockBody};
 use super::{
     Shared,
+    document::{Document, json},
     extract::{self, Params, PathId},
     problem::{Problem, ProblemDocument},
 };
 use crate::{
-    domain::{Product, ProductId, STOCK_MAX},
+    domain::{Product, STOCK_MAX},
+    events::Stock,
     metrics,
     sequencer::Restock,
 };
@@ -44,6 +46,7 @@ pub(super) async fn create(
         .create_product(sent.body.offered_at(shared.store.now()))
         .await?;
     metrics::product(&product.sku).stock.set(product.stock);
+    shared.cache.written(&product);
     Ok((StatusCode::CREATED, Json(product)))
 }
 
@@ -69,7 +72,10 @@ pub(super) async fn patch(
         .store
         .patch_product(id, sent.body.into(), shared.store.now());
     let product = patched.await?.ok_or(Problem::ProductNotFound)?;
-    if product.stock > 0 && product.stock_reserved > 0 {
+    // Whoever knows an older version learns that its terms are no longer true.
+    shared.events.changed(Stock::from(&product));
+    shared.cache.written(&product);
+    if product.stock_reserved > 0 {
         // Who waits may be served by the new terms; if not now, then by the next batch.
         if let Err(error) = shared.sequencer.tend(id, sent.began).await {
             tracing::debug!(product = %id, "cannot tend to {id} now: {error}");
@@ -100,7 +106,10 @@ pub(super) async fn restock(
         .restock(id, sent.body.quantity, sent.began)
         .await?
     {
-        Restock::Done(product) => Ok(Json(*product)),
+        Restock::Done(product) => {
+            shared.cache.written(&product);
+            Ok(Json(*product))
+        }
         Restock::NotFound => Err(Problem::ProductNotFound),
         Restock::TooLarge => Err(Problem::invalid(
             "quantity",
@@ -109,23 +118,15 @@ pub(super) async fn restock(
     }
 }
 
-/// Read a product
+/// Read a product; at most a second old
 #[utoipa::path(
     get, path = "/products/{id}", tag = "products", params(("id" = Uuid, Path)),
     responses((status = 200, body = Product), (status = 404, body = ProblemDocument)),
 )]
-pub(super) async fn get(
-    State(shared): State<Shared>,
-    id: PathId,
-) -> Result<Json<Product>, Problem> {
-    Ok(Json(find(&shared, id).await?))
-}
-
-/// The product that a path names.
-pub(super) async fn find(shared: &Shared, id: PathId) -> Result<Product, Problem> {
-    let id: ProductId = id.or(Problem::ProductNotFound)?;
-    let product = shared.store.product(id).await?;
-    product.ok_or(Problem::ProductNotFound)
+pub(super) async fn get(State(shared): State<Shared>, id: PathId) -> Result<Document, Problem> {
+    let id = id.or(Problem::ProductNotFound)?;
+    let shown = shared.cache.product(id).await?;
+    Ok(Document(shown.document(json)))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -143,7 +144,7 @@ pub(super) struct ProductPage {
     next_cursor: Option<Uuid>,
 }
 
-/// List products, newest first
+/// List products, newest first; at most a second old
 #[utoipa::path(
     get, path = "/products", tag = "products", params(ListParams),
     responses((status = 200, body = ProductPage), (status = 422, body = ProblemDocument)),
@@ -151,13 +152,16 @@ pub(super) struct ProductPage {
 pub(super) async fn list(
     State(shared): State<Shared>,
     Params(params): Params<ListParams>,
-) -> Result<Json<ProductPage>, Problem> {
+) -> Result<Document, Problem> {
     let limit = extract::limit(params.limit.as_deref())?;
     let before = extract::cursor(params.cursor.as_deref())?;
-    let rows = shared.store.products(before, limit + 1).await?;
-    let (products, next_cursor) = extract::page(rows, limit, |product| product.id);
-    Ok(Json(ProductPage {
-        products,
-        next_cursor,
-    }))
+    let make = |rows| {
+        let (products, next_cursor) = extract::page(rows, limit, |product: &Product| product.id);
+        json(&ProductPage {
+            products,
+            next_cursor,
+        })
+    };
+    let page = shared.cache.page(before, limit + 1, make).await?;
+    Ok(Document(page))
 }

@@ -17,7 +17,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::reading::Reading;
 use crate::tasks::Tasks;
+
+mod reading;
 
 /// A head that takes longer is not worth its connection; idle connections end with it too.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
@@ -75,11 +78,14 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, tasks:
 fn connection(
     stream: TcpStream,
     router: Router,
-) -> http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>> {
+) -> http1::Connection<TokioIo<Reading<TcpStream>>, TowerToHyperService<Router>> {
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .serve_connection(
+            TokioIo::new(Reading::new(stream)),
+            TowerToHyperService::new(router),
+        )
 }
 
 /// Waits for a place first, so that connections beyond the bound stay in the system's queue.

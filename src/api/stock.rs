@@ -1,24 +1,27 @@
 //! `/products/{id}/availability` and `/products/{id}/events`: how much is left, now and from now on.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, time::Duration};
 
 use axum::{
-    Json,
     extract::State,
     response::sse::{Event, KeepAlive, Sse},
 };
+use chrono::{DateTime, Utc};
 use futures::{Stream, StreamExt, stream};
 use serde::Serialize;
-use tokio_stream::wrappers::WatchStream;
+use tokio::{sync::watch, time::Instant};
 use utoipa::ToSchema;
 
 use super::{
     Shared,
+    document::{Document, json},
     extract::PathId,
     problem::{Problem, ProblemDocument},
-    products,
 };
-use crate::{domain::ProductId, events::Stock};
+use crate::{
+    domain::{Product, ProductId},
+    events::Stock,
+};
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Availability {
@@ -34,7 +37,7 @@ pub(super) struct Availability {
     message: String,
 }
 
-/// Read how much is left
+/// Read how much is left; at most a second old
 #[utoipa::path(
     get, path = "/products/{id}/availability", tag = "products", params(("id" = Uuid, Path)),
     responses((status = 200, body = Availability), (status = 404, body = ProblemDocument)),
@@ -42,17 +45,33 @@ pub(super) struct Availability {
 pub(super) async fn availability(
     State(shared): State<Shared>,
     id: PathId,
-) -> Result<Json<Availability>, Problem> {
-    let product = products::find(&shared, id).await?;
-    Ok(Json(Availability {
-        product_id: product.id,
-        available: product.for_sale() > 0 && product.on_sale(shared.store.now()),
-        stock: product.for_sale(),
-        max_per_order: product.max_per_order,
-        price: product.price,
-        message: format!("Stock: {} remaining", product.for_sale()),
-        currency: product.currency,
-    }))
+) -> Result<Document, Problem> {
+    let id = id.or(Problem::ProductNotFound)?;
+    let now = shared.store.now();
+    let (shown, stock) = shared.cache.stock(id).await?;
+    if stock == shown.product.for_sale() {
+        let make = |product: &Product| json(&Availability::of(product, product.for_sale(), now));
+        return Ok(Document(shown.availability(make)));
+    }
+    Ok(Document(json(&Availability::of(
+        &shown.product,
+        stock,
+        now,
+    ))))
+}
+
+impl Availability {
+    fn of(product: &Product, stock: i32, now: DateTime<Utc>) -> Self {
+        Self {
+            product_id: product.id,
+            available: stock > 0 && product.on_sale(now),
+            stock,
+            max_per_order: product.max_per_order,
+            price: product.price,
+            message: format!("Stock: {stock} remaining"),
+            currency: product.currency.clone(),
+        }
+    }
 }
 
 /// The data of a `stock` event.
@@ -67,7 +86,7 @@ struct StockEvent {
     get, path = "/products/{id}/events", tag = "products", params(("id" = Uuid, Path)),
     responses(
         (status = 200, content_type = "text/event-stream", body = String,
-            description = "`event: stock`, `data: {\"stock\", \"version\"}`: at first as it is, then on every change"),
+            description = "`event: stock`, `data: {\"stock\", \"version\"}`: at first as it is, then as it has become, ten times a second at most"),
         (status = 404, body = ProblemDocument),
     ),
 )]
@@ -75,32 +94,64 @@ pub(super) async fn events(
     State(shared): State<Shared>,
     id: PathId,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
-    let product = products::find(&shared, id).await?;
-    let changes = WatchStream::new(shared.events.watch(product.id));
+    let id = id.or(Problem::ProductNotFound)?;
+    // An unknown product is not worth a watch.
+    shared.cache.product(id).await?;
+    let changes = shared.events.watch(id);
     // Watching begins before this read counts, so that no change falls between the two.
-    let first = products::find(&shared, id).await?;
+    let first = shared.cache.product(id).await?;
+    let watch = Watch {
+        next: Some(Stock::from(&first.product)),
+        sent: 0,
+        not_before: Instant::now(),
+        changes,
+    };
     let tasks = shared.tasks.clone();
-    let stream = stream::iter([Some(Stock::from(&first))])
-        .chain(changes)
-        .filter_map(async |stock| stock)
-        .scan(0, |last, stock| {
-            std::future::ready(Some(newer(last, stock)))
-        })
-        .filter_map(async |event| event)
-        .take_until(async move { tasks.stopped().await });
-    Ok(Sse::new(stream).keep_alive(KeepAlive::default()))
+    let events = stream::unfold(watch, async |mut watch| {
+        let stock = watch.next().await?;
+        Some((Ok(event(stock)), watch))
+    });
+    let events = events.take_until(async move { tasks.stopped().await });
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
 }
 
-/// An event for a version above the last one sent.
-fn newer(last: &mut i64, stock: Stock) -> Option<Result<Event, Infallible>> {
-    if stock.version <= *last {
-        return None;
+/// A stream says so much even if nothing happens, so that both ends notice when the other is gone.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// The least time between two events of a stream: what happens meanwhile is one event, the last
+/// state. A page needs no more, and thousands of readers must not cost the sale its time.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What a reader is told next.
+#[derive(Debug)]
+struct Watch {
+    next: Option<Stock>,
+    /// The version last told.
+    sent: i64,
+    not_before: Instant,
+    changes: watch::Receiver<Option<Stock>>,
+}
+
+impl Watch {
+    /// The next state that is newer than the last one told; None when there will be none.
+    async fn next(&mut self) -> Option<Stock> {
+        loop {
+            if let Some(stock) = self.next.take().filter(|stock| stock.version > self.sent) {
+                self.sent = stock.version;
+                self.not_before = Instant::now() + PAUSE;
+                return Some(stock);
+            }
+            self.changes.changed().await.ok()?;
+            tokio::time::sleep_until(self.not_before).await;
+            self.next = *self.changes.borrow_and_update();
+        }
     }
-    *last = stock.version;
+}
+
+fn event(stock: Stock) -> Event {
     let data = StockEvent {
         stock: stock.stock,
         version: stock.version,
     };
     let event = Event::default().event("stock").json_data(data);
-    event.ok().map(Ok)
+    event.unwrap_or_default()
 }

@@ -19,6 +19,10 @@ pub enum Error {
     NoLockNodes,
     #[error("AUTH_SECRET: is empty")]
     EmptySecret,
+    #[error("PAYMENT_KEY: PAYMENTS=stripe needs the secret key of an account")]
+    NoPaymentKey,
+    #[error("PAYMENT_KEY: is not a key: give visible ASCII characters without a colon")]
+    PaymentKey,
     #[error("CORS_ORIGINS: {0} is not an origin such as https://shop.example")]
     Origin(String),
 }
@@ -33,6 +37,7 @@ impl Serve {
         self.database.check()?;
         self.auth.check()?;
         self.redis.check()?;
+        self.payments.check()?;
         for origin in &self.cors_origins {
             let is_origin = url_has_scheme(origin, &["http", "https"])
                 && origin.matches('/').count() == 2

@@ -6,13 +6,33 @@ use std::{
     time::Duration,
 };
 
-use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
+    gauge, histogram,
+};
 
 /// Route, then method and status: all three are small sets.
 type Handles = HashMap<String, HashMap<(&'static str, u16), (Counter, Histogram)>>;
 
 static HANDLES: LazyLock<RwLock<Handles>> = LazyLock::new(RwLock::default);
 static IN_FLIGHT: LazyLock<Gauge> = LazyLock::new(|| gauge!("flash_sale_http_in_flight"));
+
+pub(super) fn init() {
+    describe_counter!(
+        "flash_sale_http_requests_total",
+        "HTTP requests by method, route and status."
+    );
+    describe_histogram!(
+        "flash_sale_http_request_duration_seconds",
+        Unit::Seconds,
+        "From the request's head to the answer's head, by method and route."
+    );
+    describe_gauge!(
+        "flash_sale_http_in_flight",
+        "HTTP requests being answered right now."
+    );
+    in_flight().set(0.0);
+}
 
 /// Requests being answered right now.
 pub fn in_flight() -> &'static Gauge {

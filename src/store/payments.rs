@@ -2,7 +2,7 @@
 //! hold it, so it goes past the lanes: each step is one statement, which says what the order must
 //! be for it.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use entities::{
     order_status::OrderStatus as Status,
     orders::{COLUMN, Column, Entity, Model},
@@ -17,6 +17,8 @@ use crate::domain::{Order, OrderId, OrderStatus, Payment, UserId};
 
 /// Payments that one look for forgotten ones takes up.
 const FORGOTTEN_MAX: u64 = 100;
+/// Gateways keep idempotency keys for a day (<https://docs.stripe.com/api/idempotent_requests>).
+const REMEMBERED: TimeDelta = TimeDelta::hours(23);
 
 /// An order about whose money the gateway is being asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +44,9 @@ pub enum Begun {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PaymentEnd {
     Paid(Payment),
-    /// With the gateway's name for the payment, if it made one.
+    /// There was nothing to pay.
+    Free,
+    /// With the gateway's name for the payment that the next try must use, if any.
     Declined(Option<String>),
     /// It never heard of it.
     NotAsked,
@@ -80,6 +84,7 @@ impl Store {
                 Column::PaymentAttempt,
                 Expr::col(Column::PaymentAttempt).add(1),
             )
+            .col_expr(Column::PaymentBegunAt, Expr::value(now))
             .col_expr(Column::PaymentAskedAt, Expr::value(now))
             .filter(COLUMN.id.eq(id))
             .filter(Column::UserId.eq(&**user))
@@ -92,6 +97,7 @@ impl Store {
     pub async fn begin_refund(&self, id: OrderId, now: DateTime<Utc>) -> Result<Begun> {
         let update = Entity::update_many()
             .col_expr(Column::PaymentStatus, Expr::value(REFUNDING))
+            .col_expr(Column::PaymentBegunAt, Expr::value(now))
             .col_expr(Column::PaymentAskedAt, Expr::value(now))
             .filter(COLUMN.id.eq(id))
             .filter(Expr::cust("status = 'confirmed'"))
@@ -148,15 +154,16 @@ impl Store {
                 .col_expr(Column::ConfirmedAt, Expr::value(now))
                 .col_expr(Column::PaymentId, Expr::value(payment.id))
                 .col_expr(Column::PaymentStatus, Expr::value(payment.status)),
-            PaymentEnd::Declined(None) => pending(update),
-            PaymentEnd::Declined(Some(id)) => pending(update)
-                .col_expr(Column::PaymentId, Expr::value(id))
-                .col_expr(Column::PaymentStatus, Expr::value("declined")),
-            // The gateway remembers no such attempt, so the next one takes its number.
-            PaymentEnd::NotAsked => pending(update).col_expr(
-                Column::PaymentAttempt,
-                Expr::col(Column::PaymentAttempt).sub(1),
-            ),
+            PaymentEnd::Free => update
+                .col_expr(Column::Status, Expr::value(Status::Confirmed))
+                .col_expr(Column::ConfirmedAt, Expr::value(now)),
+            PaymentEnd::Declined(id) => {
+                let status = id.as_ref().map(|_| "declined");
+                pending(update)
+                    .col_expr(Column::PaymentId, Expr::value(id))
+                    .col_expr(Column::PaymentStatus, Expr::value(status))
+            }
+            PaymentEnd::NotAsked => pending(update),
         };
         let rows = self
             .bounded(update.exec_with_returning(&self.write))
@@ -177,7 +184,8 @@ impl Store {
     }
 
     /// Takes up payments and refunds about which nobody has asked since `before`; another node
-    /// that looks now does not find them.
+    /// that looks now does not find them. What began longer ago than a gateway remembers is left
+    /// to people: asked again, it might be charged again.
     pub async fn take_forgotten(
         &self,
         before: DateTime<Utc>,
@@ -187,6 +195,7 @@ impl Store {
             .select_only()
             .column(Column::Id)
             .filter(Column::PaymentAskedAt.lt(before))
+            .filter(Column::PaymentBegunAt.gt(now - REMEMBERED))
             .limit(FORGOTTEN_MAX)
             .into_query();
         let update = Entity::update_many()

@@ -91,6 +91,13 @@ impl Store {
         Ok(row.map(Product::from))
     }
 
+    /// Those of these products that exist.
+    pub async fn products_among(&self, ids: Vec<ProductId>) -> Result<Vec<Product>> {
+        let query = Entity::find().filter(COLUMN.id.is_in(ids));
+        let rows = self.bounded(query.all(&self.read)).await?;
+        Ok(rows.into_iter().map(Product::from).collect())
+    }
+
     /// Up to `limit` products, newest first, from below `before`.
     pub async fn products(&self, before: Option<ProductId>, limit: u64) -> Result<Vec<Product>> {
         let mut query = Entity::find().order_by_desc(COLUMN.id).limit(limit);

@@ -25,6 +25,9 @@ const SETTINGS: &[&str] = &[
     "REDIS_URL",
     "AUTH_SECRET",
     "AUTH_PUBLIC_KEY",
+    "PAYMENTS",
+    "PAYMENT_URL",
+    "PAYMENT_KEY",
     "CORS_ORIGINS",
     "LOCK_TTL_MS",
     "LOCK_PATIENCE_MS",
@@ -94,6 +97,10 @@ fn output_within_seconds(mut command: Command) -> Output {
 )]
 #[case("REDIS_URL", "http://127.0.0.1:1")]
 #[case("AUTH_PUBLIC_KEY", "no key at all")]
+#[case("PAYMENTS", "cash")]
+#[case("PAYMENTS", "stripe")]
+#[case("PAYMENT_URL", "api.stripe.com")]
+#[case("PAYMENT_KEY", "")]
 #[case("CORS_ORIGINS", "no origin \u{1F600}")]
 #[case("LOCK_TTL_MS", "abc")]
 #[case("LOCK_TTL_MS", "0")]

@@ -14,7 +14,8 @@ use crate::support::{
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_came_first_is_served_first() {
     let shop = Shop::plan(Backend::Postgres)
-        .set("LOCK_PATIENCE_MS", "4500")
+        .set("LOCK_PATIENCE_MS", "9000")
+        .set("REQUEST_TIMEOUT_MS", "20000")
         .open()
         .await;
     let product = shop.service().product(3, json!({})).await;

@@ -1,11 +1,14 @@
 //! What the tests stand on: processes, servers, HTTP calls and ledgers; every wait here has a deadline.
 
 pub(crate) mod browser;
+pub(crate) mod crowd;
 pub(crate) mod events;
 pub(crate) mod front;
+pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod ledger;
 pub(crate) mod load;
+pub(crate) mod localstripe;
 pub(crate) mod metrics;
 pub(crate) mod postgres;
 pub(crate) mod process;

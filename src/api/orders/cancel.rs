@@ -1,7 +1,5 @@
 //! `/orders/{id}/cancel`: the units come back, and so does the money.
 
-use std::time::Instant;
-
 use axum::{
     Json,
     extract::{Request, State},
@@ -40,25 +38,17 @@ pub(in crate::api) async fn cancel(
     let began = Began::of(&request);
     let user = shared.keys.user(request.headers())?;
     let order = visible(&shared, id, &user).await?;
-    let release = match (order.status, user.role) {
-        (OrderStatus::Pending, _) => Release::Cancel,
-        (OrderStatus::Confirmed, Role::Admin) => Release::Undo,
+    let cancelled = match (order.status, user.role) {
+        (OrderStatus::Pending, _) => {
+            let (product, id) = (order.product_id, order.id);
+            let cancelled = shared.sequencer.cancel(product, id, Release::Cancel, began);
+            cancelled.await?
+        }
+        (OrderStatus::Confirmed, Role::Admin) => shared.checkout.undo(order, began).await?,
         (order_status, _) => return Err(Problem::OrderNotPending { order_status }),
     };
-    give_back(&shared, &order, release, began).await.map(Json)
-}
-
-async fn give_back(
-    shared: &Shared,
-    order: &Order,
-    release: Release,
-    began: Instant,
-) -> Result<Order, Problem> {
-    let cancelled = shared
-        .sequencer
-        .cancel(order.product_id, order.id, release, began);
-    match cancelled.await? {
-        Cancel::Done(order) => Ok(*order),
+    match cancelled {
+        Cancel::Done(order) => Ok(Json(*order)),
         Cancel::Not(order_status) => Err(Problem::OrderNotPending { order_status }),
         Cancel::NotFound => Err(Problem::OrderNotFound),
     }

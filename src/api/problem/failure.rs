@@ -1,7 +1,28 @@
 //! Failures of the stages behind the API, as problems.
 
+use std::sync::Arc;
+
 use super::Problem;
-use crate::{sequencer, store};
+use crate::{cache, checkout, sequencer, store};
+
+/// A read of a product, for which many may have waited.
+impl From<Arc<cache::Error>> for Problem {
+    fn from(error: Arc<cache::Error>) -> Self {
+        match &*error {
+            cache::Error::Absent => Self::ProductNotFound,
+            cache::Error::Store(
+                store::Error::Unreachable(_)
+                | store::Error::Silent
+                | store::Error::CommitUnknown(_),
+            ) => Self::NotInTime,
+            cache::Error::Store(error @ (store::Error::Violates(_) | store::Error::Refused(_))) => {
+                Self::Internal {
+                    cause: error.chain(),
+                }
+            }
+        }
+    }
+}
 
 impl From<sequencer::Error> for Problem {
     fn from(error: sequencer::Error) -> Self {
@@ -12,6 +33,17 @@ impl From<sequencer::Error> for Problem {
             sequencer::Error::Internal => Self::Internal {
                 cause: "the database refused a batch; its lane logged why".to_owned(),
             },
+        }
+    }
+}
+
+impl From<checkout::Error> for Problem {
+    fn from(error: checkout::Error) -> Self {
+        match error {
+            checkout::Error::Disabled => Self::PaymentsDisabled,
+            checkout::Error::Unavailable => Self::Unavailable,
+            checkout::Error::OutcomeUnknown(order_id) => Self::OutcomeUnknown { order_id },
+            checkout::Error::Store(error) => Self::from(error),
         }
     }
 }

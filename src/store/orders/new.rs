@@ -59,7 +59,7 @@ impl Transaction {
     /// Writes the orders of a batch.
     ///
     /// # Errors
-    /// [`super::Constraint::IdempotencyKey`] and [`super::Constraint::Reference`] when somebody
+    /// [`crate::store::Constraint::IdempotencyKey`] and [`crate::store::Constraint::Reference`] when somebody
     /// else used the same in the meantime.
     pub async fn insert_orders(&self, new: &NewOrders) -> Result<()> {
         let Some(first) = new.orders.first() else {
@@ -103,6 +103,7 @@ fn row(new: &NewOrder) -> ActiveModel {
         payment_status: NotSet,
         payment_method: NotSet,
         payment_attempt: NotSet,
+        payment_begun_at: NotSet,
         payment_asked_at: NotSet,
         from_waitlist: Set(*from_waitlist),
     }

@@ -136,9 +136,9 @@ impl Shop {
     /// What the store shows to a batch of these wishes, as far as it looks.
     pub(super) fn facts(&self, wishes: &[Wish], looks: usize) -> Facts {
         let units = self.product.stock + self.returning(wishes);
-        let shows = |queued: &&Queued| !self.product.waitlist_skip || queued.quantity <= units;
-        let shown = self.queue.iter().filter(shows).take(looks);
-        let first: VecDeque<_> = shown.cloned().collect();
+        let is_seen = |queued: &&Queued| !self.product.waitlist_skip || queued.quantity <= units;
+        let seen = self.queue.iter().filter(is_seen).take(looks);
+        let first: VecDeque<_> = seen.cloned().collect();
         let over = |order: &&Order| order.expires_at.is_some_and(|end| end <= self.now);
         let due = self.live().filter(over).map(|order| Due {
             id: order.id,

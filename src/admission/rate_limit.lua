@@ -1,0 +1,37 @@
+-- GCRA (generic cell rate algorithm) for many users at once, as Brandur Leach's redis-cell does it:
+-- a key holds the time at which its user's bucket will be full again, in microseconds.
+--
+-- KEYS: one per user. ARGV: microseconds that a cell takes to come back, microseconds that a whole
+-- bucket takes; then one number per key: 0 asks for a cell, n > 0 takes n cells that were used
+-- already. Returns, per key, how many microseconds until the (next) cell: 0 means now.
+--
+-- The clock is Redis's own, so the nodes' clocks do not matter. It counts from 2026, because a
+-- double has no room for fractions of a microsecond since 1970.
+local time = redis.call('TIME')
+local now = (tonumber(time[1]) - 1767225600) * 1000000 + tonumber(time[2])
+local cell, bucket = tonumber(ARGV[1]), tonumber(ARGV[2])
+-- Sums of cells are rounded: what is missing of the last one must not cost it.
+local slack = cell / 1000
+local waits = {}
+for i, key in ipairs(KEYS) do
+  local used = tonumber(ARGV[i + 2])
+  local full = tonumber(redis.call('GET', key) or now)
+  -- A clock that was set back must not block anybody for longer than a bucket takes.
+  full = math.min(math.max(full, now), now + bucket)
+  local wait = 0
+  if used == 0 then
+    wait = full + cell - bucket - now
+    full = full + cell
+  else
+    full = math.min(full + used * cell, now + bucket)
+    wait = full + cell - bucket - now
+  end
+  if wait <= slack then
+    wait = 0
+  end
+  if wait == 0 or used > 0 then
+    redis.call('SET', key, string.format('%.3f', full), 'PX', math.ceil((full - now) / 1000) + 1)
+  end
+  waits[i] = math.ceil(wait)
+end
+return waits

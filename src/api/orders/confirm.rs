@@ -1,0 +1,73 @@
+//! `/orders/{id}/confirm`: the buyer pays.
+
+use axum::{
+    Json,
+    extract::{Request, State},
+};
+use garde::Validate;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::visible;
+use crate::{
+    api::{
+        Shared,
+        extract::{self, PathId},
+        problem::{Problem, ProblemDocument},
+    },
+    checkout::Confirmed,
+    domain::Order,
+};
+
+/// What the buyer pays with.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct Confirmation {
+    /// The gateway's name for it, such as `pm_card_visa`.
+    #[garde(length(bytes, min = 1, max = 255), custom(visible_ascii))]
+    payment_method: String,
+}
+
+/// Pay for a pending order
+#[utoipa::path(
+    post, path = "/orders/{id}/confirm", tag = "orders", params(("id" = Uuid, Path)),
+    request_body = Confirmation, security(("token" = [])),
+    responses(
+        (status = 200, body = Order),
+        (status = 402, body = ProblemDocument, description = "payment_declined"),
+        (status = 404, body = ProblemDocument, description = "order_not_found"),
+        (status = 409, body = ProblemDocument, description = "order_not_pending, payments_disabled"),
+        (status = 422, body = ProblemDocument, description = "invalid_request"),
+        (status = 503, body = ProblemDocument, description = "unavailable, outcome_unknown"),
+    ),
+)]
+pub(in crate::api) async fn confirm(
+    State(shared): State<Shared>,
+    id: PathId,
+    request: Request,
+) -> Result<Json<Order>, Problem> {
+    let sent = extract::from_user::<Confirmation>(&shared, request).await?;
+    let order = visible(&shared, id, &sent.user).await?;
+    if order.user_id != sent.user.id {
+        // Not even an admin pays for somebody else.
+        return Err(Problem::OrderNotFound);
+    }
+    let method = sent.body.payment_method;
+    match shared.checkout.confirm(&order, method, sent.began).await? {
+        Confirmed::Done(order) => Ok(Json(*order)),
+        Confirmed::Declined { reason } => Err(Problem::PaymentDeclined { reason }),
+        Confirmed::Not(order_status) => Err(Problem::OrderNotPending { order_status }),
+        Confirmed::NotFound => Err(Problem::OrderNotFound),
+    }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "garde passes the context by reference"
+)]
+fn visible_ascii(text: &str, _context: &()) -> garde::Result {
+    if text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(());
+    }
+    Err(garde::Error::new("must be visible ASCII characters"))
+}

@@ -1,0 +1,85 @@
+//! What a service stands on, made from its settings: listeners, Redis nodes, the lock, the gateway.
+
+use std::{net::SocketAddr, path::Path};
+
+use anyhow::Context;
+use tokio::net::{TcpListener, TcpSocket};
+
+use crate::{
+    config, embedded, lock::Lock, payment::Gateway, redis::Redis, sequencer::Bounds, tasks::Tasks,
+};
+
+/// Connections that wait to be accepted: a drop opens for thousands at once, and each one that
+/// the system drops comes back a second later.
+const BACKLOG: u32 = 4_096;
+
+pub(super) fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
+    let listen = || {
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().with_context(|| format!("{setting}: cannot listen on {address}"))
+}
+
+pub(super) fn private_nodes(
+    config: &config::Redis,
+    data_dir: &Path,
+) -> anyhow::Result<Option<embedded::RedisNodes>> {
+    if !config.lock_nodes().is_empty() {
+        return Ok(None);
+    }
+    let nodes =
+        embedded::RedisNodes::start(data_dir).context("cannot start private Redis nodes")?;
+    if nodes.is_none() {
+        tracing::warn!(
+            "redis-server is not installed: using a lock inside this process, so run one node only"
+        );
+    }
+    Ok(nodes)
+}
+
+pub(super) fn gateway(config: &config::Serve) -> anyhow::Result<Option<Gateway>> {
+    let gateway = Gateway::new(config)?;
+    if let Some(warning) = gateway.as_ref().and_then(Gateway::warning) {
+        tracing::warn!("{warning}");
+    }
+    Ok(gateway)
+}
+
+pub(super) fn lock(
+    config: &config::Redis,
+    nodes: Option<&embedded::RedisNodes>,
+    tasks: &Tasks,
+) -> anyhow::Result<Lock> {
+    let urls = nodes.map_or_else(|| config.lock_nodes(), embedded::RedisNodes::urls);
+    if urls.is_empty() {
+        return Ok(Lock::local(config.lock_ttl_ms));
+    }
+    Lock::redlock(&urls, config.lock_ttl_ms, tasks).context("REDIS_LOCK_URLS: cannot be used")
+}
+
+pub(super) fn redis(
+    config: &config::Redis,
+    nodes: Option<&embedded::RedisNodes>,
+) -> anyhow::Result<Option<Redis>> {
+    let first = nodes.map_or_else(|| config.lock_nodes(), embedded::RedisNodes::urls);
+    let url = config.redis_url.clone().or(first.into_iter().next());
+    url.map(|url| Redis::connect(&url).context("REDIS_URL: cannot be used"))
+        .transpose()
+}
+
+pub(super) fn bounds(config: &config::Serve) -> Bounds {
+    let size = |value: u32| usize::try_from(value).unwrap_or(usize::MAX);
+    Bounds {
+        batch_max: size(config.limits.order_batch_max),
+        queue_max: size(config.limits.lane_queue_max),
+        patience: config.redis.lock_patience_ms,
+        request_timeout: config.limits.request_timeout_ms,
+    }
+}

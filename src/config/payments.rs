@@ -1,0 +1,124 @@
+//! Who charges for orders, and how the gateway is reached.
+
+use clap::{Args, ValueEnum};
+
+use super::{Error, Serve};
+use crate::domain::Secret;
+
+const URL_FORM: &str = "https://host[:port], without a user, a query or a fragment";
+
+#[derive(Args, Clone, Debug)]
+pub struct Payments {
+    /// Who charges when an order is confirmed; `none` by default, `simulated` with `--demo`
+    #[arg(long, env, value_name = "PAYMENTS", value_enum)]
+    pub payments: Option<Provider>,
+
+    /// Where Stripe, or what speaks its language, is reached
+    #[arg(
+        long,
+        env,
+        value_name = "PAYMENT_URL",
+        default_value = "https://api.stripe.com",
+        hide_env_values = true
+    )]
+    pub payment_url: String,
+
+    /// Secret key of the Stripe account
+    #[arg(long, env, value_name = "PAYMENT_KEY", hide_env_values = true)]
+    pub payment_key: Option<Secret>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Provider {
+    /// Nobody: orders cannot be confirmed
+    None,
+    /// Stripe's `PaymentIntents`
+    Stripe,
+    /// No money moves: for trying the service out
+    Simulated,
+}
+
+impl Serve {
+    /// Who charges. Nobody who runs a real sale gives orders away because a setting is missing:
+    /// only the demo simulates without being asked to.
+    pub fn payment_provider(&self) -> Provider {
+        match self.payments.payments {
+            Some(provider) => provider,
+            None if self.demo => Provider::Simulated,
+            None => Provider::None,
+        }
+    }
+}
+
+impl Payments {
+    pub fn check(&self) -> Result<(), Error> {
+        if !is_base_url(&self.payment_url) {
+            return Err(Error::Url("PAYMENT_URL", URL_FORM));
+        }
+        match (self.payments, &self.payment_key) {
+            (Some(Provider::Stripe), None) => Err(Error::NoPaymentKey),
+            (_, Some(key)) if !is_key(key.expose()) => Err(Error::PaymentKey),
+            (Some(Provider::Stripe | Provider::None | Provider::Simulated) | None, _) => Ok(()),
+        }
+    }
+}
+
+/// A user or a query would end up in logs, and the paths of the API could not be put behind it.
+fn is_base_url(text: &str) -> bool {
+    reqwest::Url::parse(text).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.has_host()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none()
+    })
+}
+
+/// It travels as the user of basic authentication, which a colon would end.
+fn is_key(key: &str) -> bool {
+    !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic()) && !key.contains(':')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn payments(provider: Provider, url: &str, key: Option<&str>) -> Payments {
+        Payments {
+            payments: Some(provider),
+            payment_url: url.to_owned(),
+            payment_key: key.map(Secret::new),
+        }
+    }
+
+    #[test]
+    fn stripe_needs_a_key() {
+        let with = |key| payments(Provider::Stripe, "https://api.stripe.com", key).check();
+        assert_eq!(with(Some("sk_test_1")), Ok(()));
+        assert_eq!(with(None), Err(Error::NoPaymentKey));
+        for bad in ["", "sk:x", "sk x", "sk\n"] {
+            assert_eq!(with(Some(bad)), Err(Error::PaymentKey), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_url_must_be_one_to_put_paths_behind() {
+        let with = |url| payments(Provider::Stripe, url, Some("sk_test_1")).check();
+        for good in ["http://127.0.0.1:8420", "https://pay.example/stripe/"] {
+            assert_eq!(with(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "api.stripe.com",
+            "ftp://pay.example",
+            "https://",
+            "https://user@pay.example",
+            "https://:secret@pay.example",
+            "https://pay.example?x=1",
+            "https://pay.example#x",
+        ] {
+            assert!(matches!(with(bad), Err(Error::Url(..))), "{bad}");
+        }
+    }
+}

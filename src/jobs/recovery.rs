@@ -1,0 +1,16 @@
+//! Asks the payment gateway again about payments that nobody works on any more.
+
+use std::time::Duration;
+
+use crate::{checkout::Checkout, tasks::Tasks};
+
+/// One statement over an index that is nearly always empty.
+const EVERY: Duration = Duration::from_secs(1);
+
+pub async fn run(checkout: Checkout, tasks: Tasks) {
+    while tasks.pause(EVERY).await {
+        if let Err(error) = checkout.recover_once().await {
+            tracing::debug!(%error, "cannot look for open payments: {error}");
+        }
+    }
+}

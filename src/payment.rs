@@ -1,0 +1,203 @@
+//! The payment gateway: charges an order once, however often it is asked, and gives money back.
+//!
+//! An order has at most one payment intent that can still succeed, and an intent succeeds once.
+//! What a gateway says is believed only when it speaks of our order, amount and currency.
+
+use std::{sync::Arc, time::Duration};
+
+use self::stripe::Stripe;
+use crate::{
+    config::{Provider, Serve},
+    domain::{OrderId, Payment},
+    metrics::payments::answered,
+};
+
+pub mod simulated;
+pub mod stripe;
+
+/// Who moves the money.
+#[derive(Clone, Debug)]
+pub enum Gateway {
+    Stripe(Arc<Stripe>),
+    /// Nobody: the demo.
+    Simulated,
+}
+
+/// A wish to charge an order. Each attempt keeps its number and everything else for ever, so that
+/// asking again asks the same.
+#[derive(Clone, Copy, Debug)]
+pub struct Charge<'a> {
+    pub order_id: OrderId,
+    /// In minor units.
+    pub amount: i64,
+    /// ISO 4217, upper case.
+    pub currency: &'a str,
+    pub payment_method: &'a str,
+    /// The intent that the last decline of this order named, if any.
+    pub intent: Option<&'a str>,
+    /// 1 for the first; one more after each [`Charged::Declined`] and [`Error::NotCharged`], the
+    /// same after [`Error::Unknown`].
+    pub attempt: u32,
+    pub asked: Asked,
+}
+
+/// Whether this attempt may have been sent before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    First,
+    /// By a call with an unknown outcome, or by a process that died. That it fails to get through
+    /// now says nothing of then: only the gateway's word about this attempt settles it.
+    Again,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Charged {
+    Paid(Payment),
+    Declined {
+        /// What the next attempt must use; none asks for a new intent, also where one was known.
+        intent: Option<String>,
+        /// A code such as `card_declined`, fit for the buyer's eyes.
+        reason: String,
+    },
+}
+
+/// Why there is no decision. Already logged and counted.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The money may or may not have moved: ask again with the same attempt.
+    #[error("the payment gateway left it open")]
+    Unknown(#[source] Why),
+    /// No money has moved in this attempt, nor will it.
+    #[error("the payment gateway did not take the request")]
+    NotCharged(#[source] Why),
+}
+
+/// What went wrong with a gateway; no text holds a key, a payment method or what a gateway sent.
+#[derive(Debug, thiserror::Error)]
+pub enum Why {
+    #[error("it cannot be reached")]
+    Unreachable(#[source] reqwest::Error),
+    #[error("it did not answer in time")]
+    Silent,
+    #[error("the connection broke")]
+    Broken(#[source] reqwest::Error),
+    #[error("it answered with status {0}")]
+    Status(u16),
+    #[error("it answered with what is no answer: {0}")]
+    Garbage(&'static str),
+    #[error("it still works on the payment: {0}")]
+    Working(&'static str),
+    #[error("it refuses PAYMENT_KEY (status {0})")]
+    Key(u16),
+    #[error("it answered of another payment: {0} differs")]
+    OtherPayment(&'static str),
+    #[error("the idempotency key was used for another request before")]
+    KeyReused,
+    #[error("it finds fault with {0} of the request (status {1})")]
+    Refused(&'static str, u16),
+    #[error("the payment cannot be given back: the refund failed")]
+    RefundFailed,
+}
+
+impl Why {
+    /// Whether time alone does not heal it.
+    fn needs_an_operator(&self) -> bool {
+        match self {
+            Self::Key(_)
+            | Self::OtherPayment(_)
+            | Self::KeyReused
+            | Self::Refused(..)
+            | Self::RefundFailed => true,
+            Self::Unreachable(_)
+            | Self::Silent
+            | Self::Broken(_)
+            | Self::Status(_)
+            | Self::Garbage(_)
+            | Self::Working(_) => false,
+        }
+    }
+}
+
+/// Why no gateway could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    #[error("PAYMENT_URL: not a URL")]
+    Url,
+    #[error("PAYMENT_KEY: is missing or no key")]
+    Key,
+    #[error("cannot make a client for the payment gateway")]
+    Client(#[source] reqwest::Error),
+}
+
+impl Gateway {
+    /// The gateway that the settings ask for; none where orders cannot be confirmed.
+    pub fn new(config: &Serve) -> Result<Option<Self>, SetupError> {
+        Ok(match config.payment_provider() {
+            Provider::None => None,
+            Provider::Simulated => Some(Self::Simulated),
+            Provider::Stripe => {
+                let settings = &config.payments;
+                let key = settings.payment_key.as_ref().ok_or(SetupError::Key)?;
+                let stripe = Stripe::new(&settings.payment_url, key)?;
+                Some(Self::Stripe(Arc::new(stripe)))
+            }
+        })
+    }
+
+    /// What whoever starts the service must know of this gateway.
+    pub fn warning(&self) -> Option<&'static str> {
+        match self {
+            Self::Simulated => Some(
+                "PAYMENTS: simulated, so no money moves and orders are confirmed without payment",
+            ),
+            Self::Stripe(stripe) if !stripe.is_private() => Some(
+                "PAYMENT_URL: http:// sends the key and the payments readable for everyone on the way",
+            ),
+            Self::Stripe(_) => None,
+        }
+    }
+
+    /// Charges an order, at most once over all of its attempts.
+    pub async fn charge(&self, charge: &Charge<'_>, within: Duration) -> Result<Charged, Error> {
+        let charged = match self {
+            Self::Stripe(stripe) => stripe.charge(charge, within).await,
+            Self::Simulated => Ok(simulated::charge(charge)),
+        };
+        answered(match &charged {
+            Ok(Charged::Paid(_)) => "paid",
+            Ok(Charged::Declined { .. }) => "declined",
+            Err(Error::Unknown(_)) => "unknown",
+            Err(Error::NotCharged(_)) => "not_charged",
+        });
+        charged.inspect_err(|error| log(error, charge.order_id, "charge"))
+    }
+
+    /// Gives all money of a payment back; repeating it is harmless.
+    pub async fn refund(
+        &self,
+        order_id: OrderId,
+        payment_id: &str,
+        within: Duration,
+    ) -> Result<(), Error> {
+        let refunded = match self {
+            Self::Stripe(stripe) => stripe.refund(order_id, payment_id, within).await,
+            Self::Simulated => Ok(()),
+        };
+        answered(match &refunded {
+            Ok(()) => "refunded",
+            Err(Error::Unknown(_)) => "refund_unknown",
+            Err(Error::NotCharged(_)) => "not_refunded",
+        });
+        refunded.inspect_err(|error| log(error, order_id, "refund"))
+    }
+}
+
+fn log(error: &Error, order: OrderId, what: &'static str) {
+    let (Error::Unknown(why) | Error::NotCharged(why)) = error;
+    let cause = std::error::Error::source(why).map(tracing::field::display);
+    if why.needs_an_operator() {
+        tracing::error!(%order, cause, "{what} of order {order}: {error}: {why}");
+    } else {
+        tracing::warn!(%order, cause, "{what} of order {order}: {error}: {why}");
+    }
+}

@@ -1,0 +1,275 @@
+//! A pending order is paid for: charged once, confirmed once, and never one without the other.
+
+use reqwest::Method;
+use rstest::rstest;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use crate::support::{
+    SOON, eventually,
+    front::Front,
+    gateway::{Fault, Gateway},
+    http::Answer,
+    shop::{Backend, Plan, Shop},
+    tokens, when,
+};
+
+const GOOD: &str = "pm_card_visa";
+/// localstripe's own name for the card that is taken on and then declined.
+const DECLINING: &str = "pm_card_chargeCustomerFail";
+
+/// A shop whose gateway is localstripe.
+async fn paying(backend: Backend) -> (Gateway, Plan) {
+    let gateway = Gateway::start().await;
+    let plan = Shop::plan(backend)
+        .set("PAYMENTS", "stripe")
+        .set("PAYMENT_URL", &gateway.url())
+        .set("PAYMENT_KEY", Gateway::key())
+        .set("REQUEST_TIMEOUT_MS", "2000");
+    (gateway, plan)
+}
+
+async fn held(front: &Front, product: Uuid, user: &str) -> Uuid {
+    let order = front.buy(user, product, 1).await.success(201);
+    assert_eq!(order["status"], "pending");
+    order["id"].as_str().unwrap().parse().unwrap()
+}
+
+async fn confirm(front: &Front, user: &str, order: Uuid, method: &str) -> Answer {
+    let call = front.post(&format!("/orders/{order}/confirm"));
+    let body = json!({ "payment_method": method });
+    call.bearer(&tokens::user(user)).json(&body).send().await
+}
+
+async fn status(front: &Front, order: Uuid) -> String {
+    let call = front.get(&format!("/orders/{order}"));
+    let order = call.bearer(&tokens::admin()).send().await.success(200);
+    order["status"].as_str().unwrap().to_owned()
+}
+
+fn one_with_hold(seconds: i64) -> Value {
+    json!({ "hold_seconds": seconds })
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn a_paid_order_is_confirmed_and_charged_once(#[case] backend: Backend) {
+    let (gateway, plan) = paying(backend).await;
+    let shop = plan.open().await;
+    let service = shop.service();
+    let product = service.product(3, one_with_hold(600)).await;
+    let order = held(service, product, "ann").await;
+
+    let declined = confirm(service, "ann", order, DECLINING).await;
+    declined.refusal(402, "payment_declined");
+    assert_eq!(status(service, order).await, "pending", "the hold goes on");
+    let confirmed = confirm(service, "ann", order, GOOD).await.success(200);
+
+    assert_eq!(confirmed["status"], "confirmed");
+    assert_eq!(confirmed["payment"]["status"], "succeeded");
+    assert!(confirmed["confirmed_at"].is_string());
+    let again = confirm(service, "ann", order, GOOD).await;
+    let refusal = again.refusal(409, "order_not_pending");
+    assert_eq!(refusal["order_status"], "confirmed");
+    let charges = gateway.charges_of(order).await;
+    assert_eq!(charges.len(), 1, "{charges:?}");
+    assert_eq!(charges[0]["amount"], 1999);
+    shop.assert_books(product).await;
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn who_may_not_pay_is_told_why_and_nothing_is_charged(#[case] backend: Backend) {
+    let (gateway, plan) = paying(backend).await;
+    let shop = plan.open().await;
+    let service = shop.service();
+    let product = service.product(3, one_with_hold(600)).await;
+    let order = held(service, product, "ann").await;
+    let cancelled = held(service, product, "ann").await;
+    let cancel = service.post(&format!("/orders/{cancelled}/cancel"));
+    cancel
+        .bearer(&tokens::user("ann"))
+        .send()
+        .await
+        .success(200);
+
+    for (user, order) in [
+        ("bob", order),
+        ("the-admin", order),
+        ("ann", Uuid::now_v7()),
+    ] {
+        confirm(service, user, order, GOOD)
+            .await
+            .refusal(404, "order_not_found");
+    }
+    let over = confirm(service, "ann", cancelled, GOOD)
+        .await
+        .refusal(409, "order_not_pending");
+    assert_eq!(over["order_status"], "cancelled");
+    let path = format!("/orders/{order}/confirm");
+    for method in [
+        json!(""),
+        json!("x".repeat(256)),
+        json!("a b"),
+        json!("a\u{0}"),
+        json!("ü"),
+        json!(7),
+    ] {
+        let call = service
+            .call(Method::POST, &path)
+            .bearer(&tokens::user("ann"));
+        let answer = call.json(&json!({ "payment_method": method })).send().await;
+        answer.invalid("payment_method");
+    }
+    let bare = service
+        .post(&path)
+        .json(&json!({ "payment_method": GOOD }))
+        .send()
+        .await;
+    bare.refusal(401, "unauthenticated");
+
+    assert!(gateway.charges_of(order).await.is_empty());
+    assert!(gateway.charges_of(cancelled).await.is_empty());
+    assert_eq!(status(service, order).await, "pending");
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::three_nodes(Backend::ThreeNodes)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_simultaneous_confirmations_one_pays(#[case] backend: Backend) {
+    let (gateway, plan) = paying(backend).await;
+    let shop = plan.open().await;
+    let product = shop.service().product(1, one_with_hold(600)).await;
+    let order = held(shop.service(), product, "ann").await;
+
+    let mut calls = JoinSet::new();
+    for node in shop.nodes.iter().cycle().take(24) {
+        let front = node.front();
+        calls.spawn(async move { confirm(&front, "ann", order, GOOD).await });
+    }
+    let answers = calls.join_all().await;
+
+    let paid = answers.iter().filter(|answer| answer.status == 200).count();
+    assert_eq!(paid, 1, "{answers:?}");
+    for answer in answers.iter().filter(|answer| answer.status != 200) {
+        answer.refusal(409, "order_not_pending");
+    }
+    assert_eq!(gateway.charges_of(order).await.len(), 1);
+}
+
+/// Whatever the gateway does with the first try, the order ends as paid and is charged once.
+#[rstest]
+#[case::lost_answer(Fault::LoseAnswer)]
+#[case::no_answer(Fault::HoldAnswer)]
+#[case::hangs(Fault::Hold)]
+#[case::server_error(Fault::Status(500))]
+#[case::garbage(Fault::Garbage)]
+#[case::other_amount(Fault::WrongAmount)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_gateway_left_open_is_settled(#[case] fault: Fault) {
+    let (gateway, plan) = paying(Backend::Postgres).await;
+    let shop = plan.nodes(2).open().await;
+    let service = shop.service();
+    let product = service.product(1, one_with_hold(2)).await;
+    let order = held(service, product, "ann").await;
+
+    gateway.set(fault).await;
+    let answer = confirm(service, "ann", order, GOOD).await;
+    let refusal = answer.refusal(503, "outcome_unknown");
+    assert_eq!(refusal["order_id"], order.to_string());
+    answer.retry_after();
+    gateway.set(Fault::None).await;
+
+    eventually("it is confirmed", SOON, async || {
+        when(status(service, order).await == "confirmed")
+    })
+    .await;
+    assert_eq!(gateway.charges_of(order).await.len(), 1, "charged once");
+    shop.assert_books(product).await;
+}
+
+/// The service dies while the gateway is asked; the hold is over when it comes back.
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_between_charge_and_confirmation_costs_nobody(#[case] backend: Backend) {
+    let (gateway, plan) = paying(backend).await;
+    let mut shop = plan.open().await;
+    let product = shop.service().product(1, one_with_hold(1)).await;
+    let order = held(shop.service(), product, "ann").await;
+
+    gateway.set(Fault::HoldAnswer).await;
+    let front = shop.service().front();
+    let asking = tokio::time::timeout(SOON, async {
+        let call = front.post(&format!("/orders/{order}/confirm"));
+        let call = call
+            .bearer(&tokens::user("ann"))
+            .json(&json!({ "payment_method": GOOD }));
+        call.try_send().await
+    });
+    let killed = async {
+        eventually("it is charged", SOON, async || {
+            when(gateway.charges_of(order).await.len() == 1)
+        })
+        .await;
+        shop.nodes[0].process.kill();
+    };
+    let (answer, ()) = tokio::join!(asking, killed);
+    assert!(answer.unwrap().is_err(), "the crash was felt");
+    gateway.set(Fault::None).await;
+    shop.restart(0).await;
+
+    eventually("it is confirmed", SOON, async || {
+        when(status(shop.service(), order).await == "confirmed")
+    })
+    .await;
+    assert_eq!(gateway.charges_of(order).await.len(), 1, "charged once");
+    shop.assert_books(product).await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_cannot_be_reached_leaves_the_hold_as_it_was() {
+    let (gateway, plan) = paying(Backend::Sqlite).await;
+    let shop = plan.open().await;
+    let service = shop.service();
+    let product = service.product(1, one_with_hold(600)).await;
+    let order = held(service, product, "ann").await;
+
+    gateway.set(Fault::Down).await;
+    let answer = confirm(service, "ann", order, GOOD).await;
+    answer.refusal(503, "unavailable");
+    assert_eq!(status(service, order).await, "pending");
+    gateway.set(Fault::None).await;
+
+    confirm(service, "ann", order, GOOD).await.success(200);
+    assert_eq!(gateway.charges_of(order).await.len(), 1);
+}
+
+#[tokio::test]
+async fn without_a_gateway_nothing_is_confirmed_unpaid() {
+    let shop = Shop::open(Backend::Sqlite).await;
+    let service = shop.service();
+    let product = service.product(1, one_with_hold(600)).await;
+    let order = held(service, product, "ann").await;
+
+    let answer = confirm(service, "ann", order, GOOD).await;
+    answer.refusal(409, "payments_disabled");
+    assert_eq!(status(service, order).await, "pending");
+    let free = service
+        .product(1, json!({ "hold_seconds": 600, "price": 0 }))
+        .await;
+    let order = held(service, free, "ann").await;
+    let confirmed = confirm(service, "ann", order, GOOD).await.success(200);
+    assert_eq!(
+        confirmed["payment"],
+        Value::Null,
+        "there was nothing to pay"
+    );
+}

@@ -1,0 +1,277 @@
+//! An order is charged once, whatever the gateway does: the client against localstripe.
+//!
+//! Not through the API, because what the client believes of each answer does not show there.
+
+use std::time::Duration;
+
+use flash_sale::{
+    domain::{Payment, Secret},
+    payment::{Asked, Charge, Charged, Error, Gateway, stripe::Stripe},
+};
+use rstest::rstest;
+use uuid::Uuid;
+
+use crate::support::gateway::{Fault, Gateway as Server};
+
+const WITHIN: Duration = Duration::from_secs(10);
+/// Long enough for an answer that comes, short enough to wait for one that does not.
+const IMPATIENT: Duration = Duration::from_millis(700);
+
+const GOOD: &str = "pm_card_visa";
+/// localstripe's own name for the card that is taken on and then declined.
+const DECLINING: &str = "pm_card_chargeCustomerFail";
+
+fn client_of(url: &str, key: &str) -> Gateway {
+    Gateway::Stripe(Stripe::new(url, &Secret::new(key)).unwrap().into())
+}
+
+fn client(server: &Server) -> Gateway {
+    client_of(&server.url(), Server::key())
+}
+
+fn first(order_id: Uuid, payment_method: &str) -> Charge<'_> {
+    Charge {
+        order_id,
+        amount: 1_999,
+        currency: "EUR",
+        payment_method,
+        intent: None,
+        attempt: 1,
+        asked: Asked::First,
+    }
+}
+
+fn again(charge: Charge<'_>) -> Charge<'_> {
+    Charge {
+        asked: Asked::Again,
+        ..charge
+    }
+}
+
+#[track_caller]
+fn paid(charged: Result<Charged, Error>) -> Payment {
+    match charged {
+        Ok(Charged::Paid(payment)) => payment,
+        other => panic!("not paid: {other:?}"),
+    }
+}
+
+#[track_caller]
+fn declined(charged: Result<Charged, Error>) -> (Option<String>, String) {
+    match charged {
+        Ok(Charged::Declined { intent, reason }) => (intent, reason),
+        other => panic!("not declined: {other:?}"),
+    }
+}
+
+#[track_caller]
+fn unknown<T: std::fmt::Debug>(outcome: &Result<T, Error>) {
+    assert!(matches!(outcome, Err(Error::Unknown(_))), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_good_card_is_charged_once_and_the_order_is_named() {
+    let server = Server::start().await;
+    let (gateway, order) = (client(&server), Uuid::now_v7());
+
+    let payment = paid(gateway.charge(&first(order, GOOD), WITHIN).await);
+    let repeated = paid(gateway.charge(&again(first(order, GOOD)), WITHIN).await);
+
+    assert_eq!(payment, repeated);
+    assert_eq!(payment.status, "succeeded");
+    let charges = server.charges_of(order).await;
+    assert_eq!(charges.len(), 1, "{charges:?}");
+    assert_eq!(charges[0]["amount"], 1_999);
+    assert_eq!(charges[0]["currency"], "eur");
+    assert_eq!(charges[0]["payment_intent"], payment.id);
+}
+
+#[tokio::test]
+async fn another_card_after_a_decline_pays_the_same_intent() {
+    let server = Server::start().await;
+    let (gateway, order) = (client(&server), Uuid::now_v7());
+
+    let (intent, reason) = declined(gateway.charge(&first(order, DECLINING), WITHIN).await);
+    assert_eq!(reason, "card_declined");
+    assert_eq!(server.charges_of(order).await.len(), 0);
+    let mut next = first(order, DECLINING);
+    (next.intent, next.attempt) = (intent.as_deref(), 2);
+    let (same, _) = declined(gateway.charge(&next, WITHIN).await);
+    assert_eq!(same, intent);
+    (next.payment_method, next.attempt) = (GOOD, 3);
+    let payment = paid(gateway.charge(&next, WITHIN).await);
+    // Under a new key too: an intent that has succeeded is not charged again.
+    next.attempt = 4;
+    assert_eq!(paid(gateway.charge(&next, WITHIN).await), payment);
+
+    assert_eq!(Some(payment.id), intent);
+    assert_eq!(server.intents_of(order).await.len(), 1);
+    assert_eq!(server.charges_of(order).await.len(), 1);
+}
+
+/// A buyer cannot be asked for it here, and the hold would run out meanwhile.
+#[tokio::test]
+async fn a_card_that_wants_its_owner_is_declined_and_another_one_pays() {
+    let server = Server::start().await;
+    let (gateway, order) = (client(&server), Uuid::now_v7());
+    let secured = server.card("4000002500003155").await;
+
+    let (intent, reason) = declined(gateway.charge(&first(order, &secured), WITHIN).await);
+    assert_eq!(reason, "authentication_required");
+    assert_eq!(server.charges_of(order).await.len(), 0);
+    let mut next = first(order, GOOD);
+    (next.intent, next.attempt) = (intent.as_deref(), 2);
+    let payment = paid(gateway.charge(&next, WITHIN).await);
+
+    assert_eq!(Some(payment.id), intent);
+    assert_eq!(server.charges_of(order).await.len(), 1);
+}
+
+#[rstest]
+#[case(Fault::LoseAnswer)]
+#[case(Fault::HoldAnswer)]
+#[case(Fault::Hold)]
+#[case(Fault::Garbage)]
+#[case(Fault::Truncated)]
+#[case(Fault::Endless)]
+#[case(Fault::WrongAmount)]
+#[case(Fault::Status(500))]
+#[case(Fault::Status(503))]
+#[case(Fault::Status(429))]
+#[case(Fault::Status(409))]
+#[case(Fault::Status(302))]
+#[tokio::test]
+async fn an_unclear_answer_is_settled_by_asking_again(#[case] fault: Fault) {
+    let server = Server::start().await;
+    let (gateway, order) = (client(&server), Uuid::now_v7());
+
+    server.set(fault).await;
+    unknown(&gateway.charge(&first(order, GOOD), IMPATIENT).await);
+    unknown(&gateway.charge(&again(first(order, GOOD)), IMPATIENT).await);
+    server.set(Fault::None).await;
+    let payment = paid(gateway.charge(&again(first(order, GOOD)), WITHIN).await);
+
+    let charges = server.charges_of(order).await;
+    assert_eq!(charges.len(), 1, "{charges:?}");
+    assert_eq!(charges[0]["payment_intent"], payment.id);
+}
+
+#[tokio::test]
+async fn a_decline_that_was_lost_is_said_again() {
+    let server = Server::start().await;
+    let (gateway, order) = (client(&server), Uuid::now_v7());
+
+    server.set(Fault::LoseAnswer).await;
+    unknown(&gateway.charge(&first(order, DECLINING), IMPATIENT).await);
+    server.set(Fault::None).await;
+    let (intent, _) = declined(
+        gateway
+            .charge(&again(first(order, DECLINING)), WITHIN)
+            .await,
+    );
+
+    assert!(intent.is_some());
+    assert_eq!(server.intents_of(order).await.len(), 1);
+}
+
+/// Nothing was sent, so nothing can have been charged; unless it was sent before.
+#[tokio::test]
+async fn a_gateway_that_is_down_charges_nothing_but_may_have_before() {
+    let server = Server::start().await;
+    let (gateway, order) = (client(&server), Uuid::now_v7());
+
+    // So that a connection is there to be tried.
+    paid(gateway.charge(&first(Uuid::now_v7(), GOOD), WITHIN).await);
+    server.set(Fault::Down).await;
+    let outcome = gateway.charge(&first(order, GOOD), IMPATIENT).await;
+    assert!(matches!(outcome, Err(Error::NotCharged(_))), "{outcome:?}");
+    unknown(&gateway.charge(&again(first(order, GOOD)), IMPATIENT).await);
+    server.set(Fault::None).await;
+
+    assert_eq!(server.intents_of(order).await.len(), 0);
+}
+
+/// The key goes to nobody who does not show the certificate of the host.
+#[tokio::test]
+async fn a_host_without_a_certificate_is_asked_nothing() {
+    let server = Server::start().await;
+    let order = Uuid::now_v7();
+    let gateway = client_of(&server.url().replace("http:", "https:"), Server::key());
+
+    let outcome = gateway.charge(&first(order, GOOD), WITHIN).await;
+
+    assert!(matches!(outcome, Err(Error::NotCharged(_))), "{outcome:?}");
+    assert_eq!(server.intents_of(order).await.len(), 0);
+}
+
+#[tokio::test]
+async fn a_wrong_key_charges_nothing_and_is_not_told() {
+    let server = Server::start().await;
+    let order = Uuid::now_v7();
+    let gateway = client_of(&server.url(), "hunter2");
+
+    let outcome = gateway.charge(&first(order, GOOD), WITHIN).await;
+
+    assert!(matches!(outcome, Err(Error::NotCharged(_))), "{outcome:?}");
+    assert!(!format!("{gateway:?}{outcome:?}").contains("hunter2"));
+    assert_eq!(server.intents_of(order).await.len(), 0);
+}
+
+#[tokio::test]
+async fn no_payment_method_breaks_out_of_its_field() {
+    let server = Server::start().await;
+    let gateway = client(&server);
+
+    let long = format!("pm_{}", "x".repeat(100_000));
+    for method in [
+        "pm_card_visa&amount=1",
+        "pm_x\r\nIdempotency-Key: other",
+        "pm_\u{0}\u{1F600}",
+        "pm_%26%3D+ ",
+        "",
+        "none",
+        &long,
+    ] {
+        let order = Uuid::now_v7();
+        let outcome = gateway.charge(&first(order, method), WITHIN).await;
+        assert_eq!(
+            declined(outcome).1,
+            "invalid_payment_method",
+            "{method:.40}"
+        );
+        assert_eq!(server.charges_of(order).await.len(), 0);
+    }
+}
+
+#[tokio::test]
+async fn money_is_given_back_once() {
+    let server = Server::start().await;
+    let (gateway, order) = (client(&server), Uuid::now_v7());
+    let payment = paid(gateway.charge(&first(order, GOOD), WITHIN).await);
+
+    server.set(Fault::LoseAnswer).await;
+    unknown(&gateway.refund(order, &payment.id, IMPATIENT).await);
+    server.set(Fault::None).await;
+    for _ in 0..2 {
+        gateway.refund(order, &payment.id, WITHIN).await.unwrap();
+    }
+
+    let refunds = server.refunds_of(order).await;
+    assert_eq!(refunds.len(), 1, "{refunds:?}");
+    assert_eq!(refunds[0]["amount"], 1_999);
+}
+
+/// Plain localstripe, as somebody who tries the service out would use it.
+#[tokio::test]
+async fn localstripe_alone_will_do() {
+    let server = crate::support::localstripe::Localstripe::start().await;
+    let gateway = client_of(server.url(), Server::key());
+    let order = Uuid::now_v7();
+
+    let (intent, _) = declined(gateway.charge(&first(order, DECLINING), WITHIN).await);
+    let mut next = first(order, GOOD);
+    (next.intent, next.attempt) = (intent.as_deref(), 2);
+    let payment = paid(gateway.charge(&next, WITHIN).await);
+
+    gateway.refund(order, &payment.id, WITHIN).await.unwrap();
+}

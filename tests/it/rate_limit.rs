@@ -1,0 +1,189 @@
+//! The rate limit of a user: one limit over all nodes, also when Redis comes and goes.
+
+use std::time::{Duration, Instant};
+
+use rstest::rstest;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::support::{
+    SOON, eventually,
+    http::Answer,
+    race::together,
+    shop::{Backend, Shop},
+    when,
+};
+
+const LIMIT: usize = 10;
+const LIMIT_HEADER: &str = "10";
+/// A minute's requests come back one by one.
+const CELL: Duration = Duration::from_secs(6);
+
+async fn open(backend: Backend, nodes: usize) -> Shop {
+    let plan = Shop::plan(backend).nodes(nodes);
+    plan.set("RATE_LIMIT_PER_MINUTE", LIMIT_HEADER).open().await
+}
+
+/// Sends so many orders at once, spread over the nodes, and counts those that were not limited.
+async fn flood(shop: &Shop, user: &str, product: Uuid, requests: usize) -> usize {
+    let nodes = shop.nodes.iter().cycle().take(requests);
+    let answers = together(nodes.map(|node| node.order(user, product, 1)).collect()).await;
+    answers.iter().filter(|answer| !is_limited(answer)).count()
+}
+
+fn is_limited(answer: &Answer) -> bool {
+    assert!(answer.status < 500, "{answer:?}");
+    answer.code() == "rate_limited"
+}
+
+/// What the limit allows from `begun` until now.
+fn allowed(begun: Instant) -> usize {
+    LIMIT + usize::try_from(begun.elapsed().as_secs() / CELL.as_secs()).unwrap()
+}
+
+#[rstest]
+#[case::one_sqlite(Backend::Sqlite, 1)]
+#[case::two_nodes(Backend::Postgres, 2)]
+#[case::three_nodes(Backend::ThreeNodes, 3)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_nodes_together_admit_exactly_the_limit(
+    #[case] backend: Backend,
+    #[case] nodes: usize,
+) {
+    let shop = open(backend, nodes).await;
+    let product = shop.service().product(1_000, json!({})).await;
+
+    let begun = Instant::now();
+    let admitted = flood(&shop, "ann", product, 90).await;
+
+    assert!(
+        (LIMIT..=allowed(begun)).contains(&admitted),
+        "{admitted} in {:?}",
+        begun.elapsed()
+    );
+    // Nobody else is the worse for it.
+    for user in ["bob", "carl", "dora"] {
+        assert_eq!(flood(&shop, user, product, LIMIT).await, LIMIT, "{user}");
+    }
+}
+
+#[tokio::test]
+async fn a_limited_user_is_told_when_to_come_back() {
+    let shop = open(Backend::Postgres, 2).await;
+    let product = shop.service().product(1_000, json!({})).await;
+    flood(&shop, "ann", product, LIMIT).await;
+
+    for node in &shop.nodes {
+        let answer = node.buy("ann", product, 1).await;
+        answer.refusal(429, "rate_limited");
+        assert!(answer.retry_after() <= CELL.as_secs(), "{answer:?}");
+        let header = |name: &str| answer.header(name).unwrap().parse::<u64>().unwrap();
+        assert_eq!(answer.header("ratelimit-limit"), Some(LIMIT_HEADER));
+        assert_eq!(header("ratelimit-remaining"), 0);
+        assert!((50..=60).contains(&header("ratelimit-reset")), "{answer:?}");
+    }
+
+    eventually("the next cell", SOON, async || {
+        when(!is_limited(&shop.service().buy("ann", product, 1).await))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_redis_each_node_goes_by_what_it_has_admitted() {
+    let mut shop = open(Backend::Postgres, 2).await;
+    let product = shop.service().product(1_000, json!({})).await;
+    let begun = Instant::now();
+    let before = flood(&shop, "ann", product, 6).await;
+    assert_eq!(before, 6);
+
+    for node in &mut shop.redis_mut().0 {
+        node.kill();
+    }
+    // Three of each node's ten were used by then.
+    let after = flood(&shop, "ann", product, 90).await;
+    let most = 2 * allowed(begun) - before;
+    assert!((1..=most).contains(&after), "{after}, not {most} at most");
+    assert_eq!(flood(&shop, "bob", product, LIMIT).await, LIMIT);
+
+    for node in &mut shop.redis_mut().0 {
+        node.restart().await;
+    }
+    // One user after the other, until Redis counts again.
+    let mut newcomers = 0;
+    eventually("one limit over both nodes again", SOON * 2, async || {
+        newcomers += 1;
+        let begun = Instant::now();
+        let admitted = flood(&shop, &format!("new-{newcomers}"), product, 40).await;
+        when((LIMIT..=allowed(begun)).contains(&admitted))
+    })
+    .await;
+}
+
+/// A Redis that accepts and never answers costs a request a moment, not its time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_redis_keeps_nobody_waiting() {
+    let shop = open(Backend::Postgres, 1).await;
+    let product = shop.service().product(1_000, json!({})).await;
+    shop.redis().0[0].pause();
+
+    let begun = Instant::now();
+    for user in 0..20 {
+        let answer = shop
+            .service()
+            .buy(&format!("user-{user}"), product, 1)
+            .await;
+        answer.success(201);
+    }
+
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    shop.redis().0[0].resume();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_one_user_does_not_reach_redis() {
+    let shop = open(Backend::Postgres, 1).await;
+    let product = shop.service().product(1_000, json!({})).await;
+    let monitor = shop.redis().0[0].monitor().await;
+    let begun = Instant::now();
+    flood(&shop, "ann", product, LIMIT + 1).await;
+
+    flood(&shop, "ann", product, 300).await;
+
+    let key = "flash-sale:{rate}:ann";
+    let asked = monitor.commands(key);
+    let scripts = asked.iter().filter(|words| words[0].starts_with("EVAL"));
+    // One script asks for all who wait.
+    let questions = scripts.flatten().filter(|word| *word == key).count();
+    // One for each that was admitted, and those that were under way when the first was refused.
+    assert!(questions <= allowed(begun) + 11, "{questions} questions");
+    assert!(questions >= LIMIT, "{questions} questions");
+}
+
+/// Refusals that need no Redis count all the same.
+#[tokio::test]
+async fn a_flood_at_a_sold_out_product_counts_on_the_other_nodes_too() {
+    let shop = open(Backend::Postgres, 2).await;
+    let product = shop.service().product(0, json!({})).await;
+    eventually("the gate knows", SOON, async || {
+        shop.nodes[0].buy("somebody", product, 1).await;
+        let limited = shop.nodes[0].buy("somebody", product, 1).await;
+        when(is_limited(&limited))
+    })
+    .await;
+
+    let begun = Instant::now();
+    for _ in 0..LIMIT {
+        let answer = shop.nodes[0].buy("ann", product, 1).await;
+        answer.refusal(409, "sold_out");
+    }
+
+    let mut others = 0;
+    eventually("the other node knows too", CELL, async || {
+        let answer = shop.nodes[1].buy("ann", product, 1).await;
+        others += usize::from(!is_limited(&answer));
+        when(is_limited(&answer))
+    })
+    .await;
+    assert!(others <= 2 + allowed(begun) - LIMIT, "{others} more");
+}

@@ -1,0 +1,99 @@
+//! A confirmed order is undone by an admin: the money goes back once, then the units.
+
+use rstest::rstest;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::support::{
+    SOON, eventually,
+    front::Front,
+    gateway::{Fault, Gateway},
+    http::Answer,
+    shop::{Backend, Shop},
+    tokens, when,
+};
+
+struct Paid {
+    gateway: Gateway,
+    shop: Shop,
+    product: Uuid,
+    order: Uuid,
+}
+
+/// A shop that has sold and been paid for its only unit.
+async fn paid(backend: Backend) -> Paid {
+    let gateway = Gateway::start().await;
+    let plan = Shop::plan(backend)
+        .set("PAYMENTS", "stripe")
+        .set("PAYMENT_URL", &gateway.url())
+        .set("PAYMENT_KEY", Gateway::key())
+        .set("REQUEST_TIMEOUT_MS", "2000");
+    let shop = plan.open().await;
+    let service = shop.service();
+    let product = service.product(1, json!({ "hold_seconds": 600 })).await;
+    let order = service.buy("ann", product, 1).await.success(201);
+    let order: Uuid = order["id"].as_str().unwrap().parse().unwrap();
+    let call = service.post(&format!("/orders/{order}/confirm"));
+    let call = call.bearer(&tokens::user("ann"));
+    let body = json!({ "payment_method": "pm_card_visa" });
+    call.json(&body).send().await.success(200);
+    Paid {
+        gateway,
+        shop,
+        product,
+        order,
+    }
+}
+
+async fn cancel(front: &Front, token: &str, order: Uuid) -> Answer {
+    let call = front.post(&format!("/orders/{order}/cancel"));
+    call.bearer(token).send().await
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn the_money_goes_back_before_the_units(#[case] backend: Backend) {
+    let paid = paid(backend).await;
+    let service = paid.shop.service();
+
+    let buyer = cancel(service, &tokens::user("ann"), paid.order).await;
+    let refusal = buyer.refusal(409, "order_not_pending");
+    assert_eq!(refusal["order_status"], "confirmed");
+    assert!(paid.gateway.refunds_of(paid.order).await.is_empty());
+
+    let undone = cancel(service, &tokens::admin(), paid.order)
+        .await
+        .success(200);
+    assert_eq!(undone["status"], "cancelled");
+    assert_eq!(undone["payment"]["status"], "refunded");
+    assert_eq!(paid.gateway.refunds_of(paid.order).await.len(), 1);
+    assert_eq!(paid.shop.ledger.product(paid.product).await.stock, 1);
+    let again = cancel(service, &tokens::admin(), paid.order).await;
+    again.refusal(409, "order_not_pending");
+    assert_eq!(paid.gateway.refunds_of(paid.order).await.len(), 1);
+    paid.shop.assert_books(paid.product).await;
+}
+
+#[rstest]
+#[case::lost_answer(Fault::LoseAnswer)]
+#[case::server_error(Fault::Status(500))]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refund_that_was_left_open_is_finished_once(#[case] fault: Fault) {
+    let paid = paid(Backend::Postgres).await;
+    let service = paid.shop.service();
+
+    paid.gateway.set(fault).await;
+    let answer = cancel(service, &tokens::admin(), paid.order).await;
+    answer.refusal(503, "outcome_unknown");
+    assert_eq!(paid.shop.ledger.product(paid.product).await.stock, 0);
+    paid.gateway.set(Fault::None).await;
+
+    eventually("the unit is back", SOON, async || {
+        when(paid.shop.ledger.product(paid.product).await.stock == 1)
+    })
+    .await;
+    assert_eq!(paid.gateway.refunds_of(paid.order).await.len(), 1);
+    paid.shop.assert_books(paid.product).await;
+}

@@ -1,0 +1,85 @@
+//! Thousands of readers of one stream: bare sockets, since a client's bookkeeping would cost more
+//! than the service's.
+
+use std::{net::SocketAddr, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
+
+const CONNECTS_WITHIN: Duration = Duration::from_secs(30);
+
+/// Lets this process have so many files open.
+pub(crate) fn allow_files(count: u64) {
+    let allowed = rlimit::increase_nofile_limit(count).unwrap();
+    assert!(allowed >= count, "the system allows {allowed} files only");
+}
+
+/// A bare connection, and what it has read.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    stream: TcpStream,
+    text: String,
+}
+
+impl Reader {
+    /// Asks for `path`; the answer is read when somebody wants it.
+    pub(crate) async fn open(url: &str, path: &str) -> Self {
+        Self::open_narrow(url, path, None).await
+    }
+
+    /// The same with a receive buffer of so many bytes.
+    pub(crate) async fn open_narrow(url: &str, path: &str, buffer: Option<u32>) -> Self {
+        let address: SocketAddr = url.strip_prefix("http://").unwrap().parse().unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        if let Some(bytes) = buffer {
+            socket.set_recv_buffer_size(bytes).unwrap();
+        }
+        let connecting = timeout(CONNECTS_WITHIN, socket.connect(address));
+        let mut stream = connecting.await.expect("a connection").unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: shop\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        Self {
+            stream,
+            text: String::new(),
+        }
+    }
+
+    /// Asks for `path` once more, without waiting for anything.
+    pub(crate) async fn ask_again(&mut self, path: &str) {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: shop\r\n\r\n");
+        self.stream.write_all(request.as_bytes()).await.unwrap();
+    }
+
+    /// Reads on until the text is there.
+    pub(crate) async fn until(&mut self, wanted: &str, within: Duration) {
+        let reading = async {
+            while !self.text.contains(wanted) {
+                assert!(self.read().await > 0, "ended: {}", self.text);
+            }
+        };
+        let found = timeout(within, reading).await;
+        assert!(found.is_ok(), "no {wanted} in {}", self.text);
+    }
+
+    /// Reads to the end; true if that came in time, by a close or a reset.
+    pub(crate) async fn ends(&mut self, within: Duration) -> bool {
+        let reading = async { while self.read().await > 0 {} };
+        timeout(within, reading).await.is_ok()
+    }
+
+    /// What was read so far.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    async fn read(&mut self) -> usize {
+        let mut buffer = [0; 4096];
+        let count = self.stream.read(&mut buffer).await.unwrap_or(0);
+        self.text
+            .push_str(&String::from_utf8_lossy(&buffer[..count]));
+        count
+    }
+}

@@ -1,0 +1,242 @@
+//! A payment gateway as Stripe describes itself, localstripe at its heart, that can be told to
+//! misbehave.
+
+use std::sync::{Arc, Mutex};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::State,
+    http::{HeaderMap, StatusCode, Uri},
+    response::{IntoResponse, Response},
+    routing::any,
+};
+use serde_json::{Value, json};
+use tokio::{
+    net::TcpListener,
+    sync::{oneshot, watch},
+    task::JoinSet,
+};
+use uuid::Uuid;
+
+use self::account::{Account, Call, Done};
+use super::localstripe::KEY;
+
+mod account;
+
+/// What becomes of the calls that come while it is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    None,
+    /// It is done; the connection breaks instead of an answer.
+    LoseAnswer,
+    /// It is done; the answer waits until the fault is taken away.
+    HoldAnswer,
+    /// Nothing is done while it is set; who waits that long is served afterwards.
+    Hold,
+    /// Nothing is done.
+    Status(u16),
+    /// It is done; the answer is 200 and no JSON.
+    Garbage,
+    /// It is done; the answer speaks of one minor unit less.
+    WrongAmount,
+    /// It is done; half of the answer arrives.
+    Truncated,
+    /// It is done; the answer has no end.
+    Endless,
+    /// Nobody listens: connections are refused.
+    Down,
+}
+
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    port: u16,
+    shared: Arc<Shared>,
+    _listener: JoinSet<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    account: Account,
+    fault: watch::Sender<Fault>,
+    listens: watch::Sender<bool>,
+    /// What is being done, also for a client that has gone away.
+    doing: Mutex<JoinSet<()>>,
+}
+
+impl Gateway {
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let shared = Arc::new(Shared {
+            account: Account::open().await,
+            fault: watch::channel(Fault::None).0,
+            listens: watch::channel(true).0,
+            doing: Mutex::default(),
+        });
+        let mut serving = JoinSet::new();
+        serving.spawn(serve(listener, port, Arc::clone(&shared)));
+        Self {
+            port,
+            shared,
+            _listener: serving,
+        }
+    }
+
+    /// As `PAYMENT_URL` wants it.
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// As `PAYMENT_KEY` wants it.
+    pub(crate) fn key() -> &'static str {
+        KEY
+    }
+
+    /// From when this returns every new connection meets the fault.
+    pub(crate) async fn set(&self, fault: Fault) {
+        self.shared.fault.send_replace(fault);
+        let mut listens = self.shared.listens.subscribe();
+        let wanted = fault != Fault::Down;
+        drop(
+            listens
+                .wait_for(|listens| *listens == wanted)
+                .await
+                .unwrap(),
+        );
+    }
+
+    /// A payment method for the card with this number.
+    pub(crate) async fn card(&self, number: &str) -> String {
+        let card = json!({ "number": number, "exp_month": 12, "exp_year": 2030, "cvc": "123" });
+        let body = json!({ "type": "card", "card": card });
+        let method = self
+            .shared
+            .account
+            .localstripe
+            .post("/v1/payment_methods", &body);
+        method.await["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The charges of this order that took money.
+    pub(crate) async fn charges_of(&self, order: Uuid) -> Vec<Value> {
+        self.of("charges", order)
+            .await
+            .into_iter()
+            .filter(|charge| charge["paid"] == true)
+            .collect()
+    }
+
+    pub(crate) async fn refunds_of(&self, order: Uuid) -> Vec<Value> {
+        self.of("refunds", order).await
+    }
+
+    pub(crate) async fn intents_of(&self, order: Uuid) -> Vec<Value> {
+        let mut intents = self.shared.account.localstripe.all("payment_intents").await;
+        let order = order.to_string();
+        intents.retain(|intent| intent["metadata"]["order_id"] == order.as_str());
+        intents
+    }
+
+    /// What of this kind belongs to the order's intents.
+    async fn of(&self, kind: &str, order: Uuid) -> Vec<Value> {
+        let intents = self.intents_of(order).await;
+        let mut found = self.shared.account.localstripe.all(kind).await;
+        found.retain(|one| intents.iter().any(|i| i["id"] == one["payment_intent"]));
+        found
+    }
+}
+
+/// Listens, except while it is down; then the connections that wait for a call end, too.
+async fn serve(mut listener: TcpListener, port: u16, shared: Arc<Shared>) {
+    let mut fault = shared.fault.subscribe();
+    loop {
+        let router = Router::new()
+            .fallback(any(answer))
+            .with_state(Arc::clone(&shared));
+        let mut down = shared.fault.subscribe();
+        axum::serve(listener, router)
+            .with_graceful_shutdown(async move {
+                drop(down.wait_for(|fault| *fault == Fault::Down).await);
+            })
+            .await
+            .unwrap();
+        shared.listens.send_replace(false);
+        drop(fault.wait_for(|fault| *fault != Fault::Down).await.unwrap());
+        listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        shared.listens.send_replace(true);
+    }
+}
+
+async fn answer(
+    State(shared): State<Arc<Shared>>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let mut fault = shared.fault.subscribe();
+    let met = *fault.borrow_and_update();
+    if let Fault::Status(status) = met {
+        let status = StatusCode::from_u16(status).unwrap();
+        return (status, r#"{"error":{"type":"api_error"}}"#).into_response();
+    }
+    if met == Fault::Down {
+        return broken();
+    }
+    drop(fault.wait_for(|fault| *fault != Fault::Hold).await.unwrap());
+    let key = headers.get("Idempotency-Key");
+    let key = key.map(|key| key.to_str().unwrap().to_owned());
+    let call = Call {
+        path: uri.path().to_owned(),
+        authorization: headers.get("Authorization").cloned(),
+        body: String::from_utf8(body.into()).unwrap(),
+    };
+    let done = shared.do_whatever_happens(key, call).await;
+    let status = StatusCode::from_u16(done.status).unwrap();
+    match met {
+        Fault::LoseAnswer => broken(),
+        Fault::HoldAnswer => {
+            let taken_away = fault.wait_for(|fault| *fault != Fault::HoldAnswer);
+            drop(taken_away.await.unwrap());
+            (status, done.body).into_response()
+        }
+        Fault::Garbage => (StatusCode::OK, "\u{0}<html>succeeded").into_response(),
+        Fault::Truncated => {
+            let half = done.body[..done.body.len() / 2].to_owned();
+            let cut = [Ok(half), Err(std::io::Error::other("cut"))];
+            Body::from_stream(futures::stream::iter(cut)).into_response()
+        }
+        Fault::Endless => {
+            let parts =
+                futures::stream::repeat_with(|| Ok::<_, std::io::Error>(" ".repeat(65_536)));
+            Body::from_stream(parts).into_response()
+        }
+        Fault::WrongAmount => {
+            let mut body: Value = serde_json::from_str(&done.body).unwrap();
+            body["amount"] = json!(body["amount"].as_i64().unwrap() - 1);
+            (status, body.to_string()).into_response()
+        }
+        Fault::None | Fault::Hold | Fault::Status(_) | Fault::Down => {
+            (status, done.body).into_response()
+        }
+    }
+}
+
+/// The connection breaks before anything of an answer's body.
+fn broken() -> Response {
+    let cut = futures::stream::iter([Err::<Bytes, _>(std::io::Error::other("broken"))]);
+    Body::from_stream(cut).into_response()
+}
+
+impl Shared {
+    /// A client that goes away does not undo what it has asked for.
+    async fn do_whatever_happens(self: Arc<Self>, key: Option<String>, call: Call) -> Done {
+        let (tell, told) = oneshot::channel();
+        let shared = Arc::clone(&self);
+        self.doing.lock().unwrap().spawn(async move {
+            // An error means that nobody waits any more.
+            drop(tell.send(shared.account.once(key, call).await));
+        });
+        told.await.unwrap()
+    }
+}

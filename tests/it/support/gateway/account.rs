@@ -1,0 +1,137 @@
+//! What localstripe lacks of Stripe: idempotency keys, the intent beside a decline, and confirming
+//! an intent again with another method.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use axum::http::HeaderValue;
+use reqwest::Client;
+use serde_json::{Value, json};
+use tokio::sync::Mutex as AsyncMutex;
+
+use crate::support::{http, localstripe::Localstripe};
+
+pub(super) struct Call {
+    pub(super) path: String,
+    pub(super) authorization: Option<HeaderValue>,
+    pub(super) body: String,
+}
+
+/// The first answer to a key, with the request that it answered.
+type Remembered = Arc<AsyncMutex<Option<(String, Done)>>>;
+
+#[derive(Clone, Debug)]
+pub(super) struct Done {
+    pub(super) status: u16,
+    pub(super) body: String,
+}
+
+#[derive(Debug)]
+pub(super) struct Account {
+    pub(super) localstripe: Localstripe,
+    client: Client,
+    keys: Mutex<HashMap<String, Remembered>>,
+}
+
+impl Account {
+    pub(super) async fn open() -> Self {
+        Self {
+            localstripe: Localstripe::start().await,
+            client: http::client(),
+            keys: Mutex::default(),
+        }
+    }
+
+    /// Stripe: the same key has the same answer, and another request under it is an error.
+    pub(super) async fn once(&self, key: Option<String>, call: Call) -> Done {
+        let Some(key) = key else {
+            return self.forward(&call).await;
+        };
+        let remembered = Arc::clone(self.keys.lock().unwrap().entry(key).or_default());
+        let mut remembered = remembered.lock().await;
+        let asked = format!("{} {}", call.path, call.body);
+        match &*remembered {
+            Some((request, done)) if *request == asked => return done.clone(),
+            Some(_) => {
+                return Done {
+                    status: 400,
+                    body: json!({ "error": { "type": "idempotency_error" } }).to_string(),
+                };
+            }
+            None => {}
+        }
+        let done = self.forward(&call).await;
+        // What was not let in was not begun, and only what was begun is remembered.
+        if done.status != 401 {
+            *remembered = Some((asked, done.clone()));
+        }
+        done
+    }
+
+    async fn forward(&self, call: &Call) -> Done {
+        let intent = call
+            .path
+            .strip_prefix("/v1/payment_intents/")
+            .and_then(|rest| rest.strip_suffix("/confirm"));
+        match intent {
+            Some(intent) => self.confirm(intent, call).await,
+            None => self.send(call, call.body.clone()).await,
+        }
+    }
+
+    /// localstripe takes a new method and a new charge as changes of the intent only.
+    async fn confirm(&self, intent: &str, call: &Call) -> Done {
+        let path = format!("/v1/payment_intents/{intent}");
+        let before = self.localstripe.get(&path).await;
+        let status = before["status"].as_str().unwrap();
+        if !["requires_payment_method", "requires_action"].contains(&status) {
+            let error = json!({
+                "type": "invalid_request_error", "code": "payment_intent_unexpected_state",
+                "payment_intent": before,
+            });
+            return Done {
+                status: 400,
+                body: json!({ "error": error }).to_string(),
+            };
+        }
+        let form: HashMap<String, String> = url_decoded(&call.body);
+        let method = &form["payment_method"];
+        let change = json!({
+            "latest_charge": null, "next_action": null, "payment_method": method,
+        });
+        self.localstripe.post(&path, &change).await;
+        self.send(call, String::new()).await
+    }
+
+    async fn send(&self, call: &Call, body: String) -> Done {
+        let mut request = self
+            .client
+            .post(format!("{}{}", self.localstripe.url(), call.path))
+            .header("Content-Type", "application/x-www-form-urlencoded")
+            .body(body);
+        if let Some(authorization) = &call.authorization {
+            request = request.header("Authorization", authorization);
+        }
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        let mut body: Value = answer.json().await.unwrap();
+        if let (402, Some(charge)) = (status, body["error"]["charge"].as_str()) {
+            let charge = self.localstripe.get(&format!("/v1/charges/{charge}")).await;
+            let intent = charge["payment_intent"].as_str().unwrap();
+            let path = format!("/v1/payment_intents/{intent}");
+            body["error"]["payment_intent"] = self.localstripe.get(&path).await;
+            body["error"]["type"] = json!("card_error");
+        }
+        Done {
+            status,
+            body: body.to_string(),
+        }
+    }
+}
+
+fn url_decoded(form: &str) -> HashMap<String, String> {
+    let url = reqwest::Url::parse(&format!("form:?{form}")).unwrap();
+    url.query_pairs().into_owned().collect()
+}

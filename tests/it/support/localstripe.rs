@@ -1,0 +1,128 @@
+//! A private localstripe: a payment gateway that speaks Stripe's language and charges nobody.
+
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use reqwest::Client;
+use serde_json::Value;
+
+use super::{eventually, free_port, http, process::Owned, when};
+
+const STARTS_WITHIN: Duration = Duration::from_secs(20);
+const TRIES: usize = 5;
+/// Any key of this form is taken.
+pub(crate) const KEY: &str = "sk_test_flash_sale";
+
+/// Its own command line would listen on every interface and write all that it knows into one
+/// file of the machine after each call.
+const START: &str = "
+import sys
+from aiohttp import web
+from localstripe import resources, server
+resources.Store.dump_to_disk = lambda store: None
+web.run_app(server.app, host='127.0.0.1', port=int(sys.argv[1]), print=None, access_log=None)
+";
+
+#[derive(Debug)]
+pub(crate) struct Localstripe {
+    url: String,
+    client: Client,
+    process: Owned,
+}
+
+impl Localstripe {
+    /// A free port may be taken by somebody else before the server binds it: then another is tried.
+    pub(crate) async fn start() -> Self {
+        for _ in 0..TRIES {
+            let port = free_port();
+            let mut server = Self {
+                url: format!("http://127.0.0.1:{port}"),
+                client: http::client(),
+                process: Owned::new(spawn(port)),
+            };
+            if server.is_ready().await {
+                return server;
+            }
+        }
+        panic!("localstripe does not start");
+    }
+
+    async fn is_ready(&mut self) -> bool {
+        eventually("localstripe answers", STARTS_WITHIN, async || {
+            if self.process.exited().is_some() {
+                return Some(false);
+            }
+            let answer = self.client.get(&self.url).send().await;
+            when(answer.is_ok()).map(|()| true)
+        })
+        .await
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        let call = self.client.get(format!("{}{path}", self.url));
+        let answer = call.basic_auth(KEY, None::<&str>).send().await.unwrap();
+        assert!(
+            answer.status().is_success(),
+            "GET {path}: {}",
+            answer.status()
+        );
+        answer.json().await.unwrap()
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Value {
+        let call = self.client.post(format!("{}{path}", self.url)).json(body);
+        let answer = call.basic_auth(KEY, None::<&str>).send().await.unwrap();
+        assert!(
+            answer.status().is_success(),
+            "POST {path}: {}",
+            answer.status()
+        );
+        answer.json().await.unwrap()
+    }
+
+    /// All objects of a kind, page by page.
+    pub(crate) async fn all(&self, kind: &str) -> Vec<Value> {
+        let mut found: Vec<Value> = Vec::new();
+        loop {
+            let after = found.last().map_or_else(String::new, |last| {
+                format!("&starting_after={}", last["id"].as_str().unwrap())
+            });
+            let page = self.get(&format!("/v1/{kind}?limit=100{after}")).await;
+            found.extend(page["data"].as_array().unwrap().iter().cloned());
+            if page["has_more"] != true {
+                return found;
+            }
+        }
+    }
+}
+
+fn spawn(port: u16) -> std::process::Child {
+    let python = python();
+    Command::new(&python)
+        .args(["-c", START, &port.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|error| {
+            panic!(
+                "{}: {error}: run scripts/localstripe first",
+                python.display()
+            )
+        })
+}
+
+/// Where `scripts/localstripe` has put it.
+fn python() -> PathBuf {
+    std::env::var_os("FLASH_SALE_TEST_LOCALSTRIPE").map_or_else(
+        || PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("../localstripe/bin/python"),
+        PathBuf::from,
+    )
+}
