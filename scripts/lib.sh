@@ -46,6 +46,7 @@ packages() {
     *:redis-server) echo redis ;;
     dnf:postgresql) echo postgresql-server ;;
     brew:postgresql) echo postgresql@17 ;;
+    dnf:faketime | apk:faketime | brew:faketime) echo libfaketime ;;
     dnf:prometheus) printf '%s\n' golang-github-prometheus prometheus ;;
     apt-get:chromium) printf '%s\n' 'chromium fonts-dejavu-core' 'chromium-browser fonts-dejavu-core' ;;
     dnf:chromium) echo chromium dejavu-sans-fonts ;;

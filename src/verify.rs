@@ -10,7 +10,7 @@ pub struct Invariant {
 }
 
 /// Every promise that a database can be asked about.
-pub const INVARIANTS: [Invariant; 7] = [
+pub const INVARIANTS: [Invariant; 11] = [
     Invariant {
         name: "conservation: stock_total = stock + units of live orders",
         query: "SELECT 'product ' || p.sku AS subject, \
@@ -58,6 +58,39 @@ pub const INVARIANTS: [Invariant; 7] = [
         query: "SELECT 'user ' || user_id AS subject, COUNT(*) || ' active entries' AS detail \
             FROM waitlist_entries WHERE status = 'waiting' \
             GROUP BY product_id, user_id HAVING COUNT(*) > 1",
+    },
+    Invariant {
+        name: "units are kept within the stock: 0 <= stock_reserved <= stock",
+        query: "SELECT 'product ' || sku AS subject, \
+                'stock_reserved ' || stock_reserved || ' of ' || stock AS detail \
+            FROM products WHERE stock_reserved < 0 OR stock_reserved > stock",
+    },
+    Invariant {
+        name: "units are kept only while somebody waits for them",
+        query: "SELECT 'product ' || p.sku AS subject, \
+                'stock_reserved ' || p.stock_reserved || ' for nobody' AS detail \
+            FROM products p WHERE p.stock_reserved > 0 AND NOT EXISTS (SELECT 1 \
+                FROM waitlist_entries w WHERE w.product_id = p.id AND w.status = 'waiting')",
+    },
+    // More than one batch can serve, or who may pass from now on, is served within a second.
+    Invariant {
+        name: "nobody waits who could be served",
+        query: "SELECT 'product ' || p.sku AS subject, 'stock ' || p.stock || ', user ' || \
+                w.user_id || ' waits for ' || w.quantity AS detail \
+            FROM products p JOIN waitlist_entries w ON w.position = (SELECT MIN(e.position) \
+                FROM waitlist_entries e WHERE e.product_id = p.id AND e.status = 'waiting' \
+                AND (e.quantity <= p.stock OR NOT p.waitlist_skip)) \
+            WHERE p.stock > 0 AND w.quantity <= p.stock",
+    },
+    Invariant {
+        name: "whoever was offered something has an order, and nobody else",
+        query: "SELECT 'user ' || w.user_id AS subject, 'entry ' || w.status || CASE \
+                WHEN o.id IS NULL THEN ' without an order' ELSE ' with order ' || o.reference \
+                END AS detail \
+            FROM waitlist_entries w LEFT JOIN orders o ON o.id = w.order_id \
+                AND o.user_id = w.user_id AND o.product_id = w.product_id \
+                AND o.quantity = w.quantity AND o.from_waitlist \
+            WHERE (w.status = 'offered') <> (o.id IS NOT NULL)",
     },
 ];
 

@@ -56,6 +56,7 @@ impl MigrationTrait for Migration {
             manager.alter_table(table).await?;
         }
         manager.create_index(asked_index()).await?;
+        manager.create_index(reserved_index()).await?;
         let mut old = Table::drop();
         manager
             .drop_table(old.table(WaitlistEntries::Table).clone())
@@ -89,6 +90,9 @@ impl MigrationTrait for Migration {
             table.table(Orders::Table).drop_column(column);
             manager.alter_table(table).await?;
         }
+        let mut reserved = Index::drop();
+        reserved.name(RESERVED_INDEX).table(Products::Table);
+        manager.drop_index(reserved).await?;
         for column in [Added::WaitlistSkip, Added::StockReserved] {
             let mut table = Table::alter();
             table.table(Products::Table).drop_column(column);
@@ -151,6 +155,18 @@ fn asked_index() -> IndexCreateStatement {
         .clone()
 }
 
+const RESERVED_INDEX: &str = "products_reserved_idx";
+
+/// Products that keep units for those who wait are looked for again and again.
+fn reserved_index() -> IndexCreateStatement {
+    Index::create()
+        .name(RESERVED_INDEX)
+        .table(Products::Table)
+        .col(Added::StockReserved)
+        .and_where(Expr::col(Added::StockReserved).gt(0))
+        .clone()
+}
+
 fn table() -> TableCreateStatement {
     Table::create()
         .table(WaitlistEntries::Table)
@@ -187,7 +203,7 @@ fn table() -> TableCreateStatement {
         .clone()
 }
 
-fn indexes() -> [IndexCreateStatement; 4] {
+fn indexes() -> [IndexCreateStatement; 5] {
     let index = |name: &str| {
         let mut index = Index::create();
         index.name(name).table(WaitlistEntries::Table);
@@ -207,6 +223,11 @@ fn indexes() -> [IndexCreateStatement; 4] {
             .take(),
         index("waitlist_entries_queue_idx")
             .col(WaitlistEntries::ProductId)
+            .col(WaitlistEntries::Position)
+            .and_where(waiting())
+            .take(),
+        index("waitlist_entries_user_id_idx")
+            .col(WaitlistEntries::UserId)
             .col(WaitlistEntries::Position)
             .and_where(waiting())
             .take(),

@@ -1,4 +1,6 @@
 //! Ends holds: sleeps until the next one is over, and has its product's lane give the units back.
+//! Also has those served who wait although they need not, because a node died over it, or because
+//! the product lets them pass from now on.
 //!
 //! Every node does so, and the lane's decision rests on what is true then: whoever comes second
 //! finds nothing to do.
@@ -9,6 +11,7 @@ use chrono::{DateTime, Utc};
 use futures::{StreamExt, stream};
 
 use crate::{
+    domain::ProductId,
     sequencer::Sequencer,
     store::{Error, Store},
     tasks::Tasks,
@@ -62,21 +65,29 @@ impl Expiry {
     pub async fn run_once(&self, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, Error> {
         let next = self.store.next_expiry().await?;
         self.sequencer.deadlines().looked(next);
-        if next.is_none_or(|next| next > now) {
-            return Ok(next);
+        let mut products = self.store.neglected_products().await?;
+        if next.is_some_and(|next| next <= now) {
+            products.extend(self.store.products_with_due_orders(now).await?);
         }
-        let due = self.store.products_with_due_orders(now).await?;
-        let tended = stream::iter(due).map(|product| self.sequencer.tend(product, Instant::now()));
-        let failed = tended
-            .buffer_unordered(PRODUCTS_AT_ONCE)
-            .filter(|tended| std::future::ready(tended.is_err()))
-            .count()
-            .await;
-        if failed > 0 {
+        if products.is_empty() || self.tend(products).await > 0 {
             return Ok(next);
         }
         let next = self.store.next_expiry().await?;
         self.sequencer.deadlines().looked(next);
         Ok(next)
+    }
+
+    /// Has the products tended to; says how many could not be.
+    async fn tend(&self, mut products: Vec<ProductId>) -> usize {
+        products.sort_unstable();
+        products.dedup();
+        let tended = products
+            .into_iter()
+            .map(|product| self.sequencer.tend(product, Instant::now()));
+        stream::iter(tended)
+            .buffer_unordered(PRODUCTS_AT_ONCE)
+            .filter(|tended| std::future::ready(tended.is_err()))
+            .count()
+            .await
     }
 }

@@ -113,9 +113,11 @@ impl<'a> Batch<'a> {
         }
         decision.new.sort_by_key();
         transaction.insert_orders(&decision.new).await?;
+        // Before the new entries: whoever leaves may have joined again.
+        let ended = transaction.leave(&decision.left).await?
+            && transaction.offer_entries(&decision.offered).await?;
         transaction.insert_entries(&decision.joined).await?;
-        transaction.leave(product.id, &decision.left).await?;
-        transaction.offer_entries(&decision.offered).await
+        Ok(ended)
     }
 
     /// Whether the outcome is in the database's hands.

@@ -73,7 +73,7 @@ pub(super) struct Queue {
     pub(super) count: i64,
     /// The first of them, as far as they were looked up.
     pub(super) first: VecDeque<Queued>,
-    /// Whether nobody waits behind these.
+    /// Whether nobody who could be served waits behind these.
     pub(super) is_whole: bool,
 }
 
@@ -86,10 +86,12 @@ pub(super) struct Decision {
     pub(super) stock_reserved: i32,
     pub(super) new: NewOrders,
     pub(super) released: Vec<(OrderId, Release)>,
+    /// New entries, some of them offered or left already.
     pub(super) joined: Vec<NewEntry>,
-    /// Entries, and the orders that they became.
+    /// Entries from before, and the orders that they became.
     pub(super) offered: Vec<(Uuid, OrderId)>,
-    pub(super) left: Vec<UserId>,
+    /// Entries from before that nobody waits in any more.
+    pub(super) left: Vec<Uuid>,
     /// How many wait afterwards, where that was looked up.
     pub(super) waiting: Option<i64>,
     /// Users whose orders or places have changed without their asking.
@@ -115,6 +117,12 @@ impl Decision {
     pub(super) fn units(&self) -> u64 {
         let units = self.new.orders.iter().map(|new| new.order.quantity);
         units.map(|units| u64::try_from(units).unwrap_or(0)).sum()
+    }
+
+    /// How many who waited got an order.
+    pub(super) fn offers(&self) -> usize {
+        let orders = self.new.orders.iter();
+        orders.filter(|new| new.from_waitlist).count()
     }
 
     /// The orders that are released for this reason.

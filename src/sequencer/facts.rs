@@ -36,9 +36,8 @@ pub(super) async fn facts(
     let keys: Vec<_> = requests(asks).filter_map(key).collect();
     if !keys.is_empty() {
         facts.known = transaction.known_orders(&keys).await?;
-        if product.waitlist {
-            facts.known.extend(transaction.known_entries(&keys).await?);
-        }
+        // Whatever the product: a key that got a place is another one's nowhere.
+        facts.known.extend(transaction.known_entries(&keys).await?);
     }
     let mut cancelled = Vec::new();
     let (mut waiting, mut tends) = (Vec::new(), false);
@@ -98,10 +97,8 @@ async fn held(
         return Ok(std::collections::HashMap::new());
     }
     let mut held = transaction.held_units(product.id, &users).await?;
-    if product.waitlist {
-        for (user, place) in transaction.waiting_users(product.id, &users).await? {
-            *held.entry(user).or_default() += i64::from(place.quantity);
-        }
+    for (user, units) in transaction.waiting_units(product.id, &users).await? {
+        *held.entry(user).or_default() += units;
     }
     Ok(held)
 }
@@ -136,7 +133,7 @@ async fn queue(transaction: &Transaction, product: &Product, units: i32) -> Resu
     let seen = i64::try_from(first.len()).unwrap_or(i64::MAX);
     Ok(Queue {
         count,
-        is_whole: seen == count,
+        is_whole: u64::try_from(seen).is_ok_and(|seen| seen < QUEUE_MAX),
         first: first.into(),
     })
 }

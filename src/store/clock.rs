@@ -15,7 +15,7 @@ use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use super::{Result, Store};
 use crate::domain::now;
 
-/// An answer that took longer says too little about the time.
+/// An answer that took longer says too little about the time, unless none is ever faster.
 const ROUND_TRIP_MAX: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(super) struct Clock {
     started: Instant,
     /// Microseconds of Unix time when `started` was.
     origin: AtomicI64,
+    /// The fastest answer yet, in microseconds.
+    fastest: AtomicI64,
 }
 
 impl Clock {
@@ -30,6 +32,7 @@ impl Clock {
         Self {
             started: Instant::now(),
             origin: AtomicI64::new(now().timestamp_micros()),
+            fastest: AtomicI64::new(i64::MAX),
         }
     }
 
@@ -42,7 +45,8 @@ impl Clock {
     /// Sets it to what the server said, somewhere between `asked` and now.
     fn set(&self, said: DateTime<Utc>, asked: Instant) {
         let took = asked.elapsed();
-        if took > ROUND_TRIP_MAX {
+        let fastest = self.fastest.fetch_min(micros(took), Ordering::Relaxed);
+        if took > ROUND_TRIP_MAX && micros(took) / 2 > fastest {
             return;
         }
         let at = asked.duration_since(self.started) + took / 2;

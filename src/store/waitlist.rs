@@ -4,35 +4,21 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use entities::waitlist_entries::{ActiveModel, COLUMN, Column, Entity, Model};
+use entities::waitlist_entries::{COLUMN, Column, Entity, Model};
 use sea_orm::{
-    ActiveValue::{NotSet, Set},
-    ColumnTrait, EntityTrait, FromQueryResult, PaginatorTrait, QueryFilter, QueryOrder,
-    QuerySelect,
-    sea_query::Expr,
+    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult, PaginatorTrait,
+    QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select,
+    sea_query::{Alias, Expr, Query},
 };
 use uuid::Uuid;
 
-use super::{Known, Remembered, Result, Store, Transaction, padded};
-use crate::domain::{IdempotencyKey, OrderId, ProductId, UserId, WaitingStatus, WaitlistEntry};
+use super::{Result, Store, Transaction, padded};
+use crate::domain::{ProductId, UserId, WaitingStatus, WaitlistEntry};
 
-/// Rows of one insert: SQLite takes 32,766 parameters.
-const ROWS: usize = 1_000;
+mod known;
+mod queue;
 
-/// A place to be taken.
-#[derive(Clone, Debug)]
-pub struct NewEntry {
-    pub entry: WaitlistEntry,
-    pub key: Option<IdempotencyKey>,
-}
-
-/// Who is to be served, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Queued {
-    pub id: Uuid,
-    pub user_id: UserId,
-    pub quantity: i32,
-}
+pub use self::queue::{NewEntry, Queued};
 
 /// An entry with how many wait up to it.
 #[derive(FromQueryResult)]
@@ -46,15 +32,6 @@ struct Placed {
 const PLACE: &str = "(SELECT COUNT(*) FROM waitlist_entries AS ahead \
     WHERE ahead.product_id = waitlist_entries.product_id AND ahead.status = 'waiting' \
     AND ahead.position <= waitlist_entries.position)";
-
-const KNOWN_POSTGRES: &str = "\
-    SELECT waitlist_entries.* FROM unnest($1::text[], $2::text[]) AS asked (user_id, key) \
-    JOIN waitlist_entries ON waitlist_entries.user_id = asked.user_id \
-        AND waitlist_entries.idempotency_key = asked.key";
-const KNOWN_SQLITE: &str = "\
-    SELECT waitlist_entries.* FROM json_each(?) AS asked \
-    JOIN waitlist_entries ON waitlist_entries.user_id = asked.value ->> 0 \
-        AND waitlist_entries.idempotency_key = asked.value ->> 1";
 
 fn entry(row: Model, place: Option<i64>) -> WaitlistEntry {
     let status = match row.status.as_str() {
@@ -74,7 +51,15 @@ fn entry(row: Model, place: Option<i64>) -> WaitlistEntry {
     }
 }
 
-fn placed() -> sea_orm::Select<Entity> {
+fn waiting_rows(product: ProductId, users: &[UserId]) -> Select<Entity> {
+    let users = users.iter().map(ToString::to_string).collect();
+    Entity::find()
+        .filter(COLUMN.product_id.eq(product))
+        .filter(Column::UserId.is_in(padded(users)))
+        .filter(Expr::cust("status = 'waiting'"))
+}
+
+fn placed() -> Select<Entity> {
     Entity::find().expr_as(Expr::cust(PLACE), "place")
 }
 
@@ -123,138 +108,67 @@ impl Store {
 }
 
 impl Transaction {
-    /// The places that these users' keys stand for, whatever their product.
-    pub async fn known_entries(
-        &self,
-        keys: &[(UserId, String)],
-    ) -> Result<HashMap<(UserId, String), Known>> {
-        let statement = self.pairs(KNOWN_POSTGRES, KNOWN_SQLITE, keys);
-        let rows = Entity::find()
-            .from_raw_sql(statement)
-            .all(&self.inner)
-            .await?;
-        let mut known = HashMap::new();
-        for mut row in rows {
-            let Some(key) = row.idempotency_key.take() else {
-                continue;
-            };
-            let request = row.idempotency_request.take().unwrap_or_default();
-            let place = self.place(&row).await?;
-            let answer = entry(row, Some(place));
-            let name = (Arc::clone(&answer.user_id), key);
-            let answer = Remembered::Entry(answer);
-            known.insert(name, Known { answer, request });
-        }
-        Ok(known)
-    }
-
-    async fn place(&self, row: &Model) -> Result<i64> {
-        let ahead = Entity::find()
-            .filter(COLUMN.product_id.eq(row.product_id))
-            .filter(Expr::cust("status = 'waiting'"))
-            .filter(Column::Position.lte(row.position))
-            .count(&self.inner)
-            .await?;
-        Ok(i64::try_from(ahead).unwrap_or(i64::MAX))
-    }
-
     /// Which of these users wait for the product, and where.
     pub async fn waiting_users(
         &self,
         product: ProductId,
         users: &[UserId],
     ) -> Result<HashMap<UserId, WaitlistEntry>> {
-        let users = users.iter().map(ToString::to_string).collect();
-        let rows = placed()
-            .filter(COLUMN.product_id.eq(product))
-            .filter(Column::UserId.is_in(padded(users)))
-            .filter(Expr::cust("status = 'waiting'"))
-            .into_model::<Placed>()
-            .all(&self.inner)
-            .await?;
+        let rows = waiting_rows(product, users).all(&self.inner).await?;
+        let places = self.places(&rows).await?;
         let waiting = rows.into_iter().map(|row| {
-            let entry = entry(row.entry, Some(row.place));
+            let place = places.get(&row.position).copied();
+            let entry = entry(row, place);
             (Arc::clone(&entry.user_id), entry)
         });
         Ok(waiting.collect())
     }
 
-    /// How many wait for the product.
-    pub async fn waiting_count(&self, product: ProductId) -> Result<u64> {
-        Ok(Entity::find()
-            .filter(COLUMN.product_id.eq(product))
-            .filter(Expr::cust("status = 'waiting'"))
-            .count(&self.inner)
-            .await?)
-    }
-
-    /// The first up to `limit` who wait for no more than `units`.
-    pub async fn queue(
+    /// Units of the product that each of these users waits for.
+    pub async fn waiting_units(
         &self,
         product: ProductId,
-        units: Option<i32>,
-        limit: u64,
-    ) -> Result<Vec<Queued>> {
-        let mut query = Entity::find()
-            .filter(COLUMN.product_id.eq(product))
-            .filter(Expr::cust("status = 'waiting'"))
-            .order_by_asc(Column::Position)
-            .limit(limit);
-        if let Some(units) = units {
-            query = query.filter(Column::Quantity.lte(units));
-        }
-        let rows = query.all(&self.inner).await?;
-        let queued = rows.into_iter().map(|row| Queued {
-            id: row.id,
-            user_id: Arc::from(row.user_id),
-            quantity: row.quantity,
-        });
-        Ok(queued.collect())
+        users: &[UserId],
+    ) -> Result<HashMap<UserId, i64>> {
+        let rows = waiting_rows(product, users).all(&self.inner).await?;
+        let units = rows
+            .into_iter()
+            .map(|row| (UserId::from(row.user_id), i64::from(row.quantity)));
+        Ok(units.collect())
     }
 
-    /// Adds places at the end, in this order.
-    pub async fn insert_entries(&self, entries: &[NewEntry]) -> Result<()> {
-        for chunk in entries.chunks(ROWS) {
-            Entity::insert_many(chunk.iter().map(row))
-                .exec_without_returning(&self.inner)
-                .await?;
+    /// How many wait up to and with each of these entries, by position. Counted in one pass over
+    /// a product's queue, however many entries are asked about.
+    async fn places(&self, rows: &[Model]) -> Result<HashMap<i64, i64>> {
+        let waiting = |row: &&Model| row.status == WaitingStatus::Waiting.name();
+        let mut products: HashMap<ProductId, Vec<i64>> = HashMap::new();
+        for row in rows.iter().filter(waiting) {
+            products
+                .entry(row.product_id)
+                .or_default()
+                .push(row.position);
         }
-        Ok(())
-    }
-
-    /// Notes what was offered to whom; false when one of them no longer waits.
-    pub async fn offer_entries(&self, offers: &[(Uuid, OrderId)]) -> Result<bool> {
-        let mut written = 0;
-        for chunk in offers.chunks(ROWS) {
-            let mut orders = Expr::case(Expr::cust("FALSE"), Expr::col(Column::OrderId));
-            for (entry, order) in chunk {
-                orders = orders.case(Column::Id.eq(*entry), Expr::value(*order));
+        let mut places = HashMap::new();
+        for (product, positions) in products {
+            let ranked = Entity::find()
+                .select_only()
+                .column(Column::Position)
+                .expr_as(Expr::cust("ROW_NUMBER() OVER (ORDER BY position)"), "place")
+                .filter(COLUMN.product_id.eq(product))
+                .filter(Expr::cust("status = 'waiting'"))
+                .into_query();
+            let name = Alias::new("ranked");
+            let query = Query::select()
+                .column(Column::Position)
+                .column(Alias::new("place"))
+                .from_subquery(ranked, name)
+                .and_where(Expr::col(Column::Position).is_in(padded(positions)))
+                .take();
+            for row in self.inner.query_all(&query).await? {
+                places.insert(row.try_get_by_index(0)?, row.try_get_by_index(1)?);
             }
-            let ids = chunk.iter().map(|(entry, _)| *entry);
-            let update = Entity::update_many()
-                .col_expr(Column::OrderId, orders.into())
-                .col_expr(Column::Status, Expr::value(WaitingStatus::Offered.name()))
-                .filter(Column::Id.is_in(ids))
-                .filter(Expr::cust("status = 'waiting'"));
-            written += update.exec(&self.inner).await?.rows_affected;
         }
-        Ok(usize::try_from(written) == Ok(offers.len()))
-    }
-
-    /// Takes users off the product's waitlist.
-    pub async fn leave(&self, product: ProductId, users: &[UserId]) -> Result<()> {
-        if users.is_empty() {
-            return Ok(());
-        }
-        let users: Vec<_> = users.iter().map(ToString::to_string).collect();
-        Entity::update_many()
-            .col_expr(Column::Status, Expr::value(WaitingStatus::Left.name()))
-            .filter(COLUMN.product_id.eq(product))
-            .filter(Column::UserId.is_in(users))
-            .filter(Expr::cust("status = 'waiting'"))
-            .exec(&self.inner)
-            .await?;
-        Ok(())
+        Ok(places)
     }
 
     /// Whether the place is there.
@@ -264,21 +178,5 @@ impl Transaction {
             .count(&self.inner)
             .await?;
         Ok(count > 0)
-    }
-}
-
-fn row(new: &NewEntry) -> ActiveModel {
-    let NewEntry { entry, key } = new;
-    ActiveModel {
-        position: NotSet,
-        id: Set(entry.id),
-        product_id: Set(entry.product_id),
-        user_id: Set(entry.user_id.to_string()),
-        quantity: Set(entry.quantity),
-        status: Set(entry.status.name().to_owned()),
-        order_id: Set(entry.order_id),
-        idempotency_key: Set(key.as_ref().map(|key| key.key.clone())),
-        idempotency_request: Set(key.as_ref().map(|key| key.request.clone())),
-        created_at: Set(entry.created_at),
     }
 }

@@ -105,6 +105,50 @@ async fn a_key_that_bought_twice_is_found(#[case] backend: Backend) {
     assert!(!said.contains("bob"), "{said}");
 }
 
+#[rstest]
+#[case::more_kept_than_there_is("UPDATE products SET stock_reserved = 2 WHERE sku = 'broken'")]
+#[case::kept_for_nobody("UPDATE waitlist_entries SET status = 'left' WHERE user_id = 'big'")]
+#[case::one_who_fits_was_forgotten(
+    "UPDATE waitlist_entries SET quantity = 1 WHERE user_id = 'big'"
+)]
+#[case::one_who_may_pass_was_forgotten(
+    "UPDATE products SET waitlist_skip = TRUE WHERE sku = 'broken'"
+)]
+#[case::an_offer_of_nothing("UPDATE waitlist_entries SET status = 'offered' WHERE user_id = 'big'")]
+#[case::an_order_for_one_who_waits(
+    "UPDATE waitlist_entries SET order_id = (SELECT id FROM orders WHERE user_id = 'first'), \
+        user_id = 'first', quantity = 1 WHERE user_id = 'small'"
+)]
+#[tokio::test]
+async fn a_waitlist_that_went_wrong_is_found(
+    #[case] breach: &str,
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let mut shop = Shop::open(backend).await;
+    let service = shop.service();
+    let terms = json!({ "sku": "broken", "waitlist": true });
+    let product = service.product(0, terms).await;
+    for (user, quantity) in [("first", 1), ("big", 3), ("small", 1)] {
+        service.join(user, product, quantity).await;
+    }
+    service.restock(product, 2).await.success(200);
+    let kept = shop.ledger.product(product).await;
+    assert_eq!((kept.stock, kept.stock_reserved), (1, 1));
+    // Alive, it would mend some of it.
+    shop.nodes[0].process.kill();
+    let verdict = shop.verify();
+    assert!(verdict.status.success(), "before the breach: {verdict:?}");
+
+    without_checks(&shop.ledger, backend).await;
+    shop.ledger.execute(breach).await;
+    if breach.contains("'left'") {
+        let all = "UPDATE waitlist_entries SET status = 'left' WHERE status = 'waiting'";
+        shop.ledger.execute(all).await;
+    }
+
+    assert_breach(&shop);
+}
+
 #[track_caller]
 fn assert_breach(shop: &Shop) -> String {
     let verdict = shop.verify();

@@ -47,6 +47,10 @@ impl<'a, R: FnMut() -> String> Course<'a, R> {
         if let Some(replay @ (Outcome::Replayed(_) | Outcome::WaitReplayed(_))) = known {
             return replay;
         }
+        if self.may_pass(request) {
+            // So that nobody is passed who fits.
+            self.serve_who_waits();
+        }
         let refusal = self
             .refuse_by_terms(request)
             .or(known)
@@ -70,12 +74,17 @@ impl<'a, R: FnMut() -> String> Course<'a, R> {
     }
 
     /// Units that this request may take. One that would wait need not where those who fit may
-    /// pass: what is kept is too little for everybody before it.
+    /// pass: what is kept is too little for everybody before it, as far as they were looked up.
     pub(super) fn within_reach(&self, request: &OrderRequest) -> i32 {
-        if self.product.waitlist_skip && self.may_wait(request) {
+        if self.may_pass(request) && self.facts.queue.is_whole {
             return self.decision.stock;
         }
         self.for_sale()
+    }
+
+    /// Whether units are kept that this request might take, if nobody before it can.
+    fn may_pass(&self, request: &OrderRequest) -> bool {
+        self.product.waitlist_skip && self.decision.stock_reserved > 0 && self.may_wait(request)
     }
 
     fn known(&self, request: &OrderRequest) -> Option<Outcome> {

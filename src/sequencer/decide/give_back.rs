@@ -97,8 +97,11 @@ impl<R: FnMut() -> String> Course<'_, R> {
 
     pub(super) fn finish(mut self) -> Decision {
         let queue = &self.facts.queue;
-        let unseen = !queue.is_whole && !self.decision.offered.is_empty();
+        // Where nobody may pass, one who does not fit stands before all who were not looked up.
+        let may_go_on = self.product.waitlist_skip || queue.first.is_empty();
+        let unseen = !queue.is_whole && may_go_on;
         self.decision.more |= unseen && self.decision.stock > 0 && queue.count > 0;
+        self.settle_joined();
         self.decision
     }
 }

@@ -1,6 +1,6 @@
 //! The waitlist: who joins, who is served, who leaves.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{Verdict, course::Course};
 use crate::{
@@ -64,7 +64,7 @@ impl<R: FnMut() -> String> Course<'_, R> {
         queue.count -= 1;
         queue.first.retain(|queued| queued.id != place.id);
         self.hold(user, -place.quantity);
-        self.decision.left.push(Arc::clone(user));
+        self.decision.left.push(place.id);
         // Who was behind may fit.
         self.serve_who_waits();
         Verdict::Left
@@ -111,5 +111,28 @@ impl<R: FnMut() -> String> Course<'_, R> {
             key: None,
             from_waitlist: true,
         });
+    }
+
+    /// Whoever joins in this batch may be offered an order, or leave, in this batch too: the entry
+    /// is written as it is in the end, for the same user may have joined once more.
+    pub(super) fn settle_joined(&mut self) {
+        let decision = &mut self.decision;
+        if decision.joined.is_empty() {
+            return;
+        }
+        let joined = decision.joined.iter_mut().map(|new| &mut new.entry);
+        let mut joined: HashMap<_, _> = joined.map(|entry| (entry.id, entry)).collect();
+        let mut is_from_before = |id, status, order_id| {
+            let Some(entry) = joined.get_mut(&id) else {
+                return true;
+            };
+            entry.status = status;
+            entry.order_id = order_id;
+            false
+        };
+        let left = &mut decision.left;
+        left.retain(|id| is_from_before(*id, WaitingStatus::Left, None));
+        let offered = &mut decision.offered;
+        offered.retain(|(id, order)| is_from_before(*id, WaitingStatus::Offered, Some(*order)));
     }
 }

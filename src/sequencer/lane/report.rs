@@ -38,7 +38,7 @@ impl Lane {
     pub(super) fn tell_of_changes(&self, decision: &Decision) {
         let expired = decision.released(Release::Expire).len();
         metrics::holds::expired(expired);
-        metrics::holds::offered(decision.offered.len());
+        metrics::holds::offered(decision.offers());
         for release in &decision.offers_lost {
             match release {
                 Release::Expire => metrics::holds::offer_expired(),

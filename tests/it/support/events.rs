@@ -49,27 +49,57 @@ impl Events {
             .unwrap_or_else(|_| panic!("no event of stock {stock}"))
     }
 
+    /// Reads on until an event of this type that is `wanted`, and returns it with all before it.
+    pub(crate) async fn until(
+        &mut self,
+        wanted: impl Fn(&str, &Value) -> bool,
+        within: Duration,
+    ) -> Vec<(String, Value)> {
+        let mut seen = Vec::new();
+        let reading = async {
+            loop {
+                let (kind, data) = self.read_any().await.expect("the stream goes on");
+                let found = wanted(&kind, &data);
+                seen.push((kind, data));
+                if found {
+                    return;
+                }
+            }
+        };
+        let read = timeout(within, reading).await;
+        assert!(read.is_ok(), "only {seen:?}");
+        seen
+    }
+
+    /// Reads on until the service ends the stream.
+    pub(crate) async fn end(&mut self, within: Duration) {
+        let reading = async { while self.read_any().await.is_some() {} };
+        timeout(within, reading).await.expect("the stream ends");
+    }
+
     async fn read(&mut self) -> Value {
+        let (kind, data) = self.read_any().await.expect("the stream goes on");
+        assert_eq!(kind, "stock", "{data}");
+        data
+    }
+
+    /// The type and the data of the next event; none at the end.
+    async fn read_any(&mut self) -> Option<(String, Value)> {
         loop {
             while let Some((frame, rest)) = self.buffer.split_once("\n\n") {
                 let (frame, rest) = (frame.to_owned(), rest.to_owned());
                 self.buffer = rest;
-                if let Some(data) = stock_event(&frame) {
-                    return data;
+                if let Some(event) = event(&frame) {
+                    return Some(event);
                 }
             }
-            let chunk = self
-                .response
-                .chunk()
-                .await
-                .unwrap()
-                .expect("the stream goes on");
+            let chunk = self.response.chunk().await.unwrap()?;
             self.buffer.push_str(std::str::from_utf8(&chunk).unwrap());
         }
     }
 }
 
-fn stock_event(frame: &str) -> Option<Value> {
+fn event(frame: &str) -> Option<(String, Value)> {
     let field = |name: &str| {
         frame
             .lines()
@@ -77,6 +107,6 @@ fn stock_event(frame: &str) -> Option<Value> {
             .map(str::trim)
     };
     let data = field("data:")?;
-    assert_eq!(field("event:"), Some("stock"), "{frame}");
-    Some(serde_json::from_str(data).unwrap())
+    let kind = field("event:").unwrap_or_else(|| panic!("no type: {frame}"));
+    Some((kind.to_owned(), serde_json::from_str(data).unwrap()))
 }

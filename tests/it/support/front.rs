@@ -47,6 +47,58 @@ impl Front {
         self.order(user, product, quantity).send().await
     }
 
+    /// An order of one who would rather wait than leave.
+    pub(crate) fn order_or_wait(&self, user: &str, product: Uuid, quantity: i64) -> Call {
+        let body = json!({ "product_id": product, "quantity": quantity, "waitlist": true });
+        self.post("/orders").bearer(&tokens::user(user)).json(&body)
+    }
+
+    pub(crate) async fn buy_or_wait(&self, user: &str, product: Uuid, quantity: i64) -> Answer {
+        self.order_or_wait(user, product, quantity).send().await
+    }
+
+    /// Takes a place on the waitlist, and says which.
+    pub(crate) async fn join(&self, user: &str, product: Uuid, quantity: i64) -> i64 {
+        let answer = self.buy_or_wait(user, product, quantity).await;
+        answer.success(202)["waitlist"]["position"]
+            .as_i64()
+            .unwrap()
+    }
+
+    pub(crate) fn place(&self, user: &str, product: Uuid) -> Call {
+        let path = format!("/products/{product}/waitlist");
+        self.get(&path).bearer(&tokens::user(user))
+    }
+
+    /// The user's place, none for one who does not wait.
+    pub(crate) async fn position(&self, user: &str, product: Uuid) -> Option<i64> {
+        let answer = self.place(user, product).send().await;
+        if answer.status == 404 {
+            answer.refusal(404, "not_waiting");
+            return None;
+        }
+        answer.success(200)["position"].as_i64()
+    }
+
+    pub(crate) fn leave(&self, user: &str, product: Uuid) -> Call {
+        let path = format!("/products/{product}/waitlist");
+        let call = self.call(Method::DELETE, &path);
+        call.bearer(&tokens::user(user))
+    }
+
+    /// Cancels an order as the owner of the token.
+    pub(crate) fn cancel(&self, token: &str, order: &str) -> Call {
+        self.post(&format!("/orders/{order}/cancel")).bearer(token)
+    }
+
+    /// The user's orders of the product, newest first.
+    pub(crate) async fn orders_of(&self, user: &str, product: Uuid) -> Vec<Value> {
+        let call = self.get("/orders").bearer(&tokens::user(user));
+        let page = call.query(&[("product_id", &product.to_string())]);
+        let page = page.send().await.success(200);
+        page["orders"].as_array().unwrap().clone()
+    }
+
     pub(crate) async fn create(&self, body: &Value) -> Answer {
         self.post("/products")
             .bearer(&tokens::admin())
@@ -59,6 +111,14 @@ impl Front {
     pub(crate) async fn product(&self, stock: i64, more: Value) -> Uuid {
         let answer = self.create(&product_body(stock, more)).await;
         answer.success(201)["id"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// A product of one unit, which `owner` holds, and where one may wait.
+    pub(crate) async fn sold_out(&self) -> Uuid {
+        let terms = json!({ "hold_seconds": 600, "waitlist": true });
+        let product = self.product(1, terms).await;
+        self.buy("owner", product, 1).await.success(201);
+        product
     }
 
     pub(crate) async fn change(&self, product: Uuid, body: &Value) -> Answer {

@@ -1,15 +1,17 @@
 //! What is true: the rows of the database, read past the service.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use entities::{order_status::OrderStatus, orders, products};
+use entities::{order_status::OrderStatus, orders, products, waitlist_entries as entries};
 use sea_orm::{
-    ColumnTrait, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, EntityTrait,
-    QueryFilter, QueryOrder,
+    ActiveModelTrait, ColumnTrait, ConnectOptions, ConnectionTrait, Database, DatabaseConnection,
+    EntityTrait, QueryFilter, QueryOrder,
 };
 use uuid::Uuid;
 
 const WITHIN: Duration = Duration::from_secs(20);
+/// Rows of one insert.
+const PLANTED_AT_ONCE: usize = 1_000;
 
 #[derive(Debug)]
 pub(crate) struct Ledger {
@@ -46,6 +48,42 @@ impl Ledger {
             .await
             .unwrap()
             .is_some()
+    }
+
+    /// Every entry of the product's waitlist, in the order of its sequence.
+    pub(crate) async fn entries(&self, product: Uuid) -> Vec<entries::Model> {
+        entries::Entity::find()
+            .filter(entries::Column::ProductId.eq(product))
+            .order_by_asc(entries::Column::Position)
+            .all(&self.connection)
+            .await
+            .unwrap()
+    }
+
+    /// Who waits for the product, in order.
+    pub(crate) async fn queue(&self, product: Uuid) -> Vec<String> {
+        let entries = self.entries(product).await.into_iter();
+        let waiting = entries.filter(|entry| entry.status == "waiting");
+        waiting.map(|entry| entry.user_id).collect()
+    }
+
+    /// The product's live orders and how the others ended, by user.
+    pub(crate) async fn statuses(&self, product: Uuid) -> BTreeMap<String, OrderStatus> {
+        let orders = self.orders(product).await.into_iter();
+        orders.map(|order| (order.user_id, order.status)).collect()
+    }
+
+    /// Writes rows past the service.
+    pub(crate) async fn plant<M: ActiveModelTrait>(&self, rows: Vec<M>) {
+        let mut rows = rows.into_iter().peekable();
+        while rows.peek().is_some() {
+            let chunk = rows.by_ref().take(PLANTED_AT_ONCE);
+            let insert = M::Entity::insert_many(chunk);
+            insert
+                .exec_without_returning(&self.connection)
+                .await
+                .unwrap();
+        }
     }
 
     /// Every row, to show that a refusal left no trace.

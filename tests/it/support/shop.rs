@@ -56,6 +56,11 @@ impl Plan {
         self
     }
 
+    /// For a crowd that keeps the lock busy for longer than the usual patience.
+    pub(crate) fn patient(self) -> Self {
+        self.set("LOCK_PATIENCE_MS", "4000")
+    }
+
     pub(crate) fn lock_nodes(self, lock_nodes: usize) -> Self {
         Self { lock_nodes, ..self }
     }

@@ -2,202 +2,11 @@
 //! model of what was written.
 
 use super::*;
+use crate::domain::WaitingStatus;
 
-mod examples;
+mod shop;
 
-/// The rows of a product as batches leave them.
-#[derive(Debug)]
-struct Shop {
-    product: Product,
-    orders: Vec<(Order, bool)>,
-    queue: Vec<Queued>,
-    now: DateTime<Utc>,
-}
-
-/// A wish that names its order by its place among those that were ever made.
-#[derive(Clone, Debug)]
-enum Step {
-    Buy {
-        user: usize,
-        quantity: i32,
-        waits: bool,
-    },
-    Restock(i32),
-    Cancel(usize),
-    Leave(usize),
-    /// Seconds go by, and what is over ends.
-    Tend(i64),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        6 => (0..12_usize, 1..6, any::<bool>())
-            .prop_map(|(user, quantity, waits)| Step::Buy { user, quantity, waits }),
-        1 => (1..5).prop_map(Step::Restock),
-        3 => (0..40_usize).prop_map(Step::Cancel),
-        1 => (0..12_usize).prop_map(Step::Leave),
-        2 => (0..40_i64).prop_map(Step::Tend),
-    ]
-}
-
-fn user(number: usize) -> UserId {
-    UserId::from(format!("user-{number}"))
-}
-
-impl Shop {
-    fn open(stock: i32, waitlist_skip: bool, max_per_user: Option<i32>) -> Self {
-        Self {
-            product: Product {
-                stock_total: stock,
-                hold_seconds: Some(30),
-                waitlist: true,
-                waitlist_skip,
-                ..product(stock, max_per_user)
-            },
-            orders: Vec::new(),
-            queue: Vec::new(),
-            now: now(),
-        }
-    }
-
-    fn wish(&mut self, step: &Step) -> Option<Wish> {
-        Some(match step {
-            Step::Buy {
-                user: number,
-                quantity,
-                waits,
-            } => {
-                let mut request = request(0, *quantity, None);
-                request.user_id = user(*number);
-                request.waitlist = *waits;
-                Wish::Order(Box::new(request))
-            }
-            Step::Restock(quantity) => Wish::Restock(*quantity),
-            Step::Cancel(place) => {
-                let place = place.checked_rem(self.orders.len())?;
-                Wish::Cancel(self.orders[place].0.id, Release::Cancel)
-            }
-            Step::Leave(number) => Wish::Leave(user(*number)),
-            Step::Tend(seconds) => {
-                self.now += TimeDelta::seconds(*seconds);
-                Wish::Tend
-            }
-        })
-    }
-
-    fn places(&self) -> HashMap<UserId, WaitlistEntry> {
-        let entry = |(place, queued): (usize, &Queued)| {
-            let entry = WaitlistEntry {
-                id: queued.id,
-                product_id: self.product.id,
-                user_id: Arc::clone(&queued.user_id),
-                quantity: queued.quantity,
-                position: Some(i64::try_from(place + 1).unwrap()),
-                status: crate::domain::WaitingStatus::Waiting,
-                order_id: None,
-                created_at: self.now,
-            };
-            (Arc::clone(&queued.user_id), entry)
-        };
-        self.queue.iter().enumerate().map(entry).collect()
-    }
-
-    fn live(&self) -> impl Iterator<Item = &Order> {
-        let orders = self.orders.iter().map(|(order, _)| order);
-        orders.filter(|order| matches!(order.status, OrderStatus::Pending | OrderStatus::Confirmed))
-    }
-
-    fn held(&self) -> HashMap<UserId, i64> {
-        let mut held = HashMap::new();
-        for order in self.live() {
-            *held.entry(Arc::clone(&order.user_id)).or_default() += i64::from(order.quantity);
-        }
-        for queued in &self.queue {
-            *held.entry(Arc::clone(&queued.user_id)).or_default() += i64::from(queued.quantity);
-        }
-        held
-    }
-
-    fn facts(&self) -> Facts {
-        let over = |order: &&Order| order.expires_at.is_some_and(|end| end <= self.now);
-        let due = self.live().filter(over).map(|order| Due {
-            id: order.id,
-            user_id: Arc::clone(&order.user_id),
-            quantity: order.quantity,
-            from_waitlist: false,
-        });
-        Facts {
-            held: self.held(),
-            orders: self
-                .orders
-                .iter()
-                .map(|(o, w)| (o.id, (o.clone(), *w)))
-                .collect(),
-            due: due.collect(),
-            places: self.places(),
-            queue: Queue {
-                count: i64::try_from(self.queue.len()).unwrap(),
-                first: self.queue.clone().into(),
-                is_whole: true,
-            },
-            ..Facts::default()
-        }
-    }
-
-    /// Writes a decision as the store would.
-    fn write(&mut self, decision: &Decision) {
-        for (id, release) in &decision.released {
-            let order = self
-                .orders
-                .iter_mut()
-                .find(|(order, _)| order.id == *id)
-                .unwrap();
-            assert_eq!(order.0.status, OrderStatus::Pending, "released twice");
-            order.0.status = release.status();
-        }
-        let new = decision.new.orders.iter();
-        self.orders
-            .extend(new.map(|new| (new.order.clone(), new.from_waitlist)));
-        self.queue.extend(decision.joined.iter().map(|new| Queued {
-            id: new.entry.id,
-            user_id: Arc::clone(&new.entry.user_id),
-            quantity: new.entry.quantity,
-        }));
-        self.queue.retain(|queued| {
-            !decision.left.contains(&queued.user_id)
-                && !decision.offered.iter().any(|(id, _)| *id == queued.id)
-        });
-        self.product.stock = decision.stock;
-        self.product.stock_total = decision.stock_total;
-        self.product.stock_reserved = decision.stock_reserved;
-    }
-
-    fn check(&self) {
-        let product = &self.product;
-        let held: i32 = self.live().map(|order| order.quantity).sum();
-        assert_eq!(product.stock_total, product.stock + held, "conservation");
-        assert!(0 <= product.stock_reserved && product.stock_reserved <= product.stock);
-        if self.queue.is_empty() {
-            assert_eq!(product.stock_reserved, 0, "kept for nobody");
-        }
-        if product.stock_reserved > 0 {
-            let fits = |queued: &Queued| queued.quantity <= product.stock;
-            let served = if product.waitlist_skip {
-                self.queue.iter().any(fits)
-            } else {
-                self.queue.first().is_some_and(fits)
-            };
-            assert!(!served, "somebody who fits was left waiting");
-        }
-        let users: HashSet<_> = self.queue.iter().map(|queued| &queued.user_id).collect();
-        assert_eq!(users.len(), self.queue.len(), "nobody waits twice");
-        if let Some(limit) = product.max_per_user {
-            for (user, held) in self.held() {
-                assert!(held <= i64::from(limit), "{user} holds {held}");
-            }
-        }
-    }
-}
+use self::shop::{Shop, Step, step};
 
 /// Whoever was offered something came before everybody who still waits and would have fitted.
 fn offered_in_order(before: &[Queued], decision: &Decision, skips: bool) {
@@ -208,7 +17,7 @@ fn offered_in_order(before: &[Queued], decision: &Decision, skips: bool) {
         .collect::<Vec<_>>();
     offered.retain(|id| before.iter().any(|queued| queued.id == *id));
     let order: Vec<_> = before.iter().map(|queued| queued.id).collect();
-    let left = |queued: &&Queued| decision.left.contains(&queued.user_id);
+    let left = |queued: &&Queued| decision.left.contains(&queued.id);
     let gone: Vec<_> = before.iter().filter(left).map(|queued| queued.id).collect();
     if !skips {
         let expected: Vec<_> = order
@@ -220,22 +29,111 @@ fn offered_in_order(before: &[Queued], decision: &Decision, skips: bool) {
     }
 }
 
+/// Where those who fit may pass, nobody who came later has what somebody waits for.
+fn nobody_was_passed(before: &[Queued], shop: &Shop, decision: &Decision) {
+    let sold = decision.verdicts.iter().filter_map(created);
+    let most = sold.map(|order| order.quantity).max().unwrap_or(0);
+    let waits = |queued: &&Queued| shop.queue.iter().any(|still| still.id == queued.id);
+    for queued in before.iter().filter(waits) {
+        assert!(queued.quantity > most, "{queued:?} saw {most} units go");
+    }
+}
+
+/// One batch, and then those that it asks for.
+fn act(shop: &mut Shop, steps: &[Step], looks: usize) -> Vec<Verdict> {
+    let wishes: Vec<_> = steps.iter().filter_map(|step| shop.wish(step)).collect();
+    let (mut next, mut verdicts) = (wishes, None);
+    loop {
+        let before = shop.queue.clone();
+        let facts = shop.facts(&next, looks);
+        let decision = decide(&shop.product, facts, next.iter(), shop.now, reference);
+        assert_eq!(decision.verdicts.len(), next.len());
+        offered_in_order(&before, &decision, shop.product.waitlist_skip);
+        shop.write(&decision);
+        if shop.product.waitlist_skip {
+            nobody_was_passed(&before, shop, &decision);
+        }
+        let more = decision.more;
+        verdicts.get_or_insert(decision.verdicts);
+        if !more {
+            shop.check();
+            return verdicts.unwrap();
+        }
+        next = vec![Wish::Tend];
+    }
+}
+
 proptest! {
     #[test]
     fn units_go_round_and_none_is_lost(
-        stock in 0..12, skips in any::<bool>(), limit in prop::option::of(1..8),
+        stock in 0..12, skips in any::<bool>(), limit in prop::option::of(1..8), looks in 1..6_usize,
         batches in prop::collection::vec(prop::collection::vec(step(), 1..8), 1..30),
     ) {
         let mut shop = Shop::open(stock, skips, limit);
         for batch in batches {
-            let wishes: Vec<_> = batch.iter().filter_map(|step| shop.wish(step)).collect();
-            let before = shop.queue.clone();
-            let facts = shop.facts();
-            let decision = decide(&shop.product, facts, wishes.iter(), shop.now, reference);
-            prop_assert_eq!(decision.verdicts.len(), wishes.len());
-            offered_in_order(&before, &decision, skips);
-            shop.write(&decision);
-            shop.check();
+            act(&mut shop, &batch, looks);
         }
     }
+}
+
+fn buy(user: usize, quantity: i32, waits: bool) -> Step {
+    Step::Buy {
+        user,
+        quantity,
+        waits,
+    }
+}
+
+#[test]
+fn what_comes_back_is_not_for_newcomers_while_somebody_waits() {
+    let mut shop = Shop::open(1, false, None);
+    act(&mut shop, &[buy(0, 1, false)], 9);
+    act(&mut shop, &[buy(1, 2, true)], 9);
+    let cancelled = act(&mut shop, &[Step::Cancel(0)], 9);
+    assert!(matches!(cancelled[..], [Verdict::Cancelled(_)]));
+    assert_eq!(shop.product.stock, 1, "too little for who waits");
+    let newcomer = act(&mut shop, &[buy(2, 1, false)], 9);
+    let sold_out = Outcome::SoldOut { waitlist: true };
+    assert_eq!(newcomer, [Verdict::Order(sold_out)]);
+    act(&mut shop, &[Step::Restock(1)], 9);
+    assert_eq!(shop.product.stock, 0, "now it is enough");
+}
+
+#[test]
+fn one_who_wants_more_than_there_ever_was_keeps_nobody_from_buying() {
+    let mut shop = Shop::open(5, false, None);
+    let waits = act(&mut shop, &[buy(0, 6, true)], 9);
+    assert!(matches!(
+        waits[..],
+        [Verdict::Order(Outcome::Waitlisted(_))]
+    ));
+    let buys = act(&mut shop, &[buy(1, 5, false)], 9);
+    assert!(matches!(buys[..], [Verdict::Order(Outcome::Created(_))]));
+}
+
+#[test]
+fn one_who_leaves_and_comes_again_in_one_batch_waits_once_and_last() {
+    let mut shop = Shop::open(0, false, None);
+    act(&mut shop, &[buy(0, 1, true), buy(1, 1, true)], 9);
+    act(
+        &mut shop,
+        &[
+            Step::Leave(0),
+            buy(0, 2, true),
+            Step::Leave(0),
+            buy(0, 3, true),
+        ],
+        9,
+    );
+    let queue: Vec<_> = shop.queue.iter().map(|queued| queued.quantity).collect();
+    assert_eq!(queue, [1, 3]);
+}
+
+#[test]
+fn whoever_joins_before_a_restock_of_the_same_batch_is_served_by_it() {
+    let mut shop = Shop::open(0, true, None);
+    act(&mut shop, &[buy(0, 9, true)], 9);
+    act(&mut shop, &[buy(1, 2, true), Step::Restock(2)], 9);
+    assert_eq!(shop.queue.len(), 1);
+    assert_eq!(shop.live().count(), 1);
 }

@@ -1,0 +1,146 @@
+//! The queue of a product: who joins, who is next, who is served, who leaves.
+
+use std::sync::Arc;
+
+use entities::waitlist_entries::{ActiveModel, COLUMN, Column, Entity};
+use sea_orm::{
+    ActiveValue::{NotSet, Set},
+    ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect, Statement,
+    sea_query::Expr,
+};
+use uuid::Uuid;
+
+use super::super::{Result, Store, Transaction, padded};
+use crate::domain::{IdempotencyKey, OrderId, ProductId, UserId, WaitingStatus, WaitlistEntry};
+
+/// Rows of one insert: SQLite takes 32,766 parameters.
+const ROWS: usize = 1_000;
+
+/// A place to be taken.
+#[derive(Clone, Debug)]
+pub struct NewEntry {
+    pub entry: WaitlistEntry,
+    pub key: Option<IdempotencyKey>,
+}
+
+/// Who is to be served, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queued {
+    pub id: Uuid,
+    pub user_id: UserId,
+    pub quantity: i32,
+}
+
+/// Products that keep units for somebody who could have them.
+const NEGLECTED: &str = "\
+    SELECT id FROM products WHERE stock_reserved > 0 AND CASE WHEN waitlist_skip \
+    THEN EXISTS (SELECT 1 FROM waitlist_entries WHERE product_id = products.id \
+        AND status = 'waiting' AND quantity <= products.stock) \
+    ELSE (SELECT quantity FROM waitlist_entries WHERE product_id = products.id \
+        AND status = 'waiting' ORDER BY position LIMIT 1) <= products.stock END";
+
+impl Store {
+    /// Products with somebody who could be served: their node did not live to do it, or those who
+    /// fit were not allowed to pass before.
+    pub async fn neglected_products(&self) -> Result<Vec<ProductId>> {
+        let backend = self.read.get_database_backend();
+        let statement = Statement::from_string(backend, NEGLECTED);
+        let rows = self.bounded(self.read.query_all_raw(statement)).await?;
+        let ids = rows.iter().map(|row| row.try_get_by_index(0));
+        Ok(ids.collect::<std::result::Result<_, _>>()?)
+    }
+}
+
+impl Transaction {
+    /// How many wait for the product.
+    pub async fn waiting_count(&self, product: ProductId) -> Result<u64> {
+        Ok(Entity::find()
+            .filter(COLUMN.product_id.eq(product))
+            .filter(Expr::cust("status = 'waiting'"))
+            .count(&self.inner)
+            .await?)
+    }
+
+    /// The first up to `limit` who wait for no more than `units`.
+    pub async fn queue(
+        &self,
+        product: ProductId,
+        units: Option<i32>,
+        limit: u64,
+    ) -> Result<Vec<Queued>> {
+        let mut query = Entity::find()
+            .filter(COLUMN.product_id.eq(product))
+            .filter(Expr::cust("status = 'waiting'"))
+            .order_by_asc(Column::Position)
+            .limit(limit);
+        if let Some(units) = units {
+            query = query.filter(Column::Quantity.lte(units));
+        }
+        let rows = query.all(&self.inner).await?;
+        let queued = rows.into_iter().map(|row| Queued {
+            id: row.id,
+            user_id: Arc::from(row.user_id),
+            quantity: row.quantity,
+        });
+        Ok(queued.collect())
+    }
+
+    /// Adds places at the end, in this order.
+    pub async fn insert_entries(&self, entries: &[NewEntry]) -> Result<()> {
+        for chunk in entries.chunks(ROWS) {
+            Entity::insert_many(chunk.iter().map(row))
+                .exec_without_returning(&self.inner)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Notes what was offered to whom; false when one of them no longer waits.
+    pub async fn offer_entries(&self, offers: &[(Uuid, OrderId)]) -> Result<bool> {
+        let mut written = 0;
+        for chunk in offers.chunks(ROWS) {
+            let mut orders = Expr::case(Expr::cust("FALSE"), Expr::col(Column::OrderId));
+            for (entry, order) in chunk {
+                orders = orders.case(Column::Id.eq(*entry), Expr::value(*order));
+            }
+            let ids = chunk.iter().map(|(entry, _)| *entry);
+            let update = Entity::update_many()
+                .col_expr(Column::OrderId, orders.into())
+                .col_expr(Column::Status, Expr::value(WaitingStatus::Offered.name()))
+                .filter(Column::Id.is_in(ids))
+                .filter(Expr::cust("status = 'waiting'"));
+            written += update.exec(&self.inner).await?.rows_affected;
+        }
+        Ok(usize::try_from(written) == Ok(offers.len()))
+    }
+
+    /// Notes who no longer waits; false when one of them did not.
+    pub async fn leave(&self, entries: &[Uuid]) -> Result<bool> {
+        if entries.is_empty() {
+            return Ok(true);
+        }
+        let update = Entity::update_many()
+            .col_expr(Column::Status, Expr::value(WaitingStatus::Left.name()))
+            .filter(Column::Id.is_in(padded(entries.to_vec())))
+            .filter(Expr::cust("status = 'waiting'"));
+        let left = update.exec(&self.inner).await?.rows_affected;
+        Ok(usize::try_from(left) == Ok(entries.len()))
+    }
+}
+
+fn row(new: &NewEntry) -> ActiveModel {
+    let NewEntry { entry, key } = new;
+    ActiveModel {
+        position: NotSet,
+        id: Set(entry.id),
+        product_id: Set(entry.product_id),
+        user_id: Set(entry.user_id.to_string()),
+        quantity: Set(entry.quantity),
+        status: Set(entry.status.name().to_owned()),
+        order_id: Set(entry.order_id),
+        idempotency_key: Set(key.as_ref().map(|key| key.key.clone())),
+        idempotency_request: Set(key.as_ref().map(|key| key.request.clone())),
+        created_at: Set(entry.created_at),
+    }
+}

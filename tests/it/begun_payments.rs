@@ -1,0 +1,77 @@
+//! A buyer who begins to pay in the very moment in which the order would end keeps it.
+
+use entities::order_status::OrderStatus;
+use serde_json::json;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use crate::support::{
+    SOON, eventually, in_seconds,
+    shop::{Backend, Shop},
+    tokens, when,
+};
+
+const BEGINS: &str = "UPDATE orders SET status = 'confirming'";
+
+/// The service has read the order as pending and waits for the row, which the buyer has.
+async fn service_waits(shop: &Shop) {
+    let waiting = "SELECT 'waits' FROM pg_stat_activity \
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    eventually("the service meets the buyer", SOON, async || {
+        when(!shop.ledger.texts(waiting).await.is_empty())
+    })
+    .await;
+}
+
+async fn assert_kept(shop: &Shop, product: Uuid) {
+    let statuses = shop.ledger.statuses(product).await;
+    assert_eq!(statuses["ann"], OrderStatus::Confirming);
+    assert_eq!(shop.ledger.product(product).await.stock, 3);
+    shop.assert_books(product).await;
+}
+
+#[tokio::test]
+async fn it_is_not_cancelled() {
+    let shop = Shop::open(Backend::Postgres).await;
+    let front = shop.service().front();
+    let product = front.product(5, json!({ "hold_seconds": 600 })).await;
+    let order = front.buy("ann", product, 2).await.success(201);
+    let order = order["id"].as_str().unwrap().to_owned();
+
+    shop.ledger.execute("BEGIN").await;
+    shop.ledger.execute(BEGINS).await;
+    let mut cancel = JoinSet::new();
+    cancel.spawn(async move { front.cancel(&tokens::user("ann"), &order).send().await });
+    service_waits(&shop).await;
+    shop.ledger.execute("COMMIT").await;
+
+    let answer = cancel.join_next().await.unwrap().unwrap();
+    let problem = answer.refusal(409, "order_not_pending");
+    assert_eq!(problem["order_status"], "confirming");
+    assert_kept(&shop, product).await;
+}
+
+#[tokio::test]
+async fn it_does_not_expire() {
+    let shop = Shop::open(Backend::Postgres).await;
+    let service = shop.service();
+    let product = service.product(5, json!({ "hold_seconds": 1 })).await;
+    service.buy("ann", product, 2).await.success(201);
+
+    shop.ledger.execute("BEGIN").await;
+    shop.ledger.execute(BEGINS).await;
+    service_waits(&shop).await;
+    shop.ledger.execute("COMMIT").await;
+
+    // A hold that comes and goes later shows that the job has been there.
+    service.buy("bob", product, 3).await.success(201);
+    let past = in_seconds(-1);
+    let over = format!("UPDATE orders SET expires_at = '{past}'");
+    shop.ledger.execute(&over).await;
+    eventually("the later hold ends", SOON, async || {
+        let statuses = shop.ledger.statuses(product).await;
+        when(statuses["bob"] == OrderStatus::Expired)
+    })
+    .await;
+    assert_kept(&shop, product).await;
+}

@@ -1,0 +1,215 @@
+//! What is over does not slow down what goes on: no query reads the hundreds of thousands of old rows.
+
+use reqwest::Method;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::support::{
+    SOON,
+    events::Events,
+    eventually,
+    ledger::Ledger,
+    shop::{Backend, Shop},
+    tokens, when,
+};
+
+/// Orders and places of a long life, of the same product and users as those that live.
+const OLD: [&str; 2] = [
+    "INSERT INTO orders (id, reference, product_id, user_id, quantity, unit_price, currency, status, \
+        idempotency_key, idempotency_request, created_at, expires_at) \
+     SELECT gen_random_uuid(), 'OLD-' || n, products.id, 'old-' || n % 5000, 1, 1, 'EUR', \
+        CASE n % 2 WHEN 0 THEN 'expired' ELSE 'cancelled' END, 'key-' || n, 'old', \
+        now() - interval '1 day', now() - interval '1 day' \
+     FROM generate_series(1, 200000) AS n, products",
+    "INSERT INTO waitlist_entries (id, product_id, user_id, quantity, status, idempotency_key, \
+        idempotency_request, created_at) \
+     SELECT gen_random_uuid(), products.id, 'old-' || n % 5000, 1, \
+        CASE n % 2 WHEN 0 THEN 'offered' ELSE 'left' END, 'place-' || n, 'old', \
+        now() - interval '1 day' \
+     FROM generate_series(1, 200000) AS n, products",
+];
+
+/// A few who hold and wait now.
+const LIVE: [&str; 2] = [
+    "INSERT INTO orders (id, reference, product_id, user_id, quantity, unit_price, currency, status, \
+        created_at, expires_at) \
+     SELECT gen_random_uuid(), 'LIVE-' || n, products.id, 'live-' || n, 1, 1, 'EUR', 'pending', \
+        now(), now() + interval '1 hour' FROM generate_series(1, 200) AS n, products",
+    "INSERT INTO waitlist_entries (id, product_id, user_id, quantity, status, created_at) \
+     SELECT gen_random_uuid(), products.id, 'wait-' || n, 1, 'waiting', now() \
+     FROM generate_series(1, 200) AS n, products",
+];
+
+async fn plant(ledger: &Ledger) {
+    for statement in OLD.iter().chain(&LIVE) {
+        ledger.execute(statement).await;
+    }
+    let hold = "UPDATE products SET stock = stock - 200, version = version + 1";
+    for statement in [hold, "ANALYZE"] {
+        ledger.execute(statement).await;
+    }
+}
+
+/// The questions of `src/store`, with values in the place of parameters.
+const QUESTIONS: [(&str, &str); 13] = [
+    (
+        "the next expiry",
+        "SELECT * FROM orders WHERE status = 'pending' AND expires_at IS NOT NULL \
+         ORDER BY expires_at LIMIT 1",
+    ),
+    (
+        "products with due orders",
+        "SELECT DISTINCT product_id FROM orders WHERE status = 'pending' AND expires_at <= now()",
+    ),
+    (
+        "due orders",
+        "SELECT * FROM orders WHERE product_id = $product AND status = 'pending' \
+         AND expires_at <= now() ORDER BY expires_at LIMIT 1000",
+    ),
+    (
+        "held units",
+        "SELECT user_id, SUM(quantity) FROM orders WHERE product_id = $product \
+         AND user_id IN ('old-1', 'old-2') \
+         AND status IN ('pending', 'confirming', 'confirmed') GROUP BY user_id",
+    ),
+    (
+        "known orders",
+        "SELECT orders.* FROM unnest(ARRAY['old-1'], ARRAY['key-1']) AS asked (user_id, key) \
+         JOIN orders ON orders.user_id = asked.user_id AND orders.idempotency_key = asked.key",
+    ),
+    (
+        "known places",
+        "SELECT e.* FROM unnest(ARRAY['old-1'], ARRAY['place-1']) AS asked (user_id, key) \
+         JOIN waitlist_entries e ON e.user_id = asked.user_id AND e.idempotency_key = asked.key",
+    ),
+    (
+        "a user's orders",
+        "SELECT * FROM orders WHERE user_id = 'old-1' ORDER BY id DESC LIMIT 21",
+    ),
+    (
+        "a user's orders of a product",
+        "SELECT * FROM orders WHERE user_id = 'old-1' AND product_id = $product \
+         AND status = 'pending' ORDER BY id DESC LIMIT 21",
+    ),
+    (
+        "the queue",
+        "SELECT * FROM waitlist_entries WHERE product_id = $product AND status = 'waiting' \
+         ORDER BY position LIMIT 1000",
+    ),
+    (
+        "how many wait",
+        "SELECT COUNT(*) FROM waitlist_entries WHERE product_id = $product AND status = 'waiting'",
+    ),
+    (
+        "a user's places",
+        "SELECT waitlist_entries.*, (SELECT COUNT(*) FROM waitlist_entries AS ahead \
+            WHERE ahead.product_id = waitlist_entries.product_id AND ahead.status = 'waiting' \
+            AND ahead.position <= waitlist_entries.position) \
+         FROM waitlist_entries WHERE user_id = 'wait-9' AND status = 'waiting' \
+         ORDER BY position DESC LIMIT 100",
+    ),
+    (
+        "places of many",
+        "SELECT position, place FROM (SELECT position, ROW_NUMBER() OVER (ORDER BY position) AS place \
+            FROM waitlist_entries WHERE product_id = $product AND status = 'waiting') AS ranked \
+         WHERE position IN (200007, 200009)",
+    ),
+    (
+        "forgotten payments",
+        "UPDATE orders SET payment_asked_at = now() WHERE payment_asked_at < now() AND id IN \
+         (SELECT id FROM orders WHERE payment_asked_at < now() LIMIT 100)",
+    ),
+];
+
+#[tokio::test]
+async fn every_question_has_an_index() {
+    let shop = Shop::open(Backend::Postgres).await;
+    let product = shop.service().product(500, json!({})).await;
+    plant(&shop.ledger).await;
+
+    for (question, sql) in QUESTIONS {
+        let sql = sql.replace("$product", &format!("'{product}'"));
+        let plan = shop
+            .ledger
+            .texts(&format!("EXPLAIN {sql}"))
+            .await
+            .join("\n");
+        let reads_all =
+            plan.contains("Seq Scan on orders") || plan.contains("Seq Scan on waitlist_entries");
+        assert!(!reads_all, "{question}:\n{plan}");
+    }
+}
+
+/// Whatever the service asks, by the database's own count of what it read.
+#[tokio::test]
+async fn a_day_in_the_life_reads_no_old_rows() {
+    let mut shop = Shop::open(Backend::Postgres).await;
+    let terms = json!({ "hold_seconds": 1, "waitlist": true, "max_per_user": 9 });
+    let product = shop.service().product(500, terms).await;
+    plant(&shop.ledger).await;
+    for statement in [
+        "SELECT pg_stat_force_next_flush()",
+        "SELECT pg_stat_reset()",
+    ] {
+        shop.ledger.execute(statement).await;
+    }
+
+    live_a_day(&shop, product).await;
+    shop.nodes[0].stop().await;
+
+    let others = "SELECT COUNT(*)::text FROM pg_stat_activity \
+                  WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    eventually("its connections are closed", SOON, async || {
+        when(shop.ledger.texts(others).await == ["0"])
+    })
+    .await;
+    let scans = "SELECT relname || ' ' || seq_scan FROM pg_stat_user_tables \
+                 WHERE relname IN ('orders', 'waitlist_entries') ORDER BY relname";
+    assert_eq!(
+        shop.ledger.texts(scans).await,
+        ["orders 0", "waitlist_entries 0"]
+    );
+    let read = "SELECT indexrelname || ' ' || idx_tup_read FROM pg_stat_user_indexes \
+                WHERE relname IN ('orders', 'waitlist_entries') AND idx_tup_read > 50000";
+    let too_much = shop.ledger.texts(read).await;
+    assert!(too_much.is_empty(), "{too_much:?}");
+    let used = "SELECT indexrelname::text FROM pg_stat_user_indexes WHERE idx_scan > 0";
+    let used = shop.ledger.texts(used).await;
+    assert!(used.len() > 5, "nothing was counted: {used:?}");
+}
+
+/// Each call of the contract that reads orders or places, and each job.
+async fn live_a_day(shop: &Shop, product: Uuid) {
+    let service = shop.service();
+    let mut events = Events::open(service.get("/me/events").bearer(&tokens::user("ann"))).await;
+    for round in 0..5 {
+        let key = format!("k-{round}");
+        for _ in 0..2 {
+            let call = service.order("ann", product, 1).key(&key);
+            call.send().await.success(201);
+        }
+        service.buy("old-7", product, 1).await.success(201);
+        let big = service.order_or_wait("old-8", product, 9).key(&key);
+        let answer = big.send().await;
+        assert!([201, 202, 409].contains(&answer.status), "{answer:?}");
+        let orders = service.orders_of("ann", product).await;
+        let order = orders[0]["id"].as_str().unwrap();
+        let cancelled = service.cancel(&tokens::user("ann"), order).send().await;
+        cancelled.success(200);
+        let path = format!("/orders/{order}");
+        let read = service.get(&path).bearer(&tokens::user("ann")).send().await;
+        read.success(200);
+        let wait = format!("wait-{}", 150 + round);
+        let left = service.leave(&wait, product).send().await;
+        assert!([204, 404].contains(&left.status), "{left:?}");
+        assert_eq!(service.position(&wait, product).await, None);
+        service.restock(product, 1).await.success(200);
+    }
+    let expired =
+        |kind: &str, data: &serde_json::Value| kind == "order" && data["status"] == "expired";
+    service.buy("ann", product, 1).await.success(201);
+    events.until(expired, SOON).await;
+    let path = format!("/products/{product}/waitlist");
+    let foreign = service.call(Method::GET, &path).bearer(&tokens::admin());
+    foreign.send().await.refusal(404, "not_waiting");
+}
