@@ -11,7 +11,7 @@ use crate::{
     driver::requests::Load,
     report::Fault,
     scenario::{Scenario, Trouble},
-    service::Service,
+    service::{Service, database::Database},
     timeline::millis,
 };
 
@@ -29,10 +29,7 @@ pub(crate) struct Done {
 pub(crate) fn impossible(scenario: &Scenario, service: &Service) -> Option<&'static str> {
     let redis = scenario.has(Trouble::KillRedis) || scenario.has(Trouble::StartRedis);
     let database = scenario.has(Trouble::StopDatabase) || scenario.has(Trouble::StartDatabase);
-    let can_stop = service
-        .database
-        .as_ref()
-        .is_some_and(|database| database.can_stop());
+    let can_stop = service.database.as_ref().is_some_and(Database::can_stop);
     if scenario.fault.is_empty() {
         None
     } else if !service.is_own() {

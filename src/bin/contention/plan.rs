@@ -44,7 +44,7 @@ impl Plan {
         let mut jobs = Vec::new();
         for scenario in scenarios(&args.scenarios)? {
             let scenario = args.size().of(scenario);
-            jobs.extend(jobs_of(scenario, args));
+            jobs.extend(jobs_of(&scenario, args));
         }
         anyhow::ensure!(
             !args.baseline || jobs.iter().any(|job| job.design == Design::Naive),
@@ -70,7 +70,7 @@ impl Plan {
         };
         let mut runs = Vec::new();
         for job in &self.jobs {
-            let run = self.one(job, args, postgres.as_ref()).await;
+            let run = Box::pin(self.one(job, args, postgres.as_ref())).await;
             runs.push(run.with_context(|| job.scenario.name.clone())?);
         }
         let report = Report {
@@ -106,19 +106,18 @@ impl Plan {
         postgres: Option<&Postgres>,
     ) -> anyhow::Result<Run> {
         let name = run::run_name(&job.scenario);
-        let service = match &self.tokens {
-            Some(tokens) => Service::existing(&args.target, tokens.clone()).await?,
-            None => {
-                let plan = service::Plan {
-                    nodes: job.nodes,
-                    design: job.design,
-                    postgres,
-                    database_url: args.database_url.as_ref(),
-                    redis_lock_urls: &args.redis_lock_urls,
-                    run: &name,
-                };
-                Service::start(&plan).await?
-            }
+        let service = if let Some(tokens) = &self.tokens {
+            Service::existing(&args.target, tokens.clone()).await?
+        } else {
+            let plan = service::Plan {
+                nodes: job.nodes,
+                design: job.design,
+                postgres,
+                database_url: args.database_url.as_ref(),
+                redis_lock_urls: &args.redis_lock_urls,
+                run: &name,
+            };
+            Service::start(&plan).await?
         };
         if service.is_own() && !service.has_lock() && job.nodes > 1 {
             say("no redis-server: the lock is in each process, the version guard works alone")?;
@@ -134,7 +133,7 @@ impl Plan {
         } else {
             None
         };
-        run::run(job, &name, service, screen.as_mut()).await
+        Box::pin(run::run(job, &name, service, screen.as_mut())).await
     }
 }
 
@@ -157,7 +156,7 @@ fn scenarios(names: &[String]) -> anyhow::Result<Vec<Scenario>> {
 }
 
 /// A run for each number of nodes, or for each design that is to be compared.
-fn jobs_of(scenario: Scenario, args: &Args) -> Vec<Job> {
+fn jobs_of(scenario: &Scenario, args: &Args) -> Vec<Job> {
     let nodes = if args.nodes.is_empty() {
         vec![scenario.nodes]
     } else {

@@ -144,6 +144,10 @@ impl Api {
         (sku, stock): (String, u32),
         admin: &HeaderValue,
     ) -> anyhow::Result<Offer> {
+        #[derive(Deserialize)]
+        struct Made {
+            id: Uuid,
+        }
         let product = &scenario.product;
         let body = json!({
             "sku": sku, "name": sku, "price": 1_999, "currency": "EUR", "stock": stock,
@@ -152,10 +156,6 @@ impl Api {
             "hold_seconds": product.hold_seconds,
             "waitlist": product.waitlist,
         });
-        #[derive(Deserialize)]
-        struct Made {
-            id: Uuid,
-        }
         let response = self
             .call(("POST", "/products"), Some(admin), Some(&body))
             .await?;

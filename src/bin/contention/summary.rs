@@ -159,8 +159,9 @@ fn latency(times: impl Iterator<Item = Duration>) -> Latency {
     let mut count = 0;
     for time in times {
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        drop(histogram.record(micros.max(1)));
-        count += 1;
+        if histogram.record(micros.max(1)).is_ok() {
+            count += 1;
+        }
     }
     if count == 0 {
         return Latency::default();

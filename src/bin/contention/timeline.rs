@@ -115,7 +115,7 @@ mod tests {
 
     fn shot(answered_ms: u64, latency_ms: u64) -> Shot {
         let answered = Duration::from_millis(answered_ms);
-        let intended = answered - Duration::from_millis(latency_ms);
+        let intended = answered.saturating_sub(Duration::from_millis(latency_ms));
         let planned = Planned {
             user: 0,
             product: 0,
