@@ -57,9 +57,9 @@ pub(crate) async fn collect(
         for shot in &winners {
             evidence.read_back.push(asking.read_back(shot).await);
         }
-        // Who sends too much is told so, whatever the key.
-        let moderate = |shot: &&Shot| evidence.greedy != Some(shot.planned.user);
-        let again: Vec<&Shot> = winners.iter().filter(moderate).take(REPLAYS_MAX).collect();
+        // Who is over the limit is refused before the key is looked at.
+        let patient = |shot: &&Shot| Some(shot.planned.user) != evidence.greedy;
+        let again: Vec<&Shot> = winners.iter().filter(patient).take(REPLAYS_MAX).collect();
         for shot in again {
             evidence.replays.push(asking.replay(shot).await);
         }

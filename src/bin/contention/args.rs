@@ -11,10 +11,7 @@ use crate::scenario::size::Size;
 ///
 /// Without a target it starts its own service: SQLite, private Redis nodes, everything in a
 /// temporary folder. The exit code is 0 only if everything held.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a flag of the command line"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 #[derive(Debug, Parser)]
 #[command(name = "contention", version)]
 pub(crate) struct Args {

@@ -249,7 +249,8 @@ pub(crate) fn request(
     token: Option<&HeaderValue>,
     body: Option<&Bytes>,
 ) -> Request<Body> {
-    let mut request = Request::new(Full::new(body.cloned().unwrap_or_default()));
+    let has_body = body.is_some();
+    let mut request = Request::new(Full::new(body.unwrap_or_default()));
     *request.method_mut() = method.parse().unwrap_or_default();
     *request.uri_mut() = path.parse().unwrap_or_default();
     let headers = request.headers_mut();
@@ -257,7 +258,7 @@ pub(crate) fn request(
     if let Some(token) = token {
         headers.insert(header::AUTHORIZATION, token.clone());
     }
-    if body.is_some() {
+    if has_body {
         headers.insert(
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/json"),

@@ -18,7 +18,7 @@ use crate::{
     notes,
     record::Recorder,
     report::{
-        Client, Run,
+        Client, Fault, Run,
         live::{LockState, Screen, Snapshot},
     },
     scenario::{Scenario, Trouble},
@@ -71,32 +71,73 @@ pub(crate) async fn run(
     if let Some(reason) = faults::impossible(scenario, &service) {
         anyhow::bail!("{}: {reason}", scenario.name);
     }
-    let crowd = service
-        .tokens
-        .crowd(name, scenario.users.saturating_add(1))?;
-    let first = service.nodes.first().context("no node")?.api.clone();
-    let offers = Api::new(first.clone())
-        .offer(scenario, name, &crowd.admin.token)
-        .await?;
+    let load = open_shop(job, name, &service).await?;
     let operations = service.operations();
     let before = Figures::read(&operations).await;
-    let doors = service.doors();
-    let load = load(job, name, crowd, offers);
-    let (told, seen) = (Mutex::default(), Mutex::default());
-    let watch = Watch {
-        load: &load,
-        door: first,
-        operations: operations.clone(),
-        before: before.clone(),
-        faults: &told,
-        seen: &seen,
-        heading: heading(job, &service),
-    };
+    let told = Mutex::default();
     let usage = Usage::now();
+    let (done, seen) = send(job, &mut service, (&load, before.as_ref(), &told), screen).await?;
+    let used = usage.since();
+    if scenario.has(Trouble::StartRedis) {
+        wait_for_lock(&operations).await;
+    }
+    let after = Figures::read(&operations).await;
+    let mut evidence = aftermath::collect(scenario, &service, &load, job.seed).await?;
+    let figures = (&seen, after.as_ref(), before.as_ref());
+    evidence.trouble = trouble(&evidence, scenario, &done, figures);
+    let outcome = Outcome {
+        job,
+        service: &service,
+        evidence: &evidence,
+        figures: (before, after),
+    };
+    let summary = summary::summarise(&evidence, &seen.stock);
+    let faults = told.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(outcome.report(summary, used, faults))
+}
+
+/// The crowd and the products.
+async fn open_shop(job: &Job, name: &str, service: &Service) -> anyhow::Result<Arc<Load>> {
+    let scenario = &job.scenario;
+    // One more: the user who sends too much.
+    let users = scenario.users.saturating_add(1);
+    let crowd = service.tokens.crowd(name, users)?;
+    let mut api = Api::new(service.first()?.api.clone());
+    let offers = api.offer(scenario, name, &crowd.admin.token).await?;
+    Ok(Arc::new(Load {
+        run: name.to_owned(),
+        crowd,
+        offers,
+        quantity: scenario.quantity,
+        retries: scenario.retries,
+        is_full_service: job.design != Design::Naive,
+        recorder: Recorder::new(Instant::now()),
+        bad: Mutex::default(),
+    }))
+}
+
+/// The load, with its trouble, under a watchful eye.
+async fn send(
+    job: &Job,
+    service: &mut Service,
+    (load, before, told): (&Arc<Load>, Option<&Figures>, &Mutex<Vec<Fault>>),
+    screen: Option<&mut Screen>,
+) -> anyhow::Result<(faults::Done, Seen)> {
+    let seen = Mutex::default();
+    let watch = Watch {
+        load,
+        door: service.first()?.api.clone(),
+        operations: service.operations(),
+        before: before.cloned(),
+        faults: told,
+        seen: &seen,
+        heading: heading(job, service),
+    };
+    let doors = service.doors();
     let sending = async {
-        let driving = driver::drive(&load, scenario, &doors, job.seed);
-        let injecting = faults::inject(scenario, &mut service, &load, &told);
-        let (driven, done) = tokio::join!(driving, injecting);
+        let driving = driver::drive(load, &job.scenario, &doors, job.seed);
+        let injecting = faults::inject(&job.scenario, service, load, told);
+        let (driven, done) = tokio::join!(driving, Box::pin(injecting));
         driven.context("cannot reach the service")?;
         done
     };
@@ -107,24 +148,10 @@ pub(crate) async fn run(
             anyhow::bail!("the watch ended early")
         }
     };
-    let used = usage.since();
-    if scenario.has(Trouble::StartRedis) {
-        wait_for_lock(&operations).await;
-    }
-    let after = Figures::read(&operations).await;
-    let mut evidence = aftermath::collect(scenario, &service, &load, job.seed).await?;
-    let seen = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let known = (&seen, after.as_ref(), before.as_ref());
-    evidence.trouble = trouble(&evidence, scenario, &done, known);
-    let summary = summary::summarise(&evidence, &seen.stock);
-    let faults = told.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok(Outcome {
-        job,
-        service: &service,
-        evidence: &evidence,
-        figures: (before, after),
-    }
-    .report(summary, used, faults))
+    Ok((
+        done,
+        seen.into_inner().unwrap_or_else(PoisonError::into_inner),
+    ))
 }
 
 fn load(job: &Job, name: &str, crowd: Crowd, offers: Vec<Offer>) -> Arc<Load> {
@@ -236,7 +263,7 @@ struct Outcome<'a> {
 }
 
 impl Outcome<'_> {
-    fn report(self, summary: Summary, used: Usage, faults: Vec<crate::report::Fault>) -> Run {
+    fn report(self, summary: Summary, used: Usage, faults: Vec<Fault>) -> Run {
         let scenario = &self.job.scenario;
         let grown = self.figures.0.as_ref().zip(self.figures.1.as_ref());
         let service_cores = grown.map_or(0.0, |(before, after)| {

@@ -136,6 +136,19 @@ impl Service {
         }
     }
 
+    /// The node that the shopkeeper talks to.
+    pub(crate) fn first(&self) -> anyhow::Result<&Node> {
+        self.nodes.first().context("no node")
+    }
+
+    /// Where the nodes' figures are.
+    pub(crate) fn operations(&self) -> Vec<Address> {
+        self.nodes
+            .iter()
+            .filter_map(|node| node.ops.clone())
+            .collect()
+    }
+
     pub(crate) fn is_own(&self) -> bool {
         self.dir.is_some()
     }

@@ -150,6 +150,10 @@ impl Api {
         (sku, stock): (String, u32),
         admin: &HeaderValue,
     ) -> anyhow::Result<Offer> {
+        #[derive(Deserialize)]
+        struct Made {
+            id: Uuid,
+        }
         let product = &scenario.product;
         let body = json!({
             "sku": sku, "name": sku, "price": 1_999, "currency": "EUR", "stock": stock,

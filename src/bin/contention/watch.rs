@@ -83,7 +83,7 @@ impl Watch<'_> {
                 snapshot.offered = u64::try_from(count).unwrap_or(u64::MAX);
                 snapshot.answers = tallies(&totals, &recent);
                 (snapshot.p50_ms, snapshot.p99_ms) = percentiles(&recent);
-                snapshot.lock = lock.clone();
+                snapshot.lock.clone_from(&lock);
                 let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
                 snapshot.faults.clone_from(&faults);
                 drop(faults);

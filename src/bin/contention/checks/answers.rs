@@ -87,7 +87,7 @@ pub(super) fn server_errors(evidence: &Evidence, expect: &Expect) -> Check {
         }
     }
     let detail = if expect.allow_unavailable {
-        format!("{allowed} times 503, because of the fault")
+        format!("{allowed} times 503 that the fault explains")
     } else {
         "none".to_owned()
     };

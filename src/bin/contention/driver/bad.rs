@@ -65,7 +65,8 @@ pub(crate) struct Shelf {
     pub(crate) one_left: String,
     /// One per user, and the buyer has it.
     pub(crate) limited: String,
-    /// Under which the buyer has bought something else.
+    /// Bought by the buyer under `used_key`; not `plain`, whose books the checks look at.
+    pub(crate) keyed: String,
     pub(crate) used_key: String,
 }
 
@@ -81,7 +82,7 @@ async fn set_up(round: &Round, api: &mut Api) -> anyhow::Result<Shelf> {
         ("empty", 0, json!({})),
         ("one-left", 1, json!({})),
         ("limited", 5, json!({ "max_per_user": 1 })),
-        ("bought", 5, json!({})),
+        ("keyed", 5, json!({})),
     ] {
         let mut body = json!({
             "sku": format!("{}-{name}", load.run), "name": name,
@@ -104,10 +105,10 @@ async fn set_up(round: &Round, api: &mut Api) -> anyhow::Result<Shelf> {
             .unwrap_or_default();
         made.push(id.to_owned());
     }
-    let [not_yet, no_more, empty, one_left, limited, bought] =
+    let [not_yet, no_more, empty, one_left, limited, keyed] =
         <[String; 6]>::try_from(made).map_err(|_| anyhow::anyhow!("a product is missing"))?;
     let used_key = format!("{}-used", load.run);
-    for (product, key) in [(&limited, None), (&bought, Some(&used_key))] {
+    for (product, key) in [(&limited, None), (&keyed, Some(&used_key))] {
         let body = json!({ "product_id": product, "quantity": 1 }).to_string();
         let mut order = cases::order(body);
         if let Some(key) = key {
@@ -124,6 +125,7 @@ async fn set_up(round: &Round, api: &mut Api) -> anyhow::Result<Shelf> {
         empty,
         one_left,
         limited,
+        keyed,
         used_key,
     })
 }

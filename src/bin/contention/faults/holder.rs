@@ -57,7 +57,7 @@ pub(super) async fn pause(
         node.pause()?;
         paused.pauses += 1;
         // Whatever happens in between, it runs again.
-        let met = meet(load, &mut lock_nodes, &pattern, tell).await;
+        let met = meet(service, load, (&mut lock_nodes, &pattern), tell).await;
         node.resume()?;
         if met? {
             paused.met += 1;
@@ -74,9 +74,9 @@ pub(super) async fn pause(
 
 /// With the node stopped: whether it holds the lock, and others sell when that has run out.
 async fn meet(
+    service: &Service,
     load: &Load,
-    lock_nodes: &mut [MultiplexedConnection],
-    pattern: &str,
+    (lock_nodes, pattern): (&mut [MultiplexedConnection], &str),
     tell: &impl Fn(String),
 ) -> anyhow::Result<bool> {
     let stopped = Instant::now();
@@ -85,6 +85,13 @@ async fn meet(
     };
     tokio::time::sleep(SETTLES).await;
     if self::held(lock_nodes, pattern).await? != Some(held) {
+        return Ok(false);
+    }
+    // In the middle of its transaction it would have the only writer of a SQLite file too, and
+    // nobody could sell: that is a stopped database, not a lost lock.
+    if let Some(database) = &service.database
+        && database.is_being_written().await?
+    {
         return Ok(false);
     }
     tell("node 1 stopped with the lock".to_owned());

@@ -1,6 +1,6 @@
 //! The database of a run: a SQLite file, a database of our own PostgreSQL, or one that was named.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use anyhow::Context;
 use flash_sale::domain::Secret;
@@ -55,16 +55,36 @@ impl Database {
     }
 
     pub(crate) fn kind(&self) -> &'static str {
-        match &self.kind {
-            Kind::Sqlite { .. } => "sqlite",
-            Kind::Given if self.url.expose().starts_with("sqlite") => "sqlite",
-            Kind::Postgres { .. } | Kind::Given => "postgres",
+        if self.url.expose().starts_with("sqlite") {
+            "sqlite"
+        } else {
+            "postgres"
         }
     }
 
     /// Whether it is ours to be stopped.
     pub(crate) fn can_stop(&self) -> bool {
         !matches!(self.kind, Kind::Given)
+    }
+
+    /// Whether a transaction that may write is open, where only one can be.
+    pub(crate) async fn is_being_written(&self) -> anyhow::Result<bool> {
+        let Kind::Sqlite { .. } = &self.kind else {
+            return Ok(false);
+        };
+        let mut options = ConnectOptions::new(self.url.expose());
+        options.max_connections(1).sqlx_logging(false);
+        options.map_sqlx_sqlite_opts(|options| options.busy_timeout(Duration::ZERO));
+        // Where even opening it must wait, somebody writes.
+        let Ok(connection) = sea_orm::Database::connect(options).await else {
+            return Ok(true);
+        };
+        let begun = connection.execute_unprepared("BEGIN IMMEDIATE").await;
+        if begun.is_ok() {
+            connection.execute_unprepared("ROLLBACK").await?;
+        }
+        connection.close().await?;
+        Ok(begun.is_err())
     }
 
     /// Says what was done.

@@ -220,7 +220,7 @@ fn unauthenticated(shelf: &Shelf) -> Vec<Case> {
 /// Good requests that cannot have what they want.
 fn refused(shelf: &Shelf) -> Vec<Case> {
     let one = |product: &str| order(wish(product, 1));
-    let reused = order(wish(&shelf.plain, 2)).with("idempotency-key", shelf.used_key.clone());
+    let reused = order(wish(&shelf.keyed, 2)).with("idempotency-key", shelf.used_key.clone());
     vec![
         one(NO_ID).named("no such product", 404, "product_not_found"),
         one(&shelf.not_yet).named("before the sale", 409, "not_on_sale"),
