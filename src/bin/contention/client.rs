@@ -250,7 +250,7 @@ pub(crate) fn request(
     body: Option<&Bytes>,
 ) -> Request<Body> {
     let has_body = body.is_some();
-    let mut request = Request::new(Full::new(body.unwrap_or_default()));
+    let mut request = Request::new(Full::new(body.cloned().unwrap_or_default()));
     *request.method_mut() = method.parse().unwrap_or_default();
     *request.uri_mut() = path.parse().unwrap_or_default();
     let headers = request.headers_mut();

@@ -23,9 +23,8 @@ use crate::{
     },
     scenario::{Scenario, Trouble},
     service::{Design, Service},
-    shop::{Api, Offer},
+    shop::Api,
     summary::{self, Summary},
-    tokens::Crowd,
     usage::Usage,
     watch::{Seen, Watch},
 };
@@ -152,19 +151,6 @@ async fn send(
         done,
         seen.into_inner().unwrap_or_else(PoisonError::into_inner),
     ))
-}
-
-fn load(job: &Job, name: &str, crowd: Crowd, offers: Vec<Offer>) -> Arc<Load> {
-    Arc::new(Load {
-        run: name.to_owned(),
-        crowd,
-        offers,
-        quantity: job.scenario.quantity,
-        retries: job.scenario.retries,
-        is_full_service: job.design != Design::Naive,
-        recorder: Recorder::new(Instant::now()),
-        bad: Mutex::default(),
-    })
 }
 
 fn heading(job: &Job, service: &Service) -> Snapshot {

@@ -122,12 +122,6 @@ impl Service {
         })
     }
 
-    /// Where the nodes' figures are read, as far as that is known.
-    pub(crate) fn operations(&self) -> Vec<Address> {
-        let nodes = self.nodes.iter();
-        nodes.filter_map(|node| node.ops.clone()).collect()
-    }
-
     /// Where buyers send their requests.
     pub(crate) fn doors(&self) -> Vec<Address> {
         match &self.naive {

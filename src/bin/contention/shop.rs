@@ -67,12 +67,6 @@ pub(crate) struct Api {
     connection: Option<Connection>,
 }
 
-/// What is needed of a product that was made.
-#[derive(Deserialize)]
-struct Made {
-    id: Uuid,
-}
-
 impl Api {
     pub(crate) fn new(address: Address) -> Self {
         Self {
