@@ -173,8 +173,11 @@ impl Lane {
 
     /// One try: read, lock, write, answer, release.
     async fn attempt(&mut self, asks: &mut Asks, begun: Instant) -> Step {
-        self.changes.mark_unchanged();
-        let known = self.known.take().filter(|product| asks.may_write(product));
+        let newest = self.changes.borrow_and_update().map(|stock| stock.version);
+        // What another node has written since would only be found out by the version guard.
+        let known = self.known.take().filter(|product| {
+            newest.is_none_or(|newest| newest <= product.version) && asks.may_write(product)
+        });
         let fresh = known.is_none();
         let product = match known {
             Some(product) => product,
