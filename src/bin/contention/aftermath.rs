@@ -1,10 +1,10 @@
 //! After the load: asks the service what became of it, as its buyers and its shopkeeper would.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use axum::http::HeaderValue;
-use flash_sale::verify;
+use flash_sale::{store::Store, verify};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde::Deserialize;
 use serde_json::json;
@@ -19,6 +19,8 @@ use crate::{
     service::Service,
     shop::Api,
 };
+
+mod holds;
 
 /// Orders asked for again one by one; the books hold every one of them anyway.
 const READ_BACK_MAX: usize = 500;
@@ -43,6 +45,8 @@ pub(crate) async fn collect(
         shots: load.recorder.take(),
         is_full_service: load.is_full_service,
         greedy: greedy.then_some(scenario.users),
+        holds_end: scenario.expect.expire,
+        max_per_user: scenario.product.max_per_user,
         ..Evidence::default()
     };
     evidence.shots.sort_by_key(|shot| shot.answered);
@@ -52,40 +56,43 @@ pub(crate) async fn collect(
         load,
         api: Api::new(door),
     };
+    if scenario.expect.pay_rush {
+        // First: their holds end soon.
+        let winners = sample(&evidence, usize::MAX, seed);
+        evidence.confirmed = asking.pay_rush(&winners, &service.doors()).await;
+        evidence.charges = service.charges();
+    }
     if load.is_full_service {
-        let winners = sample(&evidence, READ_BACK_MAX, seed);
-        for shot in &winners {
-            evidence.read_back.push(asking.read_back(shot).await);
-        }
-        // Who is over the limit is refused before the key is looked at.
-        let patient = |shot: &&Shot| Some(shot.planned.user) != evidence.greedy;
-        let again: Vec<&Shot> = winners.iter().filter(patient).take(REPLAYS_MAX).collect();
-        for shot in again {
-            evidence.replays.push(asking.replay(shot).await);
-        }
-        if scenario.expect.confirm {
-            for shot in winners.iter().take(CONFIRMED_MAX) {
-                evidence.confirmed.push(asking.confirm(shot).await?);
-            }
-        }
+        asking.again(scenario, &mut evidence, seed).await?;
     }
     let store = service.store().await?;
+    if scenario.expect.expire {
+        let hold = Duration::from_secs(scenario.product.hold_seconds.unwrap_or(0).into());
+        asking.until_over(&evidence, store.as_ref(), hold).await?;
+    }
     for offer in &load.offers {
         let admin = &load.crowd.admin.token;
         let book = asking.api.book(offer, store.as_ref(), admin).await?;
         evidence.books.push(book);
     }
     if let Some(store) = store {
-        for invariant in verify::INVARIANTS {
-            let breaches = invariant.breaches(&store).await?;
-            let told = breaches
-                .iter()
-                .map(|breach| format!("{}: {}", breach.subject, breach.detail));
-            evidence.invariants.push((invariant.name, told.collect()));
-        }
+        evidence.invariants = invariants(&store).await?;
         store.close().await;
     }
     Ok(evidence)
+}
+
+/// Who breaks which invariant, as the database itself says.
+async fn invariants(store: &Store) -> anyhow::Result<Vec<(&'static str, Vec<String>)>> {
+    let mut found = Vec::new();
+    for invariant in verify::INVARIANTS {
+        let breaches = invariant.breaches(store).await?;
+        let told = breaches
+            .iter()
+            .map(|breach| format!("{}: {}", breach.subject, breach.detail));
+        found.push((invariant.name, told.collect()));
+    }
+    Ok(found)
 }
 
 /// Some of the winners, by chance.
@@ -116,6 +123,32 @@ struct Told {
 }
 
 impl Asking<'_> {
+    /// Asks for orders by id and by key, and pays where that is wanted.
+    async fn again(
+        &mut self,
+        scenario: &Scenario,
+        evidence: &mut Evidence,
+        seed: u64,
+    ) -> anyhow::Result<()> {
+        let winners = sample(evidence, READ_BACK_MAX, seed);
+        for shot in &winners {
+            evidence.read_back.push(self.read_back(shot).await);
+        }
+        // Who is over the limit is refused before the key is looked at.
+        let one_user = scenario.phase.iter().any(|phase| phase.one_user);
+        let patient = |shot: &&Shot| !one_user && Some(shot.planned.user) != evidence.greedy;
+        let again: Vec<&Shot> = winners.iter().filter(patient).take(REPLAYS_MAX).collect();
+        for shot in again {
+            evidence.replays.push(self.replay(shot).await);
+        }
+        if scenario.expect.confirm {
+            for shot in winners.iter().take(CONFIRMED_MAX) {
+                evidence.confirmed.push(self.confirm(shot).await?);
+            }
+        }
+        Ok(())
+    }
+
     async fn read_back(&mut self, shot: &Shot) -> ReadBack {
         let user = self.load.crowd.buyer(shot.planned.user);
         let order = shot.answer.order.unwrap_or_default();

@@ -16,6 +16,7 @@ use crate::{
 
 mod answers;
 mod database;
+mod holds;
 mod limits;
 mod orders;
 mod stock;
@@ -51,6 +52,11 @@ pub(crate) struct Evidence {
     pub(crate) is_full_service: bool,
     /// Index of the user who sends too much.
     pub(crate) greedy: Option<u32>,
+    /// Whether nobody pays and the holds end.
+    pub(crate) holds_end: bool,
+    /// The ledger of a gateway that the runner plays.
+    pub(crate) charges: Option<HashMap<Uuid, u32>>,
+    pub(crate) max_per_user: Option<u32>,
 }
 
 #[derive(Clone, Debug)]
@@ -120,6 +126,9 @@ pub(crate) fn all(evidence: &Evidence, expect: &Expect) -> Vec<Check> {
     checks.extend(limits::bad_requests(evidence));
     checks.extend(trouble::all(evidence));
     checks.extend(orders::confirmed(evidence));
+    checks.extend(holds::inherited(evidence));
+    checks.extend(holds::charged_once(evidence));
+    checks.extend(holds::within_limit(evidence));
     if expect.refusals_faster {
         checks.push(answers::refusals_faster(evidence));
     }
@@ -161,7 +170,11 @@ impl Evidence {
     pub(crate) fn possible(&self) -> Vec<u64> {
         let mut wanted = vec![0_u64; self.offers.len()];
         for shot in self.last_words().values() {
-            let wishes = wants_still(shot.answer.code);
+            let wishes = if self.holds_end {
+                shot.answer.code == "waitlisted"
+            } else {
+                wants_still(shot.answer.code)
+            };
             if let (true, Some(count)) = (wishes, wanted.get_mut(shot.planned.product)) {
                 *count += 1;
             }

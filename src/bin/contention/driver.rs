@@ -155,6 +155,9 @@ impl Crowd<'_> {
             if self.phase.yardstick {
                 return (arrival % users, products);
             }
+            if self.phase.one_user {
+                return (self.first, arrival % products);
+            }
             if self.phase.every_product {
                 return (arrival / products, arrival % products);
             }

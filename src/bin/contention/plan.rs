@@ -4,7 +4,7 @@ use std::{
     io::{self, Write},
     path::Path,
     process::ExitCode,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
@@ -115,6 +115,7 @@ impl Plan {
                 postgres,
                 database_url: args.database_url.as_ref(),
                 redis_lock_urls: &args.redis_lock_urls,
+                gateway_takes: Duration::from_millis(job.scenario.gateway_ms.into()),
                 run: &name,
             };
             Service::start(&plan).await?

@@ -36,6 +36,9 @@ pub(crate) struct Scenario {
     /// How often a user who is told to try again does so.
     #[serde(default = "some_retries", deserialize_with = "within::<_, 0, 1_000>")]
     pub(crate) retries: u32,
+    /// How long the payment gateway takes, which the runner plays then.
+    #[serde(default, deserialize_with = "within::<_, 0, 60_000>")]
+    pub(crate) gateway_ms: u32,
     #[serde(default)]
     pub(crate) product: Product,
     pub(crate) phase: Vec<Phase>,
@@ -77,6 +80,9 @@ pub(crate) struct Phase {
     /// Every user wants one order of each product, instead of one in all.
     #[serde(default)]
     pub(crate) every_product: bool,
+    /// Every arrival is the same user's.
+    #[serde(default)]
+    pub(crate) one_user: bool,
     /// Percent of the arrivals that are one single user's.
     #[serde(default, deserialize_with = "within::<_, 0, 100>")]
     pub(crate) greedy: u32,
@@ -136,6 +142,7 @@ pub(crate) enum Trouble {
 }
 
 /// What must hold, beside the promises that always do.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of a file")]
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Expect {
@@ -151,6 +158,10 @@ pub(crate) struct Expect {
     pub(crate) refusals_faster: bool,
     /// The held orders are confirmed afterwards, where the service can.
     pub(crate) confirm: bool,
+    /// Nobody pays: the holds end, and who waits gets the units.
+    pub(crate) expire: bool,
+    /// Every winner pays in the same second.
+    pub(crate) pay_rush: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -183,6 +194,8 @@ impl Default for Expect {
             time_limit_ms: 6_000,
             refusals_faster: false,
             confirm: false,
+            expire: false,
+            pay_rush: false,
         }
     }
 }

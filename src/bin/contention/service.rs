@@ -3,17 +3,19 @@
 //! Our own live in a temporary folder and end with us, also when we are killed. Faults are only
 //! ever injected into what was started here.
 
-use std::path::Path;
+use std::{collections::HashMap, path::Path, time::Duration};
 
 use anyhow::Context;
 use flash_sale::{app, config, domain::Secret, embedded::RedisNodes, store::Store};
 use rand::RngExt;
 use tempfile::TempDir;
+use uuid::Uuid;
 
-use self::{database::Database, node::Node, postgres::Postgres};
+use self::{database::Database, gateway::Gateway, node::Node, postgres::Postgres};
 use crate::{client::Address, report::ServiceUnderTest, tokens::Source};
 
 pub(crate) mod database;
+pub(crate) mod gateway;
 pub(crate) mod naive;
 pub(crate) mod node;
 pub(crate) mod postgres;
@@ -38,6 +40,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) postgres: Option<&'a Postgres>,
     pub(crate) database_url: Option<&'a Secret>,
     pub(crate) redis_lock_urls: &'a [Secret],
+    /// Zero for the simulated gateway.
+    pub(crate) gateway_takes: Duration,
     /// Tells the databases of several runs apart.
     pub(crate) run: &'a str,
 }
@@ -51,6 +55,7 @@ pub(crate) struct Service {
     pub(crate) redis: Option<RedisNodes>,
     pub(crate) database: Option<Database>,
     pub(crate) tokens: Source,
+    gateway: Option<Gateway>,
     lock: String,
     dir: Option<TempDir>,
 }
@@ -74,12 +79,18 @@ impl Service {
             nodes => format!("redlock over {nodes} nodes"),
         };
         let secret = random_secret();
+        let gateway = if plan.gateway_takes.is_zero() {
+            None
+        } else {
+            Some(Gateway::start(plan.gateway_takes).await?)
+        };
         let settings = node::Settings {
             dir: dir.path(),
             database_url: database.url(),
             lock_urls: &lock_urls,
             secret: &secret,
             design: plan.design,
+            payment_url: gateway.as_ref().map(|gateway| gateway.url.as_str()),
         };
         let mut nodes = Vec::new();
         for number in 1..=plan.nodes {
@@ -100,6 +111,7 @@ impl Service {
             redis,
             database: Some(database),
             tokens: Source::Secret(secret),
+            gateway,
             lock,
             dir: Some(dir),
         })
@@ -117,6 +129,7 @@ impl Service {
             redis: None,
             database: None,
             tokens,
+            gateway: None,
             lock: "unknown".to_owned(),
             dir: None,
         })
@@ -141,6 +154,11 @@ impl Service {
             .iter()
             .filter_map(|node| node.ops.clone())
             .collect()
+    }
+
+    /// How often each order was charged, where the gateway is ours.
+    pub(crate) fn charges(&self) -> Option<HashMap<Uuid, u32>> {
+        self.gateway.as_ref().map(Gateway::charges)
     }
 
     pub(crate) fn is_own(&self) -> bool {

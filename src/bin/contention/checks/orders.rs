@@ -61,10 +61,11 @@ pub(super) fn told(evidence: &Evidence) -> Check {
     for order in evidence.books.iter().flat_map(|book| &book.orders) {
         orders += 1;
         let user = order.user_id.as_str();
-        if told.contains(&order.id) || unsure.contains(user) {
+        let answer = last_answers.get(user).copied().unwrap_or("nothing");
+        // Who waits is offered an order when there is one.
+        if told.contains(&order.id) || unsure.contains(user) || answer == "waitlisted" {
             continue;
         }
-        let answer = last_answers.get(user).copied().unwrap_or("nothing");
         breaches.push(format!(
             "order {} of user {user} was never told: the last answer was {answer}",
             order.id

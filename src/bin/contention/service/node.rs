@@ -31,6 +31,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) lock_urls: &'a [Secret],
     pub(crate) secret: &'a Secret,
     pub(crate) design: Design,
+    /// None for the simulated gateway.
+    pub(crate) payment_url: Option<&'a str>,
 }
 
 #[derive(Debug)]
@@ -62,8 +64,14 @@ impl Node {
             .env("LISTEN_ADDR", "127.0.0.1:0")
             .env("OPS_ADDR", "127.0.0.1:0")
             .env("AUTH_SECRET", settings.secret.expose())
-            .env("RUST_LOG", "warn,fred=off")
-            .env("PAYMENTS", "simulated");
+            .env("RUST_LOG", "warn,fred=off");
+        match settings.payment_url {
+            Some(url) => command
+                .env("PAYMENTS", "stripe")
+                .env("PAYMENT_URL", url)
+                .env("PAYMENT_KEY", "sk_test_contention"),
+            None => command.env("PAYMENTS", "simulated"),
+        };
         if settings.design == Design::Unbatched {
             command.env("ORDER_BATCH_MAX", "1");
         }
