@@ -1,10 +1,12 @@
 //! What the tests stand on: processes, servers, HTTP calls and ledgers; every wait here has a deadline.
 
 pub(crate) mod browser;
+pub(crate) mod contention;
 pub(crate) mod events;
 pub(crate) mod front;
 pub(crate) mod http;
 pub(crate) mod ledger;
+pub(crate) mod liar;
 pub(crate) mod load;
 pub(crate) mod metrics;
 pub(crate) mod postgres;

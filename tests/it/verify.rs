@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::support::{
     ledger::Ledger,
+    load::{Load, door},
     shop::{Backend, Shop},
 };
 
@@ -103,6 +104,37 @@ async fn a_key_that_bought_twice_is_found(#[case] backend: Backend) {
     let said = assert_breach(&shop);
     assert!(said.contains("ann"), "{said}");
     assert!(!said.contains("bob"), "{said}");
+}
+
+/// Buyers notice nothing, and every invariant gets its line.
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_during_sales_holds_nobody_up(#[case] backend: Backend) {
+    let shop = Shop::open(backend).await;
+    let product = shop.service().product(1_000_000, json!({})).await;
+    let load = Load::start(&[door(shop.service().front())], product, 8);
+
+    for _ in 0..5 {
+        load.sells(20).await;
+        let verdict = shop.verify();
+        let said = String::from_utf8(verdict.stdout).unwrap();
+        assert!(verdict.status.success(), "{said}");
+        let lines: Vec<&str> = said.lines().collect();
+        assert_eq!(lines.len(), 7, "{said}");
+        assert!(lines.iter().all(|line| line.starts_with("ok ")), "{said}");
+    }
+
+    let told = load.finish().await;
+    assert_eq!(told.broken, 0, "{:?}", told.refusals);
+    assert_eq!(
+        told.refused("unavailable") + told.refused("internal"),
+        0,
+        "{:?}",
+        told.refusals
+    );
+    shop.assert_books(product).await;
 }
 
 #[track_caller]
