@@ -7,6 +7,7 @@ pub(crate) mod front;
 pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod ledger;
+pub(crate) mod liar;
 pub(crate) mod load;
 pub(crate) mod localstripe;
 pub(crate) mod metrics;

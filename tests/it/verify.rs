@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::support::{
     ledger::Ledger,
+    load::{Load, door},
     shop::{Backend, Shop},
 };
 
