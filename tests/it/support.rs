@@ -1,6 +1,7 @@
 //! What the tests stand on: processes, servers, HTTP calls and ledgers; every wait here has a deadline.
 
 pub(crate) mod browser;
+pub(crate) mod contention;
 pub(crate) mod crowd;
 pub(crate) mod events;
 pub(crate) mod front;

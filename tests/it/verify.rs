@@ -150,6 +150,37 @@ async fn a_waitlist_that_went_wrong_is_found(
     assert_breach(&shop);
 }
 
+/// Buyers notice nothing, and every invariant gets its line.
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_during_sales_holds_nobody_up(#[case] backend: Backend) {
+    let shop = Shop::open(backend).await;
+    let product = shop.service().product(1_000_000, json!({})).await;
+    let load = Load::start(&[door(shop.service().front())], product, 8);
+
+    for _ in 0..5 {
+        load.sells(20).await;
+        let verdict = shop.verify();
+        let said = String::from_utf8(verdict.stdout).unwrap();
+        assert!(verdict.status.success(), "{said}");
+        let lines: Vec<&str> = said.lines().collect();
+        assert_eq!(lines.len(), flash_sale::verify::INVARIANTS.len(), "{said}");
+        assert!(lines.iter().all(|line| line.starts_with("ok ")), "{said}");
+    }
+
+    let told = load.finish().await;
+    assert_eq!(told.broken, 0, "{:?}", told.refusals);
+    assert_eq!(
+        told.refused("unavailable") + told.refused("internal"),
+        0,
+        "{:?}",
+        told.refusals
+    );
+    shop.assert_books(product).await;
+}
+
 #[track_caller]
 fn assert_breach(shop: &Shop) -> String {
     let verdict = shop.verify();
