@@ -17,6 +17,7 @@ pub(crate) enum Kind {
     Browse,
     Detail,
     Create,
+    Live,
     /// One of the catalogue of bad requests.
     Bad,
 }

@@ -12,7 +12,10 @@ use crate::{
     aftermath,
     checks::{self, Evidence},
     client::Address,
-    driver::{self, requests::Load},
+    driver::{
+        self,
+        requests::{Load, Route},
+    },
     faults,
     figures::Figures,
     notes,
@@ -103,16 +106,22 @@ async fn open_shop(job: &Job, name: &str, service: &Service) -> anyhow::Result<A
     let crowd = service.tokens.crowd(name, users)?;
     let mut api = Api::new(service.first()?.api.clone());
     let offers = api.offer(scenario, name, &crowd.admin.token).await?;
-    Ok(Arc::new(Load {
+    let load = Arc::new(Load {
         run: name.to_owned(),
         crowd,
         offers,
         quantity: scenario.quantity,
         retries: scenario.retries,
         is_full_service: job.design != Design::Naive,
+        route: Route::default(),
         recorder: Recorder::new(Instant::now()),
         bad: Mutex::default(),
-    }))
+    });
+    if scenario.has(Trouble::PauseHolder) {
+        // Until it stands still, everybody buys at the node that is to be caught.
+        load.route.lead(Some(0));
+    }
+    Ok(load)
 }
 
 /// The load, with its trouble, under a watchful eye.

@@ -119,6 +119,8 @@ pub(crate) struct Mix {
     pub(crate) detail: u32,
     /// `POST /products`
     pub(crate) create: u32,
+    /// `GET /health/live`, behind which is nothing: how fast the runner itself is.
+    pub(crate) live: u32,
 }
 
 /// Something that goes wrong on purpose, so many milliseconds after the load's begin.
@@ -181,6 +183,7 @@ impl Default for Mix {
             browse: 0,
             detail: 0,
             create: 0,
+            live: 0,
         }
     }
 }

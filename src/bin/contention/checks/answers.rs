@@ -40,7 +40,7 @@ pub(super) fn codes(evidence: &Evidence, expect: &Expect) -> Check {
                     || !evidence.is_full_service
             }
             Kind::Bad => true,
-            Kind::Look | Kind::Browse | Kind::Detail | Kind::Create => {
+            Kind::Look | Kind::Browse | Kind::Detail | Kind::Create | Kind::Live => {
                 code == "ok" || (expect.allow_unavailable && is_unavailable(code))
             }
         };
@@ -154,6 +154,7 @@ fn subject(evidence: &Evidence, shot: &Shot) -> String {
         Kind::Browse => "list",
         Kind::Detail => "page",
         Kind::Create => "new product",
+        Kind::Live => "sign of life",
         Kind::Bad => "bad request",
     };
     format!("{what} {} of user {user}", planned.number)

@@ -15,6 +15,7 @@ impl Deck {
             (Kind::Browse, mix.browse),
             (Kind::Detail, mix.detail),
             (Kind::Create, mix.create),
+            (Kind::Live, mix.live),
         ];
         let size = u64::from(size);
         let mut cards = Vec::new();
@@ -57,6 +58,7 @@ mod tests {
             browse: 60,
             detail: 25,
             create: 3,
+            live: 0,
         };
         let deal = |seed| Deck::new(&mix, 1_000, &mut StdRng::seed_from_u64(seed)).0;
         let count = |kind| deal(1).into_iter().filter(|card| *card == kind).count();

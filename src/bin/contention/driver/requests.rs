@@ -24,6 +24,23 @@ const RETRY_AFTER_MAX: u32 = 3;
 /// Where nothing was said, and added to what was: not everybody comes back at once.
 const RETRY_JITTER_MS: u64 = 300;
 
+/// Which node requests go to.
+#[derive(Debug, Default)]
+pub(crate) struct Route(Mutex<Option<usize>>);
+
+impl Route {
+    /// From now on to this node alone, or evenly over all of them.
+    pub(crate) fn lead(&self, only: Option<usize>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = only;
+    }
+
+    /// A user stays with one node, as far as that is served at all.
+    fn node(&self, user: u32) -> usize {
+        let only = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        only.unwrap_or_else(|| usize::try_from(user).unwrap_or_default())
+    }
+}
+
 /// What every request of a run needs.
 #[derive(Debug)]
 pub(crate) struct Load {
@@ -34,6 +51,7 @@ pub(crate) struct Load {
     pub(crate) retries: u32,
     /// False where the service under test knows neither users nor keys.
     pub(crate) is_full_service: bool,
+    pub(crate) route: Route,
     pub(crate) recorder: Recorder,
     pub(crate) bad: Mutex<Vec<Outcome>>,
 }
@@ -87,7 +105,7 @@ impl Round {
     async fn shoot(&self, planned: Planned, attempt: u32, intended: Instant) -> Answer {
         let load = &self.load;
         let user = load.crowd.buyer(planned.user);
-        let node = usize::try_from(planned.user).unwrap_or_default() % self.pool.len().max(1);
+        let node = load.route.node(planned.user) % self.pool.len().max(1);
         let Some((request, product)) = self.request(planned, user, node) else {
             return Answer::default();
         };
@@ -131,6 +149,7 @@ impl Round {
             Kind::Look => get(&offer.look),
             Kind::Detail => get(&offer.detail),
             Kind::Browse => get("/products"),
+            Kind::Live => get("/health/live"),
             Kind::Create => {
                 let body = json!({
                     "sku": format!("{}-made-{}", load.run, planned.number),

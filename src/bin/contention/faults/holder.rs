@@ -1,8 +1,8 @@
 //! Catches a node with the lock in its hands, and stops it for longer than the lock lives.
 //!
-//! Which node holds the lock is not written into it, so the node is stopped first and the key is
-//! looked at afterwards: if it stays as it was, its owner is the one who stands still, for all
-//! others let go within milliseconds.
+//! Everybody buys at that node until it stands still: so the lock is its own, and nobody writes
+//! behind its back. Meanwhile everybody buys at the next one. What the fence rejects when the node
+//! goes on, before anybody buys at the other again, is therefore its own late writing.
 
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,8 @@ const OTHERS_SELL_WITHIN: Duration = Duration::from_secs(3);
 /// Tries to catch the holder; most miss.
 const TRIES_MAX: u32 = 400;
 const TRIES_FOR: Duration = Duration::from_secs(20);
+/// What the other node still has to do when nobody comes any more.
+const OTHERS_FINISH: Duration = Duration::from_millis(200);
 /// What the resumed node does with its late batch.
 const LATE_WRITE: Duration = Duration::from_millis(700);
 const POLL: Duration = Duration::from_millis(2);
@@ -49,15 +51,19 @@ pub(super) async fn pause(
     let product = load.offers.first().context("no product")?.id;
     let pattern = format!("lock:product:{product}:stock:*");
     let mut lock_nodes = connect(service).await?;
-    let before = fence_rejected(&operations).await;
     let mut paused = Paused::default();
     let deadline = Instant::now() + TRIES_FOR;
     while paused.pauses < TRIES_MAX && Instant::now() < deadline {
+        let before = fence_rejected(&operations).await;
         wait_for_lock(&mut lock_nodes, &pattern, deadline).await?;
         node.pause()?;
         paused.pauses += 1;
         // Whatever happens in between, it runs again.
         let met = meet(service, load, (&mut lock_nodes, &pattern), tell).await;
+        load.route.lead(Some(0));
+        if matches!(met, Ok(true)) {
+            tokio::time::sleep(OTHERS_FINISH).await;
+        }
         node.resume()?;
         if met? {
             paused.met += 1;
@@ -69,6 +75,7 @@ pub(super) async fn pause(
             }
         }
     }
+    load.route.lead(None);
     Ok(paused)
 }
 
@@ -95,6 +102,7 @@ async fn meet(
         return Ok(false);
     }
     tell("node 1 stopped with the lock".to_owned());
+    load.route.lead(Some(1));
     tokio::time::sleep(PAUSE.saturating_sub(stopped.elapsed())).await;
     let others = || {
         let since = load.recorder.at(stopped + LOCK_TTL);

@@ -99,7 +99,9 @@ fn contradiction(scenario: &Scenario) -> Option<(usize, &'static str, &'static s
     }
     scenario.phase.iter().enumerate().find_map(|(at, phase)| {
         let mix = &phase.mix;
-        let percent = [mix.buy, mix.look, mix.browse, mix.detail, mix.create];
+        let percent = [
+            mix.buy, mix.look, mix.browse, mix.detail, mix.create, mix.live,
+        ];
         let sum = percent.into_iter().fold(0_u32, u32::saturating_add);
         let found = match phase.arrival {
             _ if sum != 100 => Some(("mix", "the percentages must sum up to 100")),

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 /// Recovery after a kill included.
 const STARTS_WITHIN: Duration = Duration::from_secs(30);
+const CONNECTS_WITHIN: Duration = Duration::from_millis(500);
 const POLL: Duration = Duration::from_millis(50);
 
 /// Where distributions keep the programs that they leave off the path.
@@ -109,7 +110,12 @@ impl Postgres {
 
     async fn connect(&self) -> Result<DatabaseConnection, sea_orm::DbErr> {
         let mut options = ConnectOptions::new(self.0.url("postgres"));
-        options.max_connections(1).sqlx_logging(false);
+        // By itself it would try for half a minute, at growing distances.
+        options
+            .max_connections(1)
+            .acquire_timeout(CONNECTS_WITHIN)
+            .connect_timeout(CONNECTS_WITHIN)
+            .sqlx_logging(false);
         sea_orm::Database::connect(options).await
     }
 }
@@ -160,9 +166,20 @@ impl Server {
             .args(["-c", "listen_addresses=127.0.0.1"])
             .args(["-c", "unix_socket_directories="])
             .args(["-c", "max_connections=300"])
+            // After a kill it would otherwise sync a thousand files, one by one.
+            .args(recovery())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         Guarded::spawn(postgres).context("--postgres: cannot start postgres")
+    }
+}
+
+/// One call that syncs the whole file system, where there is such a call.
+fn recovery() -> &'static [&'static str] {
+    if cfg!(target_os = "linux") {
+        &["-c", "recovery_init_sync_method=syncfs"]
+    } else {
+        &[]
     }
 }
 
