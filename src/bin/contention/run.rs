@@ -20,10 +20,7 @@ use crate::{
     figures::Figures,
     notes,
     record::Recorder,
-    report::{
-        Client, Fault, Run,
-        live::{LockState, Screen, Snapshot},
-    },
+    report::{Client, Fault, Run, live::Screen},
     scenario::{Scenario, Trouble},
     service::{Design, Service},
     shop::Api,
@@ -31,6 +28,8 @@ use crate::{
     usage::Usage,
     watch::{Seen, Watch},
 };
+
+mod heading;
 
 /// How long the lock may take to come back, once its nodes are.
 const LOCK_BACK_WITHIN: Duration = Duration::from_secs(10);
@@ -139,7 +138,7 @@ async fn send(
         before: before.cloned(),
         faults: told,
         seen: &seen,
-        heading: heading(job, service),
+        heading: heading::of(job, service),
     };
     let doors = service.doors();
     let sending = async {
@@ -160,32 +159,6 @@ async fn send(
         done,
         seen.into_inner().unwrap_or_else(PoisonError::into_inner),
     ))
-}
-
-fn heading(job: &Job, service: &Service) -> Snapshot {
-    let scenario = &job.scenario;
-    let described = service.describe();
-    let nodes = match described.nodes {
-        1 => "1 node".to_owned(),
-        nodes => format!("{nodes} nodes"),
-    };
-    let planned = scenario.planned();
-    let lock_nodes = service.redis.as_ref().map_or(0, |redis| redis.urls().len());
-    Snapshot {
-        scenario: scenario.name.clone(),
-        variant: job.variant.clone(),
-        question: scenario.question.clone(),
-        service: format!("{nodes} · {} · {}", described.database, described.lock),
-        step: "selling".to_owned(),
-        users: scenario.users.into(),
-        planned: (!planned.is_zero()).then_some(planned),
-        stock_total: u64::from(scenario.stock) * u64::from(scenario.products),
-        lock: LockState {
-            nodes_total: u64::try_from(lock_nodes * service.nodes.len()).unwrap_or(0),
-            ..LockState::default()
-        },
-        ..Snapshot::default()
-    }
 }
 
 async fn wait_for_lock(operations: &[Address]) {
@@ -284,7 +257,7 @@ impl Outcome<'_> {
             quantity: scenario.quantity,
             seconds: summary.seconds,
             offered: summary.offered,
-            units: summary::units(self.evidence),
+            units: summary::units(self.evidence, &scenario.expect),
             sold_out_after_ms: summary.sold_out_after_ms,
             lock: grown
                 .map(|(before, after)| after.lock_since(before))

@@ -12,6 +12,7 @@ use crate::{
     figures::real,
     record::Shot,
     report::{Answers, Latencies, Latency, Slice, Units},
+    scenario::{Expect, Sold},
     timeline::{Timeline, millis},
 };
 
@@ -94,7 +95,8 @@ pub(crate) fn summarise(evidence: &Evidence, stock: &[(Duration, Option<i64>)]) 
     }
 }
 
-pub(crate) fn units(evidence: &Evidence) -> Units {
+/// Where the load ends before stock and wish do, what was sold is what was possible.
+pub(crate) fn units(evidence: &Evidence, expect: &Expect) -> Units {
     let (mut sold, mut possible, mut unsold, mut oversold) = (0, 0, 0, 0);
     let products = evidence
         .offers
@@ -102,6 +104,10 @@ pub(crate) fn units(evidence: &Evidence) -> Units {
         .zip(evidence.sold())
         .zip(evidence.possible());
     for ((offer, units), could) in products.filter(|((offer, _), _)| !offer.is_yardstick) {
+        let could = match expect.sold {
+            Sold::Possible => could,
+            Sold::Any => units,
+        };
         sold += units;
         possible += could;
         unsold += could.saturating_sub(units);
