@@ -87,6 +87,9 @@ END
   way orders-512 "**orders**, 512 connections"
   way orders-1000 "**orders**, 1,000 connections"
   way three "**orders**, three processes, 129 connections"
+  way life "orders with a hold, a limit per user and a waitlist, 128 connections"
+  way plain "the same buyers without, in the same process"
+  way availability "\`GET …/availability\`, 128 connections"
   way batch-1 "orders with \`ORDER_BATCH_MAX=1\`, 128 connections"
   way naive "naive: a Redlock per order, 128 connections"
   way row-lock "row lock per order, no Redis, 128 connections"
@@ -113,6 +116,9 @@ END
   target "sold out to \`GET /health/live\`, 128 connections" "$(ratio sold-out-128 live-128)" ≥ 0.5 ×
   target "sold out to \`GET /health/live\`, 512 connections" "$(ratio sold-out-512 live-512)" ≥ 0.5 ×
   target "sold out to \`GET /health/live\`, 1,000 connections" "$(ratio sold-out-1000 live-1000)" ≥ 0.5 ×
+  target "orders with hold, limit and waitlist to orders without" "$(ratio life plain)" ≥ 0.85 ×
+  target "availability to \`GET /health/live\`" "$(ratio availability live)" ≥ 0.6 ×
+  target "10,000 holds that end, and 10,000 who waited, settled" "$(middle settle)" "<" 5 " s"
   target "resident when idle, embedded default" "$(middle idle)" "<" 64 " MiB"
   target "resident with 10,000 open connections" "$(middle held)" "<" 300 " MiB"
   target "ready, embedded default, median of 5" "$(middle ready)" "<" 1000 " ms"

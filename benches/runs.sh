@@ -128,6 +128,49 @@ all_sold_out() {
   [ "$counted" = 0 ] || die "$counted orders of a product without stock"
 }
 
+# Orders with everything that an order may have, beside orders without; many buyers, as limits are per buyer.
+run_life() {
+  fresh
+  serve
+  mv "$dir/tokens" "$dir/tokens-few"
+  cp "$dir/tokens-many" "$dir/tokens"
+  measure live "$connections" /health/live
+  offer 1000000000
+  measure plain "$connections" /orders "$product"
+  measure availability "$connections" "/products/$product/availability"
+  offer 1000000001
+  sql "$database" "UPDATE products SET hold_seconds = 3600, max_per_user = 1000, waitlist = true WHERE id = '$product'"
+  measure life "$connections" /orders "$product"
+  mv "$dir/tokens-few" "$dir/tokens"
+  close_shop
+}
+
+# Seconds from the moment when so many holds end until everybody who waited has an order.
+run_settle() {
+  say settle
+  local deadline offered=0
+  fresh
+  serve
+  offer "$settled"
+  deadline=$((${EPOCHREALTIME%.*} + 5))
+  sql "$database" "
+    UPDATE products SET stock = 0, hold_seconds = 3600, waitlist = true WHERE id = '$product';
+    INSERT INTO orders (id, reference, product_id, user_id, quantity, unit_price, currency, status, created_at, expires_at)
+      SELECT gen_random_uuid(), 'FS-' || n, '$product', 'holder-' || n, 1, 1999, 'EUR', 'pending', now(), to_timestamp($deadline)
+      FROM generate_series(1, $settled) AS n;
+    INSERT INTO waitlist_entries (id, product_id, user_id, quantity, status, created_at)
+      SELECT gen_random_uuid(), '$product', 'waiter-' || n, 1, 'waiting', now() FROM generate_series(1, $settled) AS n"
+  [ "${EPOCHREALTIME%.*}" -lt "$deadline" ] || die "settle: the rows came too late"
+  until [ "$offered" = "$settled" ]; do
+    [ "${EPOCHREALTIME%.*}" -lt $((deadline + 60)) ] || die "settle: only $offered of $settled after a minute"
+    sleep 0.05
+    offered=$(sql "$database" "SELECT count(*) FROM waitlist_entries WHERE status = 'offered'")
+  done
+  echo "$EPOCHREALTIME $deadline" | awk '{ printf "%.2f\n", $1 - $2 }' >"$dir/results/settle"
+  sold=0 counted=0 loaded=$((settled * 2))
+  close_shop
+}
+
 run_batch_1() {
   fresh
   serve --order-batch-max 1

@@ -54,9 +54,29 @@ async fn arrivals_at_a_rate_come_on_schedule() {
 async fn reads_and_ordinary_hours_hold() {
     let outcome = run(&["browse", "mixed", "--seconds", "1", "--connections", "16"]).await;
     let runs = outcome.held();
-    assert_eq!(runs.len(), 2);
-    assert!(answered(&runs[0], "ok") > 50, "{}", runs[0]);
-    assert_eq!(answered(&runs[1], "created"), 60);
+    assert_eq!(runs.len(), 3);
+    assert_eq!(runs[0]["variant"], "without Redis");
+    assert_eq!(runs[1]["variant"], "with Redis");
+    for run in &runs[..2] {
+        assert!(answered(run, "ok") > 50, "{run}");
+    }
+    assert_eq!(answered(&runs[2], "created"), 60);
+    assert_eq!(outcome.report["ratios"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_comes_back_goes_to_the_right_person_and_is_paid_once() {
+    let arguments = ["scalper", "expire", "pay-rush", "--users", "60", "--stock", "30"];
+    let outcome = run(&arguments).await;
+    let runs = outcome.held();
+    assert_eq!(sold(&runs[0]), 2, "the scalper");
+    assert_eq!(answered(&runs[1], "waitlisted"), 30);
+    assert_eq!(sold(&runs[1]), 30, "the heirs");
+    for promise in ["went to who waited", "charged once"] {
+        let checks = runs.iter().flat_map(|run| run["checks"].as_array().unwrap());
+        let mut promises = checks.map(|check| check["promise"].as_str().unwrap());
+        assert!(promises.any(|said| said.contains(promise)), "{promise}");
+    }
 }
 
 #[tokio::test]

@@ -36,6 +36,9 @@ async fn every_scenario_is_listed_with_its_question() {
         "database-down",
         "paused-holder",
         "rate-limit",
+        "scalper",
+        "expire",
+        "pay-rush",
         "all",
     ] {
         let line = listed

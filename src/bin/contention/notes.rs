@@ -57,3 +57,12 @@ pub(crate) fn orders_per_second(run: &crate::report::Run) -> f64 {
     let created = run.answers.iter().filter(|answer| answer.code == "created");
     real(created.map(|answer| answer.count).sum()) / run.seconds.max(0.001)
 }
+
+/// Reads a second where nothing else was asked for, for comparisons between runs.
+pub(crate) fn reads_per_second(run: &crate::report::Run) -> f64 {
+    let is_read = |answer: &&crate::report::Answers| answer.code == "ok";
+    if run.answers.iter().any(|answer| !is_read(&answer)) {
+        return 0.0;
+    }
+    real(run.answers.iter().map(|answer| answer.count).sum()) / run.seconds.max(0.001)
+}

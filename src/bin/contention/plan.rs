@@ -12,7 +12,7 @@ use flash_sale::domain::now;
 
 use crate::{
     args::Args,
-    notes::orders_per_second,
+    notes::{orders_per_second, reads_per_second},
     report::{self, FORMAT, Ratio, Report, Run, live::Screen, table::Style},
     run::{self, Job},
     scenario::{Arrival, Scenario, file},
@@ -163,8 +163,13 @@ fn jobs_of(scenario: &Scenario, args: &Args) -> Vec<Job> {
     } else {
         args.nodes.clone()
     };
-    let compared = args.baseline && scenario.comes(Arrival::BackToBack) && scenario.sells();
-    let designs: &[(Design, &str)] = if compared {
+    let races = scenario.comes(Arrival::BackToBack);
+    let designs: &[(Design, &str)] = if races && !scenario.sells() && args.target.is_empty() {
+        &[
+            (Design::Uncached, "without Redis"),
+            (Design::Lanes, "with Redis"),
+        ]
+    } else if args.baseline && races && scenario.sells() {
         &[
             (Design::Naive, "naive"),
             (Design::Unbatched, "no batches"),
@@ -202,12 +207,16 @@ fn ratios(runs: &[Run]) -> Vec<Ratio> {
     for (index, run) in runs.iter().enumerate() {
         let earlier = runs.get(..index).unwrap_or_default();
         for base in earlier.iter().filter(|base| base.scenario == run.scenario) {
-            let (base_rate, rate) = (orders_per_second(base), orders_per_second(run));
-            if base_rate > 0.0 && rate > 0.0 {
-                ratios.push(Ratio {
-                    what: format!("orders/s, {} to {}", variant(run), variant(base)),
-                    value: rate / base_rate,
-                });
+            let rates: [(&str, fn(&Run) -> f64); 2] =
+                [("orders/s", orders_per_second), ("reads/s", reads_per_second)];
+            for (what, rate) in rates {
+                let (base_rate, rate) = (rate(base), rate(run));
+                if base_rate > 0.0 && rate > 0.0 {
+                    ratios.push(Ratio {
+                        what: format!("{what}, {} to {}", variant(run), variant(base)),
+                        value: rate / base_rate,
+                    });
+                }
             }
         }
     }

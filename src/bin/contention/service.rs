@@ -30,6 +30,8 @@ pub(crate) enum Design {
     Unbatched,
     /// A lock per order.
     Naive,
+    /// Reads go from memory to the database, without Redis between them.
+    Uncached,
 }
 
 /// What a run is to be started on.

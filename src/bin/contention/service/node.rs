@@ -20,6 +20,8 @@ use nix::{
 use super::{Design, serve};
 use crate::client::Address;
 
+/// The port for discarding, on which nobody listens.
+const NOBODY: &str = "redis://127.0.0.1:9";
 /// Migrations and a cold disk included.
 const STARTS_WITHIN: Duration = Duration::from_secs(30);
 
@@ -72,8 +74,10 @@ impl Node {
                 .env("PAYMENT_KEY", "sk_test_contention"),
             None => command.env("PAYMENTS", "simulated"),
         };
-        if settings.design == Design::Unbatched {
-            command.env("ORDER_BATCH_MAX", "1");
+        match settings.design {
+            Design::Unbatched => drop(command.env("ORDER_BATCH_MAX", "1")),
+            Design::Uncached => drop(command.env("REDIS_URL", NOBODY)),
+            Design::Lanes | Design::Naive => {}
         }
         let log = settings.dir.join(format!("node-{number}.log"));
         let (process, [api, ops]) = run(command, &log, ["listening on ", "operations on "])?;
