@@ -58,6 +58,20 @@ const KNOWN_SQLITE: &str = "\
     JOIN orders ON orders.user_id = asked.value ->> 0 \
         AND orders.idempotency_key = asked.value ->> 1";
 
+/// A probe of the index of live orders per user, whatever the planner believes: for a list of users
+/// it chose to read all live orders of the product, which are all that were ever sold of it.
+const HELD_POSTGRES: &str = "\
+    SELECT asked.user_id, held.units FROM unnest($2::text[]) AS asked (user_id) \
+    CROSS JOIN LATERAL (SELECT SUM(quantity)::bigint AS units FROM orders \
+        WHERE orders.product_id = $1 AND orders.user_id = asked.user_id \
+            AND status IN ('pending', 'confirming', 'confirmed')) AS held \
+    WHERE held.units IS NOT NULL";
+const HELD_SQLITE: &str = "\
+    SELECT orders.user_id, SUM(quantity) AS units FROM json_each(?) AS asked \
+    JOIN orders ON orders.product_id = ? AND orders.user_id = asked.value \
+        AND status IN ('pending', 'confirming', 'confirmed') \
+    GROUP BY orders.user_id, asked.id";
+
 impl From<Status> for OrderStatus {
     fn from(status: Status) -> Self {
         match status {
@@ -215,21 +229,16 @@ impl Transaction {
         product: ProductId,
         users: &[UserId],
     ) -> Result<HashMap<UserId, i64>> {
-        let users = users.iter().map(ToString::to_string).collect();
-        let rows = Entity::find()
-            .select_only()
-            .column(Column::UserId)
-            .column_as(Column::Quantity.sum(), "units")
-            .filter(COLUMN.product_id.eq(product))
-            .filter(Column::UserId.is_in(padded(users)))
-            // As a literal, so that every plan may use the index of live orders.
-            .filter(Expr::cust(
-                "status IN ('pending', 'confirming', 'confirmed')",
-            ))
-            .group_by(Column::UserId)
-            .into_model::<Held>()
-            .all(&self.inner)
-            .await?;
+        let users = users.iter().map(ToString::to_string);
+        let statement = if self.is_postgres() {
+            let values = [product.into(), array(users)];
+            Statement::from_sql_and_values(DbBackend::Postgres, HELD_POSTGRES, values)
+        } else {
+            let users = serde_json::to_string(&users.collect::<Vec<_>>()).unwrap_or_default();
+            let values = [users.into(), product.into()];
+            Statement::from_sql_and_values(DbBackend::Sqlite, HELD_SQLITE, values)
+        };
+        let rows = Held::find_by_statement(statement).all(&self.inner).await?;
         Ok(rows
             .into_iter()
             .map(|held| (Arc::from(held.user_id), held.units))

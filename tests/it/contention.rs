@@ -66,14 +66,18 @@ async fn reads_and_ordinary_hours_hold() {
 
 #[tokio::test]
 async fn what_comes_back_goes_to_the_right_person_and_is_paid_once() {
-    let arguments = ["scalper", "expire", "pay-rush", "--users", "60", "--stock", "30"];
+    let arguments = [
+        "scalper", "expire", "pay-rush", "--users", "60", "--stock", "30",
+    ];
     let outcome = run(&arguments).await;
     let runs = outcome.held();
     assert_eq!(sold(&runs[0]), 2, "the scalper");
     assert_eq!(answered(&runs[1], "waitlisted"), 30);
     assert_eq!(sold(&runs[1]), 30, "the heirs");
     for promise in ["went to who waited", "charged once"] {
-        let checks = runs.iter().flat_map(|run| run["checks"].as_array().unwrap());
+        let checks = runs
+            .iter()
+            .flat_map(|run| run["checks"].as_array().unwrap());
         let mut promises = checks.map(|check| check["promise"].as_str().unwrap());
         assert!(promises.any(|said| said.contains(promise)), "{promise}");
     }

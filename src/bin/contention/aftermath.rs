@@ -17,7 +17,7 @@ use crate::{
     record::Shot,
     scenario::Scenario,
     service::Service,
-    shop::Api,
+    shop::{Api, READS_LAG},
 };
 
 mod holds;
@@ -69,6 +69,9 @@ pub(crate) async fn collect(
     if scenario.expect.expire {
         let hold = Duration::from_secs(scenario.product.hold_seconds.unwrap_or(0).into());
         asking.until_over(&evidence, store.as_ref(), hold).await?;
+    }
+    if store.is_none() {
+        tokio::time::sleep(READS_LAG).await;
     }
     for offer in &load.offers {
         let admin = &load.crowd.admin.token;

@@ -207,17 +207,16 @@ fn ratios(runs: &[Run]) -> Vec<Ratio> {
     for (index, run) in runs.iter().enumerate() {
         let earlier = runs.get(..index).unwrap_or_default();
         for base in earlier.iter().filter(|base| base.scenario == run.scenario) {
-            let rates: [(&str, fn(&Run) -> f64); 2] =
-                [("orders/s", orders_per_second), ("reads/s", reads_per_second)];
-            for (what, rate) in rates {
-                let (base_rate, rate) = (rate(base), rate(run));
-                if base_rate > 0.0 && rate > 0.0 {
-                    ratios.push(Ratio {
-                        what: format!("{what}, {} to {}", variant(run), variant(base)),
-                        value: rate / base_rate,
-                    });
+            let names = format!("{} to {}", variant(run), variant(base));
+            let mut compare = |what: &str, base: f64, rate: f64| {
+                if base > 0.0 && rate > 0.0 {
+                    let what = format!("{what}, {names}");
+                    let value = rate / base;
+                    ratios.push(Ratio { what, value });
                 }
-            }
+            };
+            compare("orders/s", orders_per_second(base), orders_per_second(run));
+            compare("reads/s", reads_per_second(base), reads_per_second(run));
         }
     }
     ratios

@@ -1,5 +1,7 @@
 //! The shop behind the load: offers the products, and reads the books afterwards.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use axum::http::HeaderValue;
 use bytes::Bytes;
@@ -20,6 +22,15 @@ use crate::{
 const PAGE: u64 = 5_000;
 /// Pages of an existing service's API: more orders than a run against one makes.
 const PAGES_MAX: usize = 20_000;
+
+/// Reads are at most a second old (`ARCHITECTURE.md`, Reading).
+pub(crate) const READS_LAG: Duration = Duration::from_millis(1_100);
+
+#[derive(Deserialize)]
+struct Stock {
+    stock: i64,
+    stock_total: i64,
+}
 
 /// A product that was made for a run.
 #[derive(Clone, Debug)]
@@ -178,27 +189,26 @@ impl Api {
         })
     }
 
-    /// What the service says of a product; its orders come from the database where it is ours.
+    /// What the books say of a product: the database where it is ours, else the API.
     pub(crate) async fn book(
         &mut self,
         offer: &Offer,
         store: Option<&Store>,
         admin: &HeaderValue,
     ) -> anyhow::Result<Book> {
-        #[derive(Deserialize)]
-        struct Stock {
-            stock: i64,
-            stock_total: i64,
+        if let Some(store) = store {
+            let product = store.product(offer.id).await?.context("no such product")?;
+            return Ok(Book {
+                stock: product.stock.into(),
+                stock_total: product.stock_total.into(),
+                orders: stored(store, offer.id).await?,
+            });
         }
         let Stock { stock, stock_total } = self.get(&offer.detail, None).await?;
-        let orders = match store {
-            Some(store) => stored(store, offer.id).await?,
-            None => self.listed(offer.id, admin).await?,
-        };
         Ok(Book {
             stock,
             stock_total,
-            orders,
+            orders: self.listed(offer.id, admin).await?,
         })
     }
 
