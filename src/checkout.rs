@@ -17,15 +17,13 @@ use crate::{
     metrics,
     news::News,
     payment::{self, Charge, Charged, Gateway},
-    sequencer::{Cancel, Sequencer},
+    sequencer::{ANSWER_WITHIN, Cancel, Sequencer},
     store::{self, Asked, Begun, PaymentEnd, Release, Store},
     tasks::Tasks,
 };
 
 /// The share of a request's time that the gateway may take.
 const ASK_WITHIN: f64 = 0.7;
-/// The share after which the caller is told, whatever the gateway does.
-const ANSWER_WITHIN: f64 = 0.96;
 /// Nobody works on a payment any more after so many times a request's time.
 const FORGOTTEN_AFTER: f64 = 1.5;
 

@@ -12,17 +12,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fred::{
-    clients::{Client, SubscriberClient},
-    interfaces::{ClientLike, EventInterface, PubsubInterface},
-};
+use fred::{clients::SubscriberClient, interfaces::ClientLike};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
     domain::{Product, ProductId},
     metrics,
-    redis::{Redis, STOCK_CHANNEL},
+    redis::{
+        Redis, STOCK_CHANNEL,
+        channel::{self, Heard},
+    },
     tasks::Tasks,
 };
 
@@ -30,8 +30,6 @@ use crate::{
 const OUTBOX_MAX: usize = 1_024;
 /// How long the newest word on a product is kept; nobody may hold what was read before that.
 const NEWEST_KEPT: Duration = Duration::from_secs(5);
-/// Pause before listening anew after Redis or the listener's buffer failed.
-const LISTEN_AGAIN: Duration = Duration::from_millis(200);
 
 /// What a product has for sale, as of a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,14 +88,22 @@ impl Events {
             let (outbox, inbox) = mpsc::channel(OUTBOX_MAX);
             events.outbox = Some(outbox);
             let commands = redis.commands.clone();
-            tasks.spawn("stock publisher", publish(commands, inbox, tasks.clone()));
-            let subscriber = redis.subscriber.clone();
-            tasks.spawn(
-                "stock listener",
-                listen(subscriber, events.clone(), tasks.clone()),
-            );
+            let publisher = channel::publish(commands, STOCK_CHANNEL, inbox, tasks.clone());
+            tasks.spawn("stock publisher", publisher);
+            let (subscriber, heard) = (redis.subscriber.clone(), events.clone());
+            let hear = move |word| heard.hear(&word);
+            let listener = channel::listen(subscriber, STOCK_CHANNEL, hear, tasks.clone());
+            tasks.spawn("stock listener", listener);
         }
         events
+    }
+
+    fn hear(&self, heard: &Heard<Stock>) {
+        match heard {
+            Heard::Connected => self.hearing.set(Some(Instant::now())),
+            Heard::Word(stock) => self.seen(*stock),
+            Heard::Lost => self.hearing.set(None),
+        }
     }
 
     /// Tells watchers here and on other nodes.
@@ -168,61 +174,6 @@ impl Events {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         watched.retain(|_, sender| sender.receiver_count() > 0);
         watched.keys().copied().collect()
-    }
-}
-
-async fn publish(redis: Client, mut inbox: mpsc::Receiver<Stock>, tasks: Tasks) {
-    loop {
-        let stock = tokio::select! {
-            () = tasks.stopped() => return,
-            stock = inbox.recv() => stock,
-        };
-        let Some(stock) = stock else { return };
-        let Ok(text) = serde_json::to_string(&stock) else {
-            continue;
-        };
-        let told: Result<(), _> = redis
-            .with_options(&Redis::fail_fast())
-            .publish(STOCK_CHANNEL, text)
-            .await;
-        if let Err(error) = told {
-            tracing::debug!(%error, "stock change not published: {error}");
-        }
-    }
-}
-
-/// Subscribes again and again: fred's listeners end for good when their buffer overflows.
-async fn listen(redis: SubscriberClient, events: Events, tasks: Tasks) {
-    loop {
-        tokio::select! {
-            () = tasks.stopped() => return,
-            () = try_listen(&redis, &events) => events.hearing.set(None),
-        }
-        if !tasks.pause(LISTEN_AGAIN).await {
-            return;
-        }
-    }
-}
-
-async fn try_listen(redis: &SubscriberClient, events: &Events) {
-    let mut messages = redis.message_rx();
-    let mut reconnected = redis.reconnect_rx();
-    if redis.wait_for_connect().await.is_err() || redis.subscribe(STOCK_CHANNEL).await.is_err() {
-        return;
-    }
-    events.hearing.set(Some(Instant::now()));
-    loop {
-        tokio::select! {
-            message = messages.recv() => {
-                let Ok(message) = message else { return };
-                let text = message.value.into_string().unwrap_or_default();
-                if let Ok(stock) = serde_json::from_str(&text) {
-                    events.seen(stock);
-                }
-            }
-            // Subscriptions do not survive a reconnect by themselves.
-            _ = reconnected.recv() => return,
-        }
     }
 }
 

@@ -6,25 +6,21 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
-use fred::{
-    clients::{Client, SubscriberClient},
-    interfaces::{ClientLike, EventInterface, PubsubInterface},
-};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
     domain::UserId,
-    redis::{NEWS_CHANNEL, Redis},
+    redis::{
+        NEWS_CHANNEL, Redis,
+        channel::{self, Heard},
+    },
     tasks::Tasks,
 };
 
 /// Batches of users that wait to be told to other nodes; the next ones are dropped.
 const OUTBOX_MAX: usize = 1_024;
-/// Pause before listening anew after Redis or the listener's buffer failed.
-const LISTEN_AGAIN: Duration = Duration::from_millis(200);
 
 /// The readers of this node and the way to the others; clones share it.
 #[derive(Clone, Debug)]
@@ -44,9 +40,15 @@ impl News {
             let (outbox, inbox) = mpsc::channel(OUTBOX_MAX);
             news.outbox = Some(outbox);
             let commands = redis.commands.clone();
-            tasks.spawn("news publisher", publish(commands, inbox, tasks.clone()));
-            let subscriber = redis.subscriber.clone();
-            let listener = listen(subscriber, news.clone(), tasks.clone());
+            let publisher = channel::publish(commands, NEWS_CHANNEL, inbox, tasks.clone());
+            tasks.spawn("news publisher", publisher);
+            let (subscriber, heard) = (redis.subscriber.clone(), news.clone());
+            let hear = move |word: Heard<Vec<UserId>>| {
+                if let Heard::Word(users) = word {
+                    heard.tell(&users);
+                }
+            };
+            let listener = channel::listen(subscriber, NEWS_CHANNEL, hear, tasks.clone());
             tasks.spawn("news listener", listener);
         }
         news
@@ -87,64 +89,5 @@ impl News {
         let (reader, news) = watch::channel(());
         readers.insert(Arc::clone(user), reader);
         news
-    }
-}
-
-async fn publish(redis: Client, mut inbox: mpsc::Receiver<Vec<UserId>>, tasks: Tasks) {
-    loop {
-        let users = tokio::select! {
-            () = tasks.stopped() => return,
-            users = inbox.recv() => users,
-        };
-        let Some(users) = users else { return };
-        let users: Vec<&str> = users.iter().map(|user| &**user).collect();
-        let Ok(text) = serde_json::to_string(&users) else {
-            continue;
-        };
-        let told: Result<(), _> = redis
-            .with_options(&Redis::fail_fast())
-            .publish(NEWS_CHANNEL, text)
-            .await;
-        if let Err(error) = told {
-            tracing::debug!(%error, "news not published: {error}");
-        }
-    }
-}
-
-/// Subscribes again and again: fred's listeners end for good when their buffer overflows.
-async fn listen(redis: SubscriberClient, news: News, tasks: Tasks) {
-    loop {
-        tokio::select! {
-            () = tasks.stopped() => return,
-            () = try_listen(&redis, &news) => {}
-        }
-        if !tasks.pause(LISTEN_AGAIN).await {
-            return;
-        }
-    }
-}
-
-async fn try_listen(redis: &SubscriberClient, news: &News) {
-    let mut messages = redis.message_rx();
-    let mut reconnected = redis.reconnect_rx();
-    if redis.wait_for_connect().await.is_err() || redis.subscribe(NEWS_CHANNEL).await.is_err() {
-        return;
-    }
-    loop {
-        tokio::select! {
-            message = messages.recv() => {
-                let Ok(message) = message else { return };
-                if &*message.channel != NEWS_CHANNEL {
-                    continue;
-                }
-                let text = message.value.into_string().unwrap_or_default();
-                if let Ok(users) = serde_json::from_str::<Vec<String>>(&text) {
-                    let users: Vec<_> = users.into_iter().map(UserId::from).collect();
-                    news.tell(&users);
-                }
-            }
-            // Subscriptions do not survive a reconnect by themselves.
-            _ = reconnected.recv() => return,
-        }
     }
 }

@@ -15,6 +15,7 @@ use fred::{
 
 use crate::domain::{ProductId, Secret};
 
+pub mod channel;
 pub mod script;
 
 /// A command that takes longer is given up: nothing here is worth a buyer's wait.

@@ -42,7 +42,7 @@ pub use self::deadlines::Deadlines;
 
 /// The share of a request's time after which its caller is told, whatever the lane does: the
 /// answer has to travel.
-const ANSWER_WITHIN: f64 = 0.96;
+pub const ANSWER_WITHIN: f64 = 0.96;
 
 /// Why a wish has no verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

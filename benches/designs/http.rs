@@ -15,7 +15,10 @@ use axum::{
 };
 use flash_sale::{api::serve, tasks::Tasks};
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
 
 use super::{
     design::Design,
@@ -27,10 +30,29 @@ const BOUNDS: serve::Bounds = serve::Bounds {
     connections_max: 20_000,
     finish_within: Duration::from_secs(5),
 };
-pub(crate) const STOP_WITHIN: Duration = Duration::from_secs(10);
+const STOP_WITHIN: Duration = Duration::from_secs(10);
 
-/// Serves until `tasks` stop.
-pub(crate) fn start(listener: TcpListener, design: Design, tasks: &Tasks) {
+/// Serves until the process is told to end, and says on standard output where it listens.
+pub(crate) async fn run(
+    listener: TcpListener,
+    design: Design,
+    tasks: &Tasks,
+) -> anyhow::Result<()> {
+    let address = listener.local_addr()?;
+    start(listener, design, tasks);
+    writeln!(io::stdout(), "listening on http://{address}")?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        () = tasks.stopped() => {}
+    }
+    tasks.stop();
+    anyhow::ensure!(tasks.drained(STOP_WITHIN).await, "did not end in time");
+    anyhow::ensure!(!tasks.failed(), "a task died");
+    Ok(())
+}
+
+fn start(listener: TcpListener, design: Design, tasks: &Tasks) {
     let router = Router::new()
         .route("/orders", post(place))
         .route("/health/live", get(async || "up"))

@@ -12,10 +12,7 @@ use std::{
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use flash_sale::{domain::Secret, tasks::Tasks};
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::net::TcpListener;
 
 use self::{design::Design, naive::Naive, row_lock::RowLock, statement::SingleStatement};
 
@@ -103,21 +100,7 @@ async fn run(serve: &Serve) -> anyhow::Result<()> {
     let listener = TcpListener::bind(serve.listen)
         .await
         .with_context(|| format!("cannot listen on {}", serve.listen))?;
-    let address = listener.local_addr()?;
-    http::start(listener, design, &tasks);
-    writeln!(io::stdout(), "listening on http://{address}")?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        () = tasks.stopped() => {}
-    }
-    tasks.stop();
-    anyhow::ensure!(
-        tasks.drained(http::STOP_WITHIN).await,
-        "did not end in time"
-    );
-    anyhow::ensure!(!tasks.failed(), "a task died");
-    Ok(())
+    http::run(listener, design, &tasks).await
 }
 
 async fn open(serve: &Serve, tasks: &Tasks) -> anyhow::Result<Design> {

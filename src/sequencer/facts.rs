@@ -1,6 +1,6 @@
 //! What a batch has to know before it can be decided, and nothing that it need not.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use chrono::{DateTime, Utc};
 
@@ -40,7 +40,7 @@ pub(super) async fn facts(
         facts.known.extend(transaction.known_entries(&keys).await?);
     }
     let mut cancelled = Vec::new();
-    let (mut waiting, mut tends) = (Vec::new(), false);
+    let (mut waiting, mut tends, mut ends_holds) = (Vec::new(), false, false);
     for wish in asks.wishes() {
         match wish {
             Wish::Order(request) if product.waitlist && request.waitlist => {
@@ -50,11 +50,11 @@ pub(super) async fn facts(
             Wish::Restock(_) => tends = true,
             Wish::Cancel(order, _) => cancelled.push(*order),
             Wish::Leave(user) => waiting.push(Arc::clone(user)),
-            Wish::Tend => {
-                tends = true;
-                facts.due = transaction.due_orders(product.id, now, DUE_MAX).await?;
-            }
+            Wish::Tend => (tends, ends_holds) = (true, true),
         }
+    }
+    if ends_holds {
+        facts.due = transaction.due_orders(product.id, now, DUE_MAX).await?;
     }
     if product.max_per_user.is_some() {
         facts.held = held(transaction, product, asks).await?;
@@ -89,12 +89,12 @@ async fn held(
     transaction: &Transaction,
     product: &Product,
     asks: &Asks,
-) -> Result<std::collections::HashMap<UserId, i64>, Error> {
+) -> Result<HashMap<UserId, i64>, Error> {
     let users: Vec<_> = requests(asks)
         .map(|request| Arc::clone(&request.user_id))
         .collect();
     if users.is_empty() {
-        return Ok(std::collections::HashMap::new());
+        return Ok(HashMap::new());
     }
     let mut held = transaction.held_units(product.id, &users).await?;
     for (user, units) in transaction.waiting_units(product.id, &users).await? {
@@ -130,10 +130,9 @@ async fn queue(transaction: &Transaction, product: &Product, units: i32) -> Resu
     // Only where those who do not fit may be passed can they be left out.
     let at_most = product.waitlist_skip.then_some(units);
     let first = transaction.queue(product.id, at_most, QUEUE_MAX).await?;
-    let seen = i64::try_from(first.len()).unwrap_or(i64::MAX);
     Ok(Queue {
         count,
-        is_whole: u64::try_from(seen).is_ok_and(|seen| seen < QUEUE_MAX),
+        is_whole: u64::try_from(first.len()).is_ok_and(|seen| seen < QUEUE_MAX),
         first: first.into(),
     })
 }

@@ -1,16 +1,10 @@
 //! The naive design as a service: the same source that `scripts/bench` measures.
 
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use anyhow::Context;
 use flash_sale::{config, tasks::Tasks};
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::net::TcpListener;
 
 use self::{design::Design, naive::Naive};
 
@@ -51,18 +45,6 @@ pub(crate) async fn run(config: &config::Serve) -> anyhow::Result<ExitCode> {
     let nodes = config.redis.lock_nodes();
     let naive = Naive::open(url, config.database.database_pool_max, &nodes, &tasks).await?;
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-    let address = listener.local_addr()?;
-    http::start(listener, Design(naive), &tasks);
-    writeln!(io::stdout(), "listening on http://{address}")?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        () = tasks.stopped() => {}
-    }
-    tasks.stop();
-    anyhow::ensure!(
-        tasks.drained(http::STOP_WITHIN).await,
-        "did not end in time"
-    );
+    http::run(listener, Design(naive), &tasks).await?;
     Ok(ExitCode::SUCCESS)
 }
