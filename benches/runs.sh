@@ -20,11 +20,20 @@ offer() {
     VALUES (gen_random_uuid(), 'stock-$1', 'Hot', 1999, 'EUR', $1, $1, 1, 1, false, now(), now()) RETURNING id")
 }
 
+# offer_with_everything: a new product whose orders are holds, with a limit per user and a waitlist.
+offer_with_everything() {
+  offer 1000000000
+  sql "$database" "UPDATE products SET hold_seconds = 3600, max_per_user = 1000, waitlist = true WHERE id = '$product'"
+}
+
+# Two services: one that asks Redis about every order's user and never finds one over the limit, and one without limits.
+limited=(--rate-limit-per-minute 100000000) unlimited=(--rate-limit-per-minute 0)
+
 # serve [FLAG]…: one more service process on the database; sets `operations`.
 serve() {
   start_service "$service" "$dir/addresses" --listen-addr 127.0.0.1:0 --ops-addr 127.0.0.1:0 \
     --data-dir "$dir/data" --database-url "$database_url" --redis-lock-urls "$lock_urls" \
-    --rate-limit-per-minute 100000000 "$@" 2>>"$dir/log" || die "the service did not start: $(tail -n 1 "$dir/log")"
+    "$@" 2>>"$dir/log" || die "the service did not start: $(tail -n 1 "$dir/log")"
   servers="$servers $child"
   shops+=("$public")
 }
@@ -108,13 +117,20 @@ run_service() {
   local count
   for count in $connection_counts; do
     fresh
-    serve
+    serve "${unlimited[@]}"
     measure "live-$count" "$count" /health/live
     offer 0
     measure "sold-out-$count" "$count" /orders "$product"
     all_sold_out
     offer 1000000000
     measure "orders-$count" "$count" /orders "$product"
+    close_shop
+    fresh
+    serve "${limited[@]}"
+    offer 1000000000
+    measure "limited-$count" "$count" /orders "$product"
+    offer_with_everything
+    measure "everything-$count" "$count" /orders "$product"
     close_shop
   done
 }

@@ -1,6 +1,8 @@
 //! May this request try at all? The gate before the lanes, which must stay cheap: it is passed
 //! by every request of a flood.
 
+use std::num::NonZeroU32;
+
 use chrono::{DateTime, Utc};
 
 use crate::{
@@ -19,11 +21,13 @@ pub use rate_limit::RateLimited;
 
 #[derive(Debug)]
 pub struct Gate {
-    users: rate_limit::Users,
+    /// Nothing where no limit is set.
+    users: Option<rate_limit::Users>,
     sold_out: sold_out::SoldOut,
 }
 
 impl Gate {
+    /// A limit of zero is none.
     pub fn new(
         rate_limit_per_minute: u32,
         redis: Option<&Redis>,
@@ -31,7 +35,8 @@ impl Gate {
         tasks: &Tasks,
     ) -> Self {
         Self {
-            users: rate_limit::Users::new(rate_limit_per_minute, redis, tasks),
+            users: NonZeroU32::new(rate_limit_per_minute)
+                .map(|limit| rate_limit::Users::new(limit, redis, tasks)),
             sold_out: sold_out::SoldOut::new(store, events, tasks),
         }
     }
@@ -45,16 +50,15 @@ impl Gate {
         request: &OrderRequest,
         now: DateTime<Utc>,
     ) -> Result<Option<Outcome>, RateLimited> {
-        let user = &request.user_id;
         let known = self.sold_out.knows(request, now);
-        let admitted = match &known {
-            // A flood of refusals must not become a flood of questions to Redis.
-            Some(_) => self.users.admit_here(user),
-            None => self.users.admit(user).await,
-        };
-        if let Err(refusal) = admitted {
-            metrics::rate_limited();
-            return Err(refusal);
+        if let Some(users) = &self.users {
+            let user = &request.user_id;
+            let admitted = match &known {
+                // A flood of refusals must not become a flood of questions to Redis.
+                Some(_) => users.admit_here(user),
+                None => users.admit(user).await,
+            };
+            admitted.inspect_err(|_| metrics::rate_limited())?;
         }
         Ok(known.map(|known| known.refuse()))
     }
@@ -66,8 +70,9 @@ impl Gate {
 
     /// Forgets users who are far from their limit, until the service stops.
     pub async fn tidy(&self, tasks: &Tasks) {
+        let Some(users) = &self.users else { return };
         while tasks.pause(rate_limit::FORGET_EVERY).await {
-            self.users.forget_idle();
+            users.forget_idle();
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::{net::TcpListener, sync::mpsc};
+use tokio::{net::TcpListener, runtime::Handle, sync::mpsc};
 
 use crate::{
     api::{self, Parts, Shared, auth::Keys},
@@ -19,11 +19,11 @@ use crate::{
     redis::Redis,
     sequencer::Sequencer,
     store::{Store, Url},
-    tasks::Tasks,
+    tasks::{Crowd, Tasks},
     telemetry,
 };
 
-use self::connect::{bind, bounds, gateway, lock, private_nodes, redis};
+use self::connect::{bind, bounds, connections, gateway, lock, private_nodes, redis};
 
 pub use self::run::run;
 
@@ -38,6 +38,7 @@ pub struct App {
     pub api: SocketAddr,
     pub ops: SocketAddr,
     pub tasks: Tasks,
+    crowd: Crowd,
     shared: Shared,
     redis: Option<Redis>,
     /// Private Redis nodes, which end last.
@@ -54,7 +55,9 @@ impl App {
     /// names the setting and holds no secret.
     pub async fn start(config: &config::Serve) -> anyhow::Result<Self> {
         config.check()?;
-        let tasks = Tasks::default();
+        // Lanes and jobs stay on this runtime, whoever wakes them.
+        let tasks = Tasks::default().on(&Handle::current());
+        let crowd = Crowd::start(&tasks)?;
         let recorder = telemetry::record(config.metrics_products_max)?;
         let data_dir = &config.database.data_dir;
         // What can be judged at once comes before anything is started.
@@ -83,9 +86,9 @@ impl App {
         if config.demo {
             demo::offer(&store).await?;
         }
-        let cache = Cache::warmed(&store, &events, redis.as_ref(), &tasks).await?;
+        let cache = Cache::warmed(&store, &events, redis.as_ref(), crowd.tasks()).await?;
         let shared = Arc::new(Parts {
-            gate: gate::build(config, redis.as_ref(), (&store, &events), &tasks),
+            gate: gate::build(config, redis.as_ref(), (&store, &events), crowd.tasks()),
             store,
             sequencer,
             checkout,
@@ -99,7 +102,7 @@ impl App {
             guests: secret.filter(|_| config.demo),
         });
         start_jobs(&shared, &recorder);
-        Self::open(config, shared, recorder, (redis, nodes))
+        Self::open(config, shared, recorder, (redis, nodes, crowd))
     }
 
     /// Opens the doors. Last, so that nobody connects to a service that is not ready.
@@ -107,7 +110,7 @@ impl App {
         config: &config::Serve,
         shared: Shared,
         recorder: PrometheusHandle,
-        (redis, nodes): (Option<Redis>, Option<embedded::RedisNodes>),
+        (redis, nodes, crowd): (Option<Redis>, Option<embedded::RedisNodes>, Crowd),
     ) -> anyhow::Result<Self> {
         let api_listener = bind(config.listen_addr, "LISTEN_ADDR")?;
         let ops_listener = bind(config.ops_addr, "OPS_ADDR")?;
@@ -115,16 +118,19 @@ impl App {
         let app = Self {
             api: api_listener.local_addr()?,
             ops: ops_listener.local_addr()?,
+            crowd,
             tasks: shared.tasks.clone(),
             redis,
             nodes,
             served,
             shared,
         };
+        let bounds = connections(config);
         let router = api::router(&app.shared, &config.cors_origins);
-        app.serve(api_listener, router, config, serving.clone());
+        let done = serving.clone();
+        serve(api_listener, router, bounds, done, app.crowd.tasks());
         let router = api::ops_router(&app.shared, recorder);
-        app.serve(ops_listener, router, config, serving);
+        serve(ops_listener, router, bounds, serving, &app.tasks);
         app.announce(&database_url(&config.database)?);
         Ok(app)
     }
@@ -136,28 +142,6 @@ impl App {
             nodes,
             "database {database:?}, lock over {nodes} Redis nodes"
         );
-    }
-
-    fn serve(
-        &self,
-        listener: TcpListener,
-        router: axum::Router,
-        config: &config::Serve,
-        serving: mpsc::Sender<()>,
-    ) {
-        let limits = &config.limits;
-        let bounds = api::serve::Bounds {
-            connections_max: usize::try_from(limits.connections_max).unwrap_or(usize::MAX),
-            // Every request is answered within its time; the rest of the stop needs some too.
-            finish_within: limits
-                .request_timeout_ms
-                .min(limits.shutdown_timeout_ms.mul_f64(0.8)),
-        };
-        let tasks = self.tasks.clone();
-        self.tasks.spawn("listener", async move {
-            api::serve::serve(listener, router, bounds, tasks).await;
-            drop(serving);
-        });
     }
 
     /// Finishes accepted requests, then the lanes, then everything else; true if all ended in
@@ -184,6 +168,21 @@ impl App {
         drop(self.nodes);
         drained && !self.tasks.failed()
     }
+}
+
+/// Serves until the service stops; then `serving` is dropped.
+fn serve(
+    listener: TcpListener,
+    router: axum::Router,
+    bounds: api::serve::Bounds,
+    serving: mpsc::Sender<()>,
+    tasks: &Tasks,
+) {
+    let connections = tasks.clone();
+    tasks.spawn("listener", async move {
+        api::serve::serve(listener, router, bounds, connections).await;
+        drop(serving);
+    });
 }
 
 /// Closing a connection to a server that is gone must not hold the stop up.

@@ -166,9 +166,10 @@ pub struct Limits {
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub lane_queue_max: u32,
 
-    /// Order requests a minute that one user may send, over all nodes, before 429
+    /// Order requests a minute that one user may send, over all nodes, before 429; 0 sets no limit,
+    /// for a shop whose edge has one
     #[arg(long, env, value_name = "RATE_LIMIT_PER_MINUTE", default_value_t = 1_000,
-          value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+          value_parser = clap::value_parser!(u32).range(0..=100_000_000))]
     pub rate_limit_per_minute: u32,
 
     /// Within this time every request is answered, in milliseconds

@@ -10,7 +10,12 @@ use std::{
     time::Duration,
 };
 
+use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+mod crowd;
+
+pub use self::crowd::Crowd;
 
 /// A cheap handle on the service's tasks; clones share them.
 #[derive(Clone, Debug, Default)]
@@ -18,9 +23,20 @@ pub struct Tasks {
     tracker: TaskTracker,
     stop: CancellationToken,
     failed: Arc<AtomicBool>,
+    /// Where tasks are started; where the caller runs, if none is named.
+    runtime: Option<Handle>,
 }
 
 impl Tasks {
+    /// The same tasks; those that are started through it run on `runtime`, whoever starts them.
+    #[must_use]
+    pub fn on(&self, runtime: &Handle) -> Self {
+        Self {
+            runtime: Some(runtime.clone()),
+            ..self.clone()
+        }
+    }
+
     /// Starts a task. If it panics, the whole service is told to stop.
     #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
     pub fn spawn(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
@@ -29,11 +45,15 @@ impl Tasks {
             tasks: self.clone(),
             finished: false,
         };
-        drop(tokio::spawn(self.tracker.track_future(async move {
+        let task = self.tracker.track_future(async move {
             let mut alarm = alarm;
             work.await;
             alarm.finished = true;
-        })));
+        });
+        drop(match &self.runtime {
+            Some(runtime) => runtime.spawn(task),
+            None => tokio::spawn(task),
+        });
     }
 
     /// Resolves when the service is to stop.

@@ -12,10 +12,12 @@ local now = (tonumber(time[1]) - 1767225600) * 1000000 + tonumber(time[2])
 local cell, bucket = tonumber(ARGV[1]), tonumber(ARGV[2])
 -- Sums of cells are rounded: what is missing of the last one must not cost it.
 local slack = cell / 1000
-local waits = {}
+local kept = redis.call('MGET', unpack(KEYS))
+-- A user may ask more than once in a call.
+local changed, waits = {}, {}
 for i, key in ipairs(KEYS) do
   local used = tonumber(ARGV[i + 2])
-  local full = tonumber(redis.call('GET', key) or now)
+  local full = changed[key] or tonumber(kept[i] or now)
   -- A clock that was set back must not block anybody for longer than a bucket takes.
   full = math.min(math.max(full, now), now + bucket)
   local wait = 0
@@ -30,7 +32,8 @@ for i, key in ipairs(KEYS) do
     wait = 0
   end
   if wait == 0 or used > 0 then
-    redis.call('SET', key, string.format('%.3f', full), 'PX', math.ceil((full - now) / 1000) + 1)
+    changed[key] = full
+    redis.call('SET', key, full, 'PX', math.ceil((full - now) / 1000) + 1)
   end
   waits[i] = math.ceil(wait)
 end

@@ -72,8 +72,7 @@ pub(super) struct Users {
 }
 
 impl Users {
-    pub(super) fn new(per_minute: u32, redis: Option<&Redis>, tasks: &Tasks) -> Self {
-        let limit = NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN);
+    pub(super) fn new(limit: NonZeroU32, redis: Option<&Redis>, tasks: &Tasks) -> Self {
         let blocked = Blocked::new();
         let shared = redis.map(|redis| {
             let cell = BUCKET / limit.get();
@@ -150,7 +149,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_request_over_the_limit_is_refused_for_its_user_alone() {
-        let users = Users::new(3, None, &Tasks::default());
+        let users = Users::new(NonZeroU32::new(3).unwrap(), None, &Tasks::default());
         let (greedy, modest) = (UserId::from("greedy"), UserId::from("modest"));
         for _ in 0..3 {
             assert_eq!(users.admit(&greedy).await, Ok(()));

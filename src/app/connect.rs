@@ -6,7 +6,8 @@ use anyhow::Context;
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::{
-    config, embedded, lock::Lock, payment::Gateway, redis::Redis, sequencer::Bounds, tasks::Tasks,
+    api::serve, config, embedded, lock::Lock, payment::Gateway, redis::Redis, sequencer::Bounds,
+    tasks::Tasks,
 };
 
 /// Connections that wait to be accepted: a drop opens for thousands at once, and each one that
@@ -81,5 +82,16 @@ pub(super) fn bounds(config: &config::Serve) -> Bounds {
         queue_max: size(config.limits.lane_queue_max),
         patience: config.redis.lock_patience_ms,
         request_timeout: config.limits.request_timeout_ms,
+    }
+}
+
+pub(super) fn connections(config: &config::Serve) -> serve::Bounds {
+    let limits = &config.limits;
+    serve::Bounds {
+        connections_max: usize::try_from(limits.connections_max).unwrap_or(usize::MAX),
+        // Every request is answered within its time; the rest of the stop needs some too.
+        finish_within: limits
+            .request_timeout_ms
+            .min(limits.shutdown_timeout_ms.mul_f64(0.8)),
     }
 }

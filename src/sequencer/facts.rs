@@ -96,11 +96,7 @@ async fn held(
     if users.is_empty() {
         return Ok(HashMap::new());
     }
-    let mut held = transaction.held_units(product.id, &users).await?;
-    for (user, units) in transaction.waiting_units(product.id, &users).await? {
-        *held.entry(user).or_default() += units;
-    }
-    Ok(held)
+    transaction.held_units(product.id, &users).await
 }
 
 /// The most units that those who wait may be offered in this batch.

@@ -72,8 +72,13 @@ pub(super) fn options(
         )
     } else {
         (
-            postgres(url, half, write),
-            postgres(url, connections.saturating_sub(half).max(1), read),
+            postgres(url, half, Access::Write, write),
+            postgres(
+                url,
+                connections.saturating_sub(half).max(1),
+                Access::Read,
+                read,
+            ),
         )
     }
 }
@@ -91,11 +96,18 @@ fn common(url: &Url, connections: u32) -> ConnectOptions {
     options
 }
 
-pub(super) fn postgres(url: &Url, connections: u32, trust: &Arc<Trust>) -> ConnectOptions {
+fn postgres(url: &Url, connections: u32, access: Access, trust: &Arc<Trust>) -> ConnectOptions {
+    // A lane's questions are all answered by indexes. A plan that was made while a table was small
+    // may read the whole of it, and is kept while the table grows by thousands of rows a second.
+    let seqscan = match access {
+        Access::Write => "off",
+        Access::Read => "on",
+    };
     let mut options = common(url, connections);
     options.set_application_name("flash-sale");
-    options.map_sqlx_postgres_opts(|options| {
+    options.map_sqlx_postgres_opts(move |options| {
         options.options([
+            ("enable_seqscan", seqscan),
             ("statement_timeout", STATEMENT_TIMEOUT_MS),
             ("lock_timeout", LOCK_TIMEOUT_MS),
             (

@@ -8,13 +8,14 @@ use entities::{
     orders::{COLUMN, Column, Entity, Model},
 };
 use sea_orm::{
-    ColumnTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect,
-    Statement, sea_query::Expr,
+    ColumnTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement,
+    sea_query::Expr,
 };
 
 use super::{Result, Store, Transaction, array, padded};
 use crate::domain::{Order, OrderId, OrderStatus, Payment, ProductId, UserId, WaitlistEntry};
 
+mod held;
 mod new;
 mod release;
 
@@ -57,20 +58,6 @@ const KNOWN_SQLITE: &str = "\
     SELECT orders.* FROM json_each(?) AS asked \
     JOIN orders ON orders.user_id = asked.value ->> 0 \
         AND orders.idempotency_key = asked.value ->> 1";
-
-/// A probe of the index of live orders per user, whatever the planner believes: for a list of users
-/// it chose to read all live orders of the product, which are all that were ever sold of it.
-const HELD_POSTGRES: &str = "\
-    SELECT asked.user_id, held.units FROM unnest($2::text[]) AS asked (user_id) \
-    CROSS JOIN LATERAL (SELECT SUM(quantity)::bigint AS units FROM orders \
-        WHERE orders.product_id = $1 AND orders.user_id = asked.user_id \
-            AND status IN ('pending', 'confirming', 'confirmed')) AS held \
-    WHERE held.units IS NOT NULL";
-const HELD_SQLITE: &str = "\
-    SELECT orders.user_id, SUM(quantity) AS units FROM json_each(?) AS asked \
-    JOIN orders ON orders.product_id = ? AND orders.user_id = asked.value \
-        AND status IN ('pending', 'confirming', 'confirmed') \
-    GROUP BY orders.user_id, asked.id";
 
 impl From<Status> for OrderStatus {
     fn from(status: Status) -> Self {
@@ -168,12 +155,6 @@ impl Store {
     }
 }
 
-#[derive(FromQueryResult)]
-struct Held {
-    user_id: String,
-    units: i64,
-}
-
 /// An order whose hold has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Due {
@@ -221,28 +202,6 @@ impl Transaction {
             let pairs = serde_json::to_string(&pairs).unwrap_or_default();
             Statement::from_sql_and_values(DbBackend::Sqlite, sqlite, [pairs.into()])
         }
-    }
-
-    /// Units of the product that each of these users holds in live orders.
-    pub async fn held_units(
-        &self,
-        product: ProductId,
-        users: &[UserId],
-    ) -> Result<HashMap<UserId, i64>> {
-        let users = users.iter().map(ToString::to_string);
-        let statement = if self.is_postgres() {
-            let values = [product.into(), array(users)];
-            Statement::from_sql_and_values(DbBackend::Postgres, HELD_POSTGRES, values)
-        } else {
-            let users = serde_json::to_string(&users.collect::<Vec<_>>()).unwrap_or_default();
-            let values = [users.into(), product.into()];
-            Statement::from_sql_and_values(DbBackend::Sqlite, HELD_SQLITE, values)
-        };
-        let rows = Held::find_by_statement(statement).all(&self.inner).await?;
-        Ok(rows
-            .into_iter()
-            .map(|held| (Arc::from(held.user_id), held.units))
-            .collect())
     }
 
     /// Orders of the product by id.

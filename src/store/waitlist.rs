@@ -124,19 +124,6 @@ impl Transaction {
         Ok(waiting.collect())
     }
 
-    /// Units of the product that each of these users waits for.
-    pub async fn waiting_units(
-        &self,
-        product: ProductId,
-        users: &[UserId],
-    ) -> Result<HashMap<UserId, i64>> {
-        let rows = waiting_rows(product, users).all(&self.inner).await?;
-        let units = rows
-            .into_iter()
-            .map(|row| (UserId::from(row.user_id), i64::from(row.quantity)));
-        Ok(units.collect())
-    }
-
     /// How many wait up to and with each of these entries, by position. Counted in one pass over
     /// a product's queue, however many entries are asked about.
     async fn places(&self, rows: &[Model]) -> Result<HashMap<i64, i64>> {

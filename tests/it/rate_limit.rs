@@ -161,6 +161,19 @@ async fn a_flood_of_one_user_does_not_reach_redis() {
     assert!(questions >= LIMIT, "{questions} questions");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn zero_sets_no_limit_and_asks_nobody() {
+    let plan = Shop::plan(Backend::Postgres).set("RATE_LIMIT_PER_MINUTE", "0");
+    let shop = plan.open().await;
+    let product = shop.service().product(1_000, json!({})).await;
+
+    let admitted = flood(&shop, "ann", product, 1_000).await;
+
+    assert_eq!(admitted, 1_000);
+    let keys: Vec<String> = shop.redis().0[0].run(&["KEYS", "*rate*"]).await;
+    assert!(keys.is_empty(), "{keys:?}");
+}
+
 /// Refusals that need no Redis count all the same.
 #[tokio::test]
 async fn a_flood_at_a_sold_out_product_counts_on_the_other_nodes_too() {
@@ -180,12 +193,11 @@ async fn a_flood_at_a_sold_out_product_counts_on_the_other_nodes_too() {
     }
 
     // Redis is told a moment later, by and by: the key lives until the bucket is full again.
-    let all_but_half_a_cell = BUCKET - CELL / 2;
     eventually("Redis knows of all of them", SOON, async || {
         let key = "flash-sale:{rate}:ann";
         let left: i64 = shop.redis().0[0].run(&["PTTL", key]).await;
         let left = Duration::from_millis(left.try_into().unwrap_or(0));
-        when(left + begun.elapsed() > all_but_half_a_cell)
+        when(left + begun.elapsed() + CELL / 2 > BUCKET)
     })
     .await;
     let others = flood(&shop, "ann", product, 2 * LIMIT).await;
