@@ -15,6 +15,7 @@ mod m20261121_000001_create_products;
 mod m20261121_000002_create_orders;
 mod m20261121_000003_create_waitlist_entries;
 mod m20261121_000004_add_payments_and_waiting;
+mod m20261121_000005_let_the_fence_keep_products;
 
 /// Runs the migrations in order; the caller holds the lock that keeps two nodes from doing it at once.
 #[derive(Debug)]
@@ -28,6 +29,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000002_create_orders::Migration),
             Box::new(m20261121_000003_create_waitlist_entries::Migration),
             Box::new(m20261121_000004_add_payments_and_waiting::Migration),
+            Box::new(m20261121_000005_let_the_fence_keep_products::Migration),
         ]
     }
 }

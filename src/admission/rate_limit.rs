@@ -41,7 +41,7 @@ pub struct RateLimited {
 
 /// Users without a cell, and when there will be one.
 #[derive(Clone, Debug)]
-struct Blocked(Cache<UserId, Instant>);
+struct Blocked(Cache<UserId, Instant, ahash::RandomState>);
 
 impl Blocked {
     fn new() -> Self {
@@ -49,7 +49,7 @@ impl Blocked {
             .max_capacity(BLOCKED_MAX)
             .time_to_live(BUCKET)
             .eviction_policy(EvictionPolicy::lru());
-        Self(cache.build())
+        Self(cache.build_with_hasher(ahash::RandomState::default()))
     }
 
     fn insert(&self, user: &UserId, wait: Duration) {

@@ -66,7 +66,7 @@ pub struct Keys {
     verifiers: Vec<Verifier>,
     /// Valid tokens, whole: a buyer in a drop sends the same one again and again, and checking a
     /// signature costs more than the rest of a refusal. Others are never kept.
-    verified: Cache<String, Verified>,
+    verified: Cache<String, Verified, ahash::RandomState>,
 }
 
 /// Tokens that are remembered; the least used ones are forgotten first.
@@ -91,7 +91,9 @@ impl Keys {
         }
         Ok(Self {
             verifiers,
-            verified: Cache::new(VERIFIED_MAX),
+            verified: Cache::builder()
+                .max_capacity(VERIFIED_MAX)
+                .build_with_hasher(ahash::RandomState::default()),
         })
     }
 

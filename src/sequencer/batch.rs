@@ -51,10 +51,11 @@ impl<'a> Batch<'a> {
 
     /// Decides, and writes the decision.
     ///
-    /// Without a transaction it is known that there is nothing to look up or to write.
+    /// `before_commit` hears the stock that will be left. Without a transaction it is known that there is nothing to look up or to write.
     pub(super) async fn write(
         &mut self,
         transaction: Option<Transaction>,
+        before_commit: impl FnOnce(i32),
     ) -> Result<Written, Error> {
         let (product, at) = (self.product, self.at);
         let facts = match &transaction {
@@ -76,6 +77,7 @@ impl<'a> Batch<'a> {
             }
             Err(error) => return Err(error),
         }
+        before_commit(self.decision.stock);
         self.committing = true;
         match transaction.commit().await {
             Ok(()) => Ok(Written::Committed(Box::new(after(
@@ -101,6 +103,10 @@ impl<'a> Batch<'a> {
             stock_total: decision.stock_total,
             stock_reserved: decision.stock_reserved,
         };
+        if decision.only_sells() {
+            decision.new.sort_by_key();
+            return transaction.sell(change, &decision.new, self.at).await;
+        }
         if !transaction.write_stock(change, self.at).await? {
             return Ok(false);
         }

@@ -114,6 +114,15 @@ impl Decision {
             || self.stock_reserved != product.stock_reserved
     }
 
+    /// Whether nothing is to be written but new orders and what they leave of the stock.
+    pub(super) fn only_sells(&self) -> bool {
+        self.released.is_empty()
+            && self.joined.is_empty()
+            && self.offered.is_empty()
+            && self.left.is_empty()
+            && !self.new.orders.is_empty()
+    }
+
     pub(super) fn units(&self) -> u64 {
         let units = self.new.orders.iter().map(|new| new.order.quantity);
         units.map(|units| u64::try_from(units).unwrap_or(0)).sum()

@@ -9,7 +9,10 @@
 //! a row that was read after its wishes had arrived.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -18,6 +21,7 @@ use tokio::{
     time::timeout,
 };
 
+use self::ahead::Ahead;
 use super::{
     Error,
     asks::{Ask, Asks},
@@ -32,6 +36,7 @@ use crate::{
     metrics, store,
 };
 
+mod ahead;
 mod report;
 mod write;
 
@@ -50,6 +55,8 @@ pub(super) struct Lane {
     lanes: Arc<Lanes>,
     /// The row as this lane's last commit left it.
     known: Option<Product>,
+    /// The lock of the level that the row is at, or soon will be.
+    ahead: Option<Ahead>,
     /// Filled once the product is known.
     metrics: Arc<OnceLock<metrics::Product>>,
     /// Wakes the lane when another node has written the product.
@@ -93,6 +100,7 @@ impl Lane {
             changes,
             lanes,
             known: None,
+            ahead: None,
             metrics,
             name: ProductId::now_v7().to_string(),
         }
@@ -103,6 +111,9 @@ impl Lane {
         let mut batch = Vec::new();
         let batch_max = self.context().bounds.batch_max;
         loop {
+            if self.inbox.is_empty() {
+                self.give_back();
+            }
             match timeout(IDLE, self.inbox.recv_many(&mut batch, batch_max)).await {
                 Ok(0) => break,
                 Ok(_) => {
@@ -116,8 +127,16 @@ impl Lane {
                 Err(_) => {}
             }
         }
+        self.give_back();
         if let Some(metrics) = self.metrics.get() {
             metrics.queue.set(0);
+        }
+    }
+
+    /// Gives back a lock that was taken in vain.
+    fn give_back(&mut self) {
+        if let Some(ahead) = self.ahead.take() {
+            ahead.give_back(&self.context().tasks);
         }
     }
 
@@ -192,15 +211,20 @@ impl Lane {
         };
         self.meet(&product);
         if !asks.may_write(&product) {
-            return Box::pin(self.write(asks, &product, fresh)).await;
+            return Box::pin(self.write(asks, &product, fresh, &AtomicBool::new(false))).await;
         }
         let guard = match self.lock(&product, begun).await {
             Ok(guard) => guard,
             Err(busy) => return busy,
         };
         let (redis, name) = (self.context().redis.clone(), self.name.clone());
-        let rival = handover::somebody_waits(redis.as_ref(), product.id, &name);
-        let write = Box::pin(self.write(asks, &product, fresh));
+        let alone = AtomicBool::new(false);
+        let rival = async {
+            let rival = handover::somebody_waits(redis.as_ref(), product.id, &name).await;
+            alone.store(!rival, Relaxed);
+            rival
+        };
+        let write = Box::pin(self.write(asks, &product, fresh, &alone));
         let (step, rival) = handover::meanwhile(write, rival).await;
         if let Some(guard) = guard {
             self.release(guard);
@@ -212,10 +236,20 @@ impl Lane {
         step
     }
 
-    /// Takes the lock, or goes on without one where there is no majority to ask.
-    async fn lock(&self, product: &Product, begun: Instant) -> Result<Option<Guard>, Step> {
+    /// Takes the lock of the row's level, or has it already.
+    async fn take(&mut self, product: &Product) -> Attempt {
+        if let Some(ahead) = self.ahead.take()
+            && let Some(attempt) = ahead.at(product.stock, &self.context().tasks).await
+        {
+            return attempt;
+        }
         let lock = &self.context().lock;
-        let attempt = lock.try_acquire(product.id, product.stock).await;
+        lock.try_acquire(product.id, product.stock).await
+    }
+
+    /// Takes the lock, or goes on without one where there is no majority to ask.
+    async fn lock(&mut self, product: &Product, begun: Instant) -> Result<Option<Guard>, Step> {
+        let attempt = self.take(product).await;
         let Some(metrics) = self.metrics.get() else {
             return Ok(None);
         };

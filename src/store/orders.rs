@@ -18,6 +18,7 @@ use crate::domain::{Order, OrderId, OrderStatus, Payment, ProductId, UserId, Wai
 mod held;
 mod new;
 mod release;
+mod sell;
 
 pub(in crate::store) use self::release::REFUNDING;
 pub use self::{

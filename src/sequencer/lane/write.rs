@@ -1,6 +1,9 @@
 //! How a lane writes a batch, and what it makes of the result.
 
-use std::time::Instant;
+use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::Instant,
+};
 
 use tokio::time::timeout;
 
@@ -12,9 +15,13 @@ use super::{
         decide::Decision,
         settle::{self, Fate},
     },
-    Lane, Step,
+    Ahead, Lane, Step,
 };
-use crate::{domain::Product, events::Stock};
+use crate::{
+    domain::Product,
+    events::Stock,
+    store::{self, Transaction},
+};
 
 /// The share after which a wish is no longer taken into a transaction that has just begun.
 const TAKE_WITHIN: f64 = 0.65;
@@ -22,9 +29,18 @@ const TAKE_WITHIN: f64 = 0.65;
 const WRITE_WITHIN: f64 = 0.25;
 /// The share that learning an unknown outcome may take; its callers hear `outcome_unknown` before.
 const SETTLE_WITHIN: f64 = 0.25;
+
 impl Lane {
     /// Writes the batch and answers it.
-    pub(super) async fn write(&mut self, asks: &mut Asks, product: &Product, fresh: bool) -> Step {
+    ///
+    /// While it commits, the next level's lock is taken, if this node is `alone` by then.
+    pub(super) async fn write(
+        &mut self,
+        asks: &mut Asks,
+        product: &Product,
+        fresh: bool,
+        alone: &AtomicBool,
+    ) -> Step {
         let store = &self.context().store;
         let transaction = if asks.need_transaction(product) {
             // Before the wishes are taken: waiting for a connection harms nobody but who waits.
@@ -38,10 +54,7 @@ impl Lane {
         asks.refuse_older(self.within(TAKE_WITHIN), Error::Unavailable);
         asks.take();
         let mut batch = Batch::new(product, asks, store.now());
-        let written = match timeout(self.within(WRITE_WITHIN), batch.write(transaction)).await {
-            Ok(written) => written,
-            Err(_) => Err(store.silent()),
-        };
+        let written = self.write_batch(&mut batch, transaction, alone).await;
         let may_be_durable = batch.may_be_durable();
         let decision = batch.into_decision();
         match written {
@@ -73,6 +86,36 @@ impl Lane {
                 Step::Failed(error)
             }
         }
+    }
+
+    /// Writes the batch within its time.
+    async fn write_batch(
+        &mut self,
+        batch: &mut Batch<'_>,
+        transaction: Option<Transaction>,
+        alone: &AtomicBool,
+    ) -> Result<Written, store::Error> {
+        let context = self.context();
+        let mut ahead = None;
+        let before_commit = |stock| {
+            if stock > 0 && alone.load(Relaxed) && !self.inbox.is_empty() {
+                let (lock, tasks) = (&context.lock, &context.tasks);
+                ahead = Some(Ahead::begin(lock, self.product_id, stock, tasks));
+            }
+        };
+        let writing = batch.write(transaction, before_commit);
+        let written = match timeout(self.within(WRITE_WITHIN), writing).await {
+            Ok(written) => written,
+            Err(_) => Err(context.store.silent()),
+        };
+        if ahead.is_some() {
+            self.give_back();
+            self.ahead = ahead;
+        }
+        if !matches!(written, Ok(Written::Committed(_))) {
+            self.give_back();
+        }
+        written
     }
 
     /// Answers by what the database says of a commit whose answer was lost.

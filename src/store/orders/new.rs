@@ -44,7 +44,7 @@ impl NewOrders {
 
 /// One statement for a batch of any size, where a `VALUES` list would be a new text per size and
 /// a parameter per field.
-const INSERT_POSTGRES: &str = "\
+pub(super) const INSERT_POSTGRES: &str = "\
     INSERT INTO orders (id, reference, user_id, quantity, idempotency_key, idempotency_request, \
         from_waitlist, product_id, unit_price, currency, status, created_at, expires_at, confirmed_at) \
     SELECT id, reference, user_id, quantity, NULLIF(key, ''), NULLIF(request, ''), \
@@ -66,7 +66,7 @@ impl Transaction {
             return Ok(());
         };
         if self.is_postgres() {
-            let statement = insert_statement(&first.order, new);
+            let statement = insert_statement(INSERT_POSTGRES, &first.order, new, []);
             self.inner.execute_raw(statement).await?;
         } else {
             for chunk in new.orders.chunks(ROWS_SQLITE) {
@@ -111,7 +111,12 @@ fn row(new: &NewOrder) -> ActiveModel {
 
 /// What the orders of a batch share is sent once, the rest as arrays. An empty text stands for
 /// no key: keys have at least one character.
-fn insert_statement(first: &Order, new: &NewOrders) -> Statement {
+pub(super) fn insert_statement<const MORE: usize>(
+    text: &str,
+    first: &Order,
+    new: &NewOrders,
+    more: [Value; MORE],
+) -> Statement {
     let orders = || new.orders.iter().map(|new| &new.order);
     let keys = || new.orders.iter().map(|new| new.key.as_ref());
     let values: [Value; 14] = [
@@ -130,7 +135,7 @@ fn insert_statement(first: &Order, new: &NewOrders) -> Statement {
         first.expires_at.into(),
         first.confirmed_at.into(),
     ];
-    Statement::from_sql_and_values(DbBackend::Postgres, INSERT_POSTGRES, values)
+    Statement::from_sql_and_values(DbBackend::Postgres, text, values.into_iter().chain(more))
 }
 
 fn timestamp(at: DateTime<Utc>) -> Value {
