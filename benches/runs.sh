@@ -22,7 +22,7 @@ offer() {
 
 # offer_with_everything: a new product whose orders are holds, with a limit per user and a waitlist.
 offer_with_everything() {
-  offer 1000000000
+  offer 1000000001
   sql "$database" "UPDATE products SET hold_seconds = 3600, max_per_user = 1000, waitlist = true WHERE id = '$product'"
 }
 
@@ -111,28 +111,40 @@ END
   keep pgbench "$tps" 0 1 - - -
 }
 
-# One process answers all three, so that they share its luck. The cycle of a batch limits few connections, the
-# processors many.
+# The cycle of a batch limits few connections, the processors many.
 run_service() {
   local count
   for count in $connection_counts; do
     fresh
-    serve "${unlimited[@]}"
+    serve "${limited[@]}"
     measure "live-$count" "$count" /health/live
     offer 0
     measure "sold-out-$count" "$count" /orders "$product"
     all_sold_out
     offer 1000000000
-    measure "orders-$count" "$count" /orders "$product"
-    close_shop
-    fresh
-    serve "${limited[@]}"
-    offer 1000000000
     measure "limited-$count" "$count" /orders "$product"
     offer_with_everything
     measure "everything-$count" "$count" /orders "$product"
     close_shop
+    fresh
+    serve "${unlimited[@]}"
+    offer 1000000000
+    measure "orders-$count" "$count" /orders "$product"
+    close_shop
+    [ -z "$base" ] || run_base "$count"
   done
+}
+
+# run_base CONNECTIONS: the same orders by a service that was built from another commit.
+run_base() {
+  local built=$service
+  service=$base
+  fresh
+  serve "${limited[@]}"
+  offer 1000000000
+  measure "base-$1" "$1" /orders "$product"
+  close_shop
+  service=$built
 }
 
 # all_sold_out: whether every refusal was the one that was meant.
@@ -144,20 +156,12 @@ all_sold_out() {
   [ "$counted" = 0 ] || die "$counted orders of a product without stock"
 }
 
-# Orders with everything that an order may have, beside orders without; many buyers, as limits are per buyer.
-run_life() {
+run_availability() {
   fresh
   serve
-  mv "$dir/tokens" "$dir/tokens-few"
-  cp "$dir/tokens-many" "$dir/tokens"
-  measure live "$connections" /health/live
   offer 1000000000
-  measure plain "$connections" /orders "$product"
+  measure live "$connections" /health/live
   measure availability "$connections" "/products/$product/availability"
-  offer 1000000001
-  sql "$database" "UPDATE products SET hold_seconds = 3600, max_per_user = 1000, waitlist = true WHERE id = '$product'"
-  measure life "$connections" /orders "$product"
-  mv "$dir/tokens-few" "$dir/tokens"
   close_shop
 }
 
@@ -189,7 +193,7 @@ run_settle() {
 
 run_batch_1() {
   fresh
-  serve --order-batch-max 1
+  serve "${unlimited[@]}" --order-batch-max 1
   offer 1000000000
   measure batch-1 "$connections" /orders "$product"
   close_shop
@@ -206,9 +210,9 @@ run_design() {
 
 run_three() {
   fresh
-  serve
-  serve
-  serve
+  serve "${unlimited[@]}"
+  serve "${unlimited[@]}"
+  serve "${unlimited[@]}"
   offer 1000000000
   measure three $((connections / 3 * 3 + 3)) /orders "$product"
   close_shop

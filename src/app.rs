@@ -101,7 +101,9 @@ impl App {
             request_timeout: config.limits.request_timeout_ms,
             guests: secret.filter(|_| config.demo),
         });
-        start_jobs(&shared, &recorder);
+        let runtimes = [("crowd", crowd.runtime()), ("lanes", &Handle::current())];
+        let figures = telemetry::Upkeep::new(recorder.clone(), &runtimes);
+        start_jobs(&shared, figures);
         Self::open(config, shared, recorder, (redis, nodes, crowd))
     }
 
@@ -236,7 +238,7 @@ pub fn auth_secret(config: &config::Auth, data_dir: &Path) -> anyhow::Result<Opt
 /// RFC 7518 asks for a key as long as the hash.
 const SECRET_MIN: usize = 32;
 
-fn start_jobs(shared: &Shared, recorder: &PrometheusHandle) {
+fn start_jobs(shared: &Shared, figures: telemetry::Upkeep) {
     let tasks = &shared.tasks;
     let poll = StockPoll::new(shared.store.clone(), shared.events.clone());
     tasks.spawn("stock poll", poll.run(tasks.clone()));
@@ -244,7 +246,6 @@ fn start_jobs(shared: &Shared, recorder: &PrometheusHandle) {
     tasks.spawn("expiry", expiry.run(tasks.clone()));
     let open_payments = recovery::run(shared.checkout.clone(), tasks.clone());
     tasks.spawn("payment recovery", open_payments);
-    let figures = telemetry::Upkeep::new(recorder.clone());
     tasks.spawn("upkeep", upkeep::run(figures, tasks.clone()));
     let shared = Arc::clone(shared);
     tasks.spawn("gate", async move { shared.gate.tidy(&shared.tasks).await });

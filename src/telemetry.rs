@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio::runtime::Handle;
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::{config::LogFormat, metrics};
@@ -45,18 +46,26 @@ pub fn record(products_max: usize) -> anyhow::Result<PrometheusHandle> {
 pub struct Upkeep {
     recorder: PrometheusHandle,
     process: metrics_process::Collector,
-    runtime: tokio_metrics::RuntimeMetricsReporter,
+    runtimes: Vec<tokio_metrics::RuntimeMetricsReporter>,
 }
 
 impl Upkeep {
-    pub fn new(recorder: PrometheusHandle) -> Self {
+    /// With the runtimes to watch, by name.
+    pub fn new(recorder: PrometheusHandle, runtimes: &[(&'static str, &Handle)]) -> Self {
         let process = metrics_process::Collector::default();
         process.describe();
-        let runtime = tokio_metrics::RuntimeMetricsReporterBuilder::default().build();
+        let watch = |(name, handle): &(&'static str, &Handle)| {
+            let name = *name;
+            tokio_metrics::RuntimeMetricsReporterBuilder::default()
+                .with_metrics_transformer(move |figure| {
+                    ::metrics::Key::from_parts(figure, vec![::metrics::Label::new("runtime", name)])
+                })
+                .build_with_monitor(tokio_metrics::RuntimeMonitor::new(handle))
+        };
         Self {
             recorder,
             process,
-            runtime,
+            runtimes: runtimes.iter().map(watch).collect(),
         }
     }
 
@@ -64,6 +73,8 @@ impl Upkeep {
     pub fn run_once(&mut self) {
         self.recorder.run_upkeep();
         self.process.collect();
-        self.runtime.run_once();
+        for runtime in &mut self.runtimes {
+            runtime.run_once();
+        }
     }
 }

@@ -51,7 +51,7 @@ impl<'a> Batch<'a> {
 
     /// Decides, and writes the decision.
     ///
-    /// `before_commit` hears the stock that will be left. Without a transaction it is known that there is nothing to look up or to write.
+    /// `before_commit` hears the stock that will be left, if it is another. Without a transaction it is known that there is nothing to look up or to write.
     pub(super) async fn write(
         &mut self,
         transaction: Option<Transaction>,
@@ -77,7 +77,9 @@ impl<'a> Batch<'a> {
             }
             Err(error) => return Err(error),
         }
-        before_commit(self.decision.stock);
+        if self.decision.stock != product.stock {
+            before_commit(self.decision.stock);
+        }
         self.committing = true;
         match transaction.commit().await {
             Ok(()) => Ok(Written::Committed(Box::new(after(

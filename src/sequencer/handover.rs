@@ -32,15 +32,21 @@ pub(super) async fn wait(redis: Option<&Redis>, product: ProductId, node: &str) 
     }
 }
 
-/// Whether another node waits for the product.
-pub(super) async fn somebody_waits(redis: Option<&Redis>, product: ProductId, node: &str) -> bool {
-    let Some(redis) = redis else { return false };
+/// Whether another node waits for the product; nothing where Redis does not say.
+pub(super) async fn somebody_waits(
+    redis: Option<&Redis>,
+    product: ProductId,
+    node: &str,
+) -> Option<bool> {
+    let Some(redis) = redis else {
+        return Some(false);
+    };
     let waiting: Result<Option<String>, _> = redis
         .commands
         .with_options(&Redis::fail_fast())
         .get(waiting_key(product))
         .await;
-    waiting.is_ok_and(|waiting| waiting.is_some_and(|other| other != node))
+    Some(waiting.ok()?.is_some_and(|other| other != node))
 }
 
 /// Does the work, and asks beside it; an answer that is not there when the work is done counts

@@ -172,6 +172,7 @@ impl Lane {
                     self.change_within(busy.next()).await;
                 }
                 Step::Failed(error) => {
+                    self.give_back();
                     self.complain(&error);
                     if matches!(error, store::Error::Refused(_)) {
                         // A bug, or a schema that is not ours: trying again changes nothing.
@@ -221,8 +222,9 @@ impl Lane {
         let alone = AtomicBool::new(false);
         let rival = async {
             let rival = handover::somebody_waits(redis.as_ref(), product.id, &name).await;
-            alone.store(!rival, Relaxed);
-            rival
+            // Where nobody can say that it waits, everybody has to get a turn.
+            alone.store(rival == Some(false), Relaxed);
+            rival == Some(true)
         };
         let write = Box::pin(self.write(asks, &product, fresh, &alone));
         let (step, rival) = handover::meanwhile(write, rival).await;

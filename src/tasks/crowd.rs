@@ -6,7 +6,7 @@
 
 use std::io;
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::Tasks;
 
@@ -14,6 +14,7 @@ use super::Tasks;
 #[derive(Debug)]
 pub struct Crowd {
     runtime: Option<Runtime>,
+    handle: Handle,
     tasks: Tasks,
 }
 
@@ -27,8 +28,13 @@ impl Crowd {
             .build()?;
         Ok(Self {
             tasks: tasks.on(runtime.handle()),
+            handle: runtime.handle().clone(),
             runtime: Some(runtime),
         })
+    }
+
+    pub fn runtime(&self) -> &Handle {
+        &self.handle
     }
 
     /// The service's tasks; those that are started through it run here.

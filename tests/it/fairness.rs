@@ -1,5 +1,6 @@
 //! Who gets the units: the first come on a node, and no node is left behind.
 
+use rstest::rstest;
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -56,10 +57,28 @@ async fn has_joined(shop: &Shop, waiting: u32) {
     .await;
 }
 
+/// Also without the Redis where nodes say that they wait, while the locks still have a majority.
+#[rstest]
+#[case::all_is_well(false)]
+#[case::nobody_can_say_that_it_waits(true)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_node_starves() {
-    let shop = Shop::open(Backend::ThreeNodes).await;
+async fn no_node_starves(#[case] hints_are_lost: bool) {
+    // So that orders always wait on every node.
+    let plan = Shop::plan(Backend::ThreeNodes).set("ORDER_BATCH_MAX", "3");
+    let mut shop = plan.open().await;
     let product = shop.service().product(1_000_000, json!({})).await;
+    if hints_are_lost {
+        shop.redis_mut().0[0].kill();
+        eventually("all nodes leave it out", SOON, async || {
+            let mut left_out = true;
+            for node in &shop.nodes {
+                let metrics = node.metrics().await;
+                left_out &= metrics.shows("flash_sale_lock_nodes_healthy", &[], 2);
+            }
+            when(left_out)
+        })
+        .await;
+    }
 
     let doors = shop.nodes.iter().map(|node| door(node.front()));
     let loads: Vec<_> = doors

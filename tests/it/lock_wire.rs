@@ -201,6 +201,47 @@ async fn a_race_leaves_no_lock_behind(#[case] backend: Backend) {
     .await;
 }
 
+/// Redis has answered before an order is written, and again before it is durable.
+const SLOW_WRITES: [&str; 3] = [
+    "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS \
+        $$ BEGIN PERFORM pg_sleep(0.01); RETURN NEW; END $$",
+    "CREATE TRIGGER slow_write AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION slow()",
+    "CREATE CONSTRAINT TRIGGER slow_commit AFTER INSERT ON orders \
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow()",
+];
+
+/// While a batch commits, the lock of the next one is on its way; where nobody waits it is not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_next_lock_is_taken_while_a_batch_commits() {
+    let plan = Shop::plan(Backend::Postgres).patient();
+    let shop = plan.set("ORDER_BATCH_MAX", "1").open().await;
+    let product = shop.service().product(60, json!({})).await;
+    for statement in SLOW_WRITES {
+        shop.ledger.execute(statement).await;
+    }
+    let monitor = shop.redis().0[0].monitor().await;
+
+    rush(&shop.nodes, product, 50, 1).await;
+
+    let all = monitor.all();
+    let ahead = |stock: &i64| {
+        let taken = all.iter().position(|words| {
+            words[0].eq_ignore_ascii_case("SET") && words[1] == lock_key(product, *stock)
+        });
+        let left = format!("\"stock\":{stock},");
+        let told = all
+            .iter()
+            .position(|words| words[0].eq_ignore_ascii_case("PUBLISH") && words[2].contains(&left));
+        taken.is_some() && taken < told
+    };
+    let aheads = (12..60).filter(ahead).count();
+    assert!(aheads > 36, "{aheads} of 48");
+    eventually("all locks are released", RELEASED_WITHIN, async || {
+        when(shop.redis().lock_keys().await.is_empty())
+    })
+    .await;
+}
+
 /// Orders of one moment share a lock: that is what makes the service fast.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiting_orders_share_one_lock() {

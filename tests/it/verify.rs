@@ -89,6 +89,26 @@ async fn a_planted_breach_is_found(
     assert_found(&shop, broken, sound);
 }
 
+/// By hand, as the service removes none.
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn the_database_keeps_a_product_that_has_orders(#[case] backend: Backend) {
+    let (shop, broken, _) = shop_with_two_orders(backend).await;
+    let before = shop.ledger.everything().await;
+
+    for sql in [
+        "DELETE FROM products WHERE sku = 'broken'",
+        "UPDATE products SET id = '00000000-0000-0000-0000-000000000000' WHERE sku = 'broken'",
+    ] {
+        shop.ledger.refusal(sql).await;
+    }
+
+    assert_eq!(shop.ledger.everything().await, before);
+    assert_eq!(shop.ledger.product(broken).await.sku, "broken");
+}
+
 #[rstest]
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]

@@ -124,6 +124,12 @@ impl Ledger {
         );
     }
 
+    /// What the database says to a statement that it does not want.
+    pub(crate) async fn refusal(&self, sql: &str) -> String {
+        let answer = self.connection.execute_unprepared(sql).await;
+        answer.unwrap_err().to_string()
+    }
+
     pub(crate) async fn execute(&self, sql: &str) {
         self.connection.execute_unprepared(sql).await.unwrap();
     }

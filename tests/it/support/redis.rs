@@ -200,12 +200,14 @@ pub(crate) struct Monitor {
 impl Monitor {
     /// The words of every command about this key, in order; a script's own commands are among them.
     pub(crate) fn commands(&self, key: &str) -> Vec<Vec<String>> {
+        let about = |words: &Vec<String>| words.iter().any(|word| word == key);
+        self.all().into_iter().filter(about).collect()
+    }
+
+    /// The words of every command, in order.
+    pub(crate) fn all(&self) -> Vec<Vec<String>> {
         let lines = self.seen.lock().unwrap();
-        lines
-            .iter()
-            .map(|line| words(line))
-            .filter(|words| words.iter().any(|w| w == key))
-            .collect()
+        lines.iter().map(|line| words(line)).collect()
     }
 }
 
