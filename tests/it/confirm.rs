@@ -172,9 +172,12 @@ async fn of_simultaneous_confirmations_one_pays(#[case] backend: Backend) {
 #[case::garbage(Fault::Garbage)]
 #[case::other_amount(Fault::WrongAmount)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_gateway_left_open_is_settled(#[case] fault: Fault) {
-    let (gateway, plan) = paying(Backend::Postgres).await;
-    let shop = plan.nodes(2).open().await;
+async fn what_the_gateway_left_open_is_settled(
+    #[case] fault: Fault,
+    #[values((Backend::Sqlite, 1), (Backend::Postgres, 2))] (backend, nodes): (Backend, usize),
+) {
+    let (gateway, plan) = paying(backend).await;
+    let shop = plan.nodes(nodes).open().await;
     let service = shop.service();
     let product = service.product(1, one_with_hold(2)).await;
     let order = held(service, product, "ann").await;

@@ -90,6 +90,9 @@ async fn every_panel_shows_something() {
         .service()
         .product(1_000_000, json!({ "sku": "watched" }))
         .await;
+    let gone = shop.service().product(0, json!({ "waitlist": true })).await;
+    let waits = shop.service().order_or_wait("ann", gone, 1);
+    waits.send().await.success(202);
     let load = Load::start(&[door(shop.service().front())], product, 2);
     load.sells(20).await;
     let prometheus = Prometheus::start(&config(&shop.service().operations)).await;

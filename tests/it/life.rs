@@ -1,9 +1,15 @@
 //! Whatever buyers, admins and crashes do in whatever order: no unit and no answer is lost.
 
-use std::{collections::BTreeMap, sync::Mutex};
+use std::{
+    collections::BTreeMap,
+    env,
+    io::{self, Write},
+    sync::Mutex,
+    thread,
+};
 
 use entities::order_status::OrderStatus;
-use rand::{RngExt, rngs::StdRng};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 use rstest::rstest;
 use serde_json::json;
 use uuid::Uuid;
@@ -22,6 +28,32 @@ const STEPS: usize = 60;
 const STOCK: i64 = 6;
 const MAX_PER_USER: i32 = 4;
 
+/// Of what everybody chooses; a walk that failed says it. With it the same choices are made again,
+/// though the machine may mix them otherwise.
+#[derive(Debug)]
+struct Seed(u64);
+
+impl Seed {
+    const NAME: &str = "FLASH_SALE_TEST_SEED";
+
+    fn of_today() -> Self {
+        let given = env::var(Self::NAME);
+        Self(given.map_or_else(|_| rand::random(), |seed| seed.parse().unwrap()))
+    }
+
+    fn of(&self, buyer: usize) -> StdRng {
+        StdRng::seed_from_u64(self.0.wrapping_add(u64::try_from(buyer).unwrap()))
+    }
+}
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            drop(writeln!(io::stderr(), "{}={}", Self::NAME, self.0));
+        }
+    }
+}
+
 /// What the walkers were told for certain.
 #[derive(Debug, Default)]
 struct Told {
@@ -39,6 +71,7 @@ struct Walk {
     product: Uuid,
     /// Whether the admin lets those who fit pass, now and then.
     flips: bool,
+    seed: Seed,
     told: Mutex<Told>,
 }
 
@@ -62,7 +95,7 @@ impl Walk {
     }
 
     async fn buyer(&self, number: usize) {
-        let mut random: StdRng = rand::make_rng();
+        let mut random = self.seed.of(number);
         let user = format!("user-{number}");
         for step in 0..STEPS {
             match random.random_range(0..100) {
@@ -180,6 +213,7 @@ async fn a_random_life_keeps_the_books(
         doors: shop.nodes.iter().map(|node| door(node.front())).collect(),
         product,
         flips,
+        seed: Seed::of_today(),
         told: Mutex::default(),
     };
     let buyers = (0..BUYERS).map(|buyer| walk.buyer(buyer));

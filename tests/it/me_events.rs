@@ -1,5 +1,7 @@
 //! A user's own stream: what becomes of orders and places, from whatever node, and nothing of others.
 
+use std::time::{Duration, Instant};
+
 use rstest::rstest;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -11,6 +13,10 @@ use crate::support::{
     shop::{Backend, Shop},
     tokens,
 };
+
+/// How often a stream looks by itself, at the most.
+const LOOKS_EVERY: Duration = Duration::from_millis(1_500);
+const EVENTS: u32 = 8;
 
 async fn follow(front: &Front, user: &str) -> Events {
     Events::open(front.get("/me/events").bearer(&tokens::user(user))).await
@@ -95,6 +101,25 @@ async fn one_who_waits_sees_the_place_and_then_the_order(#[case] backend: Backen
     service.buy("first", other, 1).await.success(201);
     let seen = first.until(order_is(other, "confirmed"), SOON).await;
     assert_eq!(seen.len(), 1, "{seen:?}");
+}
+
+/// A stream looks by itself every few seconds; it is told of what happens on other nodes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_hears_what_happens_on_another() {
+    let shop = Shop::open(Backend::ThreeNodes).await;
+    let (service, last) = (shop.service(), shop.nodes.last().unwrap());
+    let product = service.product(99, json!({})).await;
+    let mut ann = follow(last, "ann").await;
+
+    let begun = Instant::now();
+    for _ in 0..EVENTS {
+        let order = service.buy("ann", product, 1).await.success(201);
+        let it_comes = |kind: &str, data: &Value| kind == "order" && data["id"] == order["id"];
+        ann.until(it_comes, SOON).await;
+    }
+
+    let took = begun.elapsed();
+    assert!(took < LOOKS_EVERY * EVENTS / 2, "{took:?}");
 }
 
 #[tokio::test]

@@ -80,8 +80,11 @@ async fn the_money_goes_back_before_the_units(#[case] backend: Backend) {
 #[case::lost_answer(Fault::LoseAnswer)]
 #[case::server_error(Fault::Status(500))]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refund_that_was_left_open_is_finished_once(#[case] fault: Fault) {
-    let paid = paid(Backend::Postgres).await;
+async fn a_refund_that_was_left_open_is_finished_once(
+    #[case] fault: Fault,
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let paid = paid(backend).await;
     let service = paid.shop.service();
 
     paid.gateway.set(fault).await;
