@@ -37,8 +37,8 @@ impl Seed {
     const NAME: &str = "FLASH_SALE_TEST_SEED";
 
     fn of_today() -> Self {
-        let given = env::var(Self::NAME);
-        Self(given.map_or_else(|_| rand::random(), |seed| seed.parse().unwrap()))
+        let given = env::var_os(Self::NAME).map(|seed| seed.to_str().unwrap().parse().unwrap());
+        Self(given.unwrap_or_else(rand::random))
     }
 
     fn of(&self, buyer: usize) -> StdRng {

@@ -103,18 +103,25 @@ async fn one_who_waits_sees_the_place_and_then_the_order(#[case] backend: Backen
     assert_eq!(seen.len(), 1, "{seen:?}");
 }
 
-/// A stream looks by itself every few seconds; it is told of what happens on other nodes.
+/// A stream looks by itself every few seconds; it is told of what others do on other nodes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_hears_what_happens_on_another() {
     let shop = Shop::open(Backend::ThreeNodes).await;
     let (service, last) = (shop.service(), shop.nodes.last().unwrap());
-    let product = service.product(99, json!({})).await;
-    let mut ann = follow(last, "ann").await;
-
-    let begun = Instant::now();
+    let product = service.product(99, json!({ "hold_seconds": 600 })).await;
+    let mut orders = Vec::new();
     for _ in 0..EVENTS {
         let order = service.buy("ann", product, 1).await.success(201);
-        let it_comes = |kind: &str, data: &Value| kind == "order" && data["id"] == order["id"];
+        orders.push(order["id"].as_str().unwrap().to_owned());
+    }
+    let mut ann = follow(last, "ann").await;
+    ann.until(order_is(product, "pending"), SOON).await;
+
+    let begun = Instant::now();
+    for order in orders {
+        let cancelled = service.cancel(&tokens::admin(), &order).send().await;
+        let cancelled = cancelled.success(200);
+        let it_comes = |kind: &str, data: &Value| kind == "order" && *data == cancelled;
         ann.until(it_comes, SOON).await;
     }
 
