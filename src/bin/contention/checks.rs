@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::{
     driver::bad,
+    faults::holder::Paused,
     record::Shot,
     report::Check,
     scenario::{Expect, Sold},
@@ -94,9 +95,8 @@ pub(crate) struct Confirmed {
 pub(crate) struct Trouble {
     /// Redis: whether the lock was seen degraded, not degraded afterwards, and taken again.
     pub(crate) lock: Option<[bool; 3]>,
-    /// A paused holder: pauses, how many of them the lock's key outlived, and what the fence
-    /// rejected.
-    pub(crate) paused: Option<(u32, u32, u64)>,
+    /// What became of a holder that was stopped.
+    pub(crate) paused: Option<Paused>,
     /// Orders that were won after the last fault was over.
     pub(crate) won_afterwards: Option<u64>,
 }

@@ -15,7 +15,7 @@ use crate::{
     timeline::millis,
 };
 
-mod holder;
+pub(crate) mod holder;
 
 /// What was done, for the report and for the checks.
 #[derive(Debug, Default)]

@@ -197,9 +197,6 @@ fn trouble(
             now.zip(taken_then).is_some_and(|(now, then)| now > then),
         ]
     });
-    let paused = done
-        .paused
-        .map(|paused| (paused.pauses, paused.met, paused.fence_rejected));
     let end = evidence
         .shots
         .last()
@@ -216,7 +213,7 @@ fn trouble(
         });
     checks::Trouble {
         lock,
-        paused,
+        paused: done.paused,
         won_afterwards,
     }
 }

@@ -1,6 +1,7 @@
 //! What must be true of a fault and after it.
 
 use super::{Evidence, verdict};
+use crate::faults::holder::Paused;
 use crate::report::Check;
 
 pub(super) fn all(evidence: &Evidence) -> Vec<Check> {
@@ -28,13 +29,18 @@ fn lock_back(evidence: &Evidence) -> Option<Check> {
 }
 
 fn fenced(evidence: &Evidence) -> Option<Check> {
-    let (pauses, held, rejected) = evidence.trouble.paused?;
+    let Paused {
+        pauses,
+        met: held,
+        fence_rejected: rejected,
+        must_reject,
+    } = evidence.trouble.paused?;
     let mut breaches = Vec::new();
     if held == 0 {
         breaches.push(format!(
             "in {pauses} pauses no node was caught with the lock"
         ));
-    } else if rejected == 0 {
+    } else if rejected == 0 && must_reject {
         breaches.push(format!(
             "after {held} pauses with the lock the fence had rejected nothing"
         ));

@@ -13,7 +13,7 @@ use crate::{
     client::Address,
     driver::requests::Load,
     figures::{Figures, whole},
-    service::Service,
+    service::{Service, database::Database},
 };
 
 /// The service's own default, and what passes until the node runs again.
@@ -38,6 +38,9 @@ pub(crate) struct Paused {
     /// Pauses that met the holder, outlived its lock, and saw others sell meanwhile.
     pub(crate) met: u32,
     pub(crate) fence_rejected: u64,
+    /// Whether one of them must have come to the fence. PostgreSQL may have ended the transaction
+    /// of a node that stood still, which then reads anew and has nothing to be rejected.
+    pub(crate) must_reject: bool,
 }
 
 /// Pauses the first node until the fence has rejected what it did afterwards.
@@ -51,7 +54,10 @@ pub(super) async fn pause(
     let product = load.offers.first().context("no product")?.id;
     let pattern = format!("lock:product:{product}:stock:*");
     let mut lock_nodes = connect(service).await?;
-    let mut paused = Paused::default();
+    let mut paused = Paused {
+        must_reject: service.database.as_ref().is_some_and(Database::is_file),
+        ..Paused::default()
+    };
     let deadline = Instant::now() + TRIES_FOR;
     while paused.pauses < TRIES_MAX && Instant::now() < deadline {
         let before = fence_rejected(&operations).await;
@@ -95,7 +101,7 @@ async fn meet(
         return Ok(false);
     }
     // In the middle of its transaction it would have the only writer of a SQLite file too, and
-    // nobody could sell: that is a stopped database, not a lost lock.
+    // nobody could sell; PostgreSQL ends such a transaction, and nothing is left to fence off.
     if let Some(database) = &service.database
         && database.is_being_written().await?
     {

@@ -4,9 +4,13 @@ use std::{path::Path, time::Duration};
 
 use anyhow::Context;
 use flash_sale::domain::Secret;
-use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection};
+use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, Statement};
 
 use super::{Plan, postgres::Postgres};
+
+/// What a service has begun and not ended.
+const OPEN_TRANSACTIONS: &str = "SELECT pid FROM pg_stat_activity \
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'";
 
 #[derive(Debug)]
 pub(crate) struct Database {
@@ -67,11 +71,30 @@ impl Database {
         !matches!(self.kind, Kind::Given)
     }
 
-    /// Whether a transaction that may write is open, where only one can be.
+    pub(crate) fn is_file(&self) -> bool {
+        matches!(self.kind, Kind::Sqlite { .. })
+    }
+
+    /// Whether a transaction that may write is open, as far as we may look.
     pub(crate) async fn is_being_written(&self) -> anyhow::Result<bool> {
-        let Kind::Sqlite { .. } = &self.kind else {
-            return Ok(false);
-        };
+        match &self.kind {
+            Kind::Sqlite { .. } => self.has_writer().await,
+            Kind::Postgres { .. } => self.has_transaction().await,
+            Kind::Given => Ok(false),
+        }
+    }
+
+    async fn has_transaction(&self) -> anyhow::Result<bool> {
+        let mut options = ConnectOptions::new(self.url.expose());
+        options.max_connections(1).sqlx_logging(false);
+        let connection = sea_orm::Database::connect(options).await?;
+        let open = Statement::from_string(DbBackend::Postgres, OPEN_TRANSACTIONS);
+        let found = connection.query_one_raw(open).await?;
+        connection.close().await?;
+        Ok(found.is_some())
+    }
+
+    async fn has_writer(&self) -> anyhow::Result<bool> {
         let mut options = ConnectOptions::new(self.url.expose());
         options.max_connections(1).sqlx_logging(false);
         options.map_sqlx_sqlite_opts(|options| options.busy_timeout(Duration::ZERO));

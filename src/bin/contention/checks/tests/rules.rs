@@ -48,7 +48,12 @@ fn a_fault_that_left_its_mark_is_found() {
     let mut evidence = sound();
     evidence.trouble = Trouble {
         lock: Some([true, true, false]),
-        paused: Some((9, 1, 0)),
+        paused: Some(Paused {
+            pauses: 9,
+            met: 1,
+            fence_rejected: 0,
+            must_reject: true,
+        }),
         won_afterwards: Some(0),
     };
     assert_broken(&evidence, "the lock comes back", &["no lock was taken"]);
