@@ -96,6 +96,7 @@ async fn meet(
     let Some(held) = held(lock_nodes, pattern).await? else {
         return Ok(false);
     };
+    let level = held.0.rsplit(':').next().unwrap_or_default().to_owned();
     tokio::time::sleep(SETTLES).await;
     if self::held(lock_nodes, pattern).await? != Some(held) {
         return Ok(false);
@@ -103,7 +104,9 @@ async fn meet(
     // In the middle of its transaction it would have the only writer of a SQLite file too, and
     // nobody could sell; PostgreSQL ends such a transaction, and nothing is left to fence off.
     if let Some(database) = &service.database
-        && database.is_being_written().await?
+        && (database.is_being_written().await?
+            // What it had to write is written: it has nothing left to do with this lock.
+            || database.stock(load.offers.first().map(|offer| offer.id)).await? != level)
     {
         return Ok(false);
     }
@@ -155,7 +158,8 @@ async fn held(
     let mut found = Vec::new();
     for node in lock_nodes {
         let keys: Vec<String> = redis::cmd("KEYS").arg(pattern).query_async(node).await?;
-        let Some(key) = keys.into_iter().next() else {
+        // Two are those of a batch that is written and of the next one.
+        let Ok([key]) = <[String; 1]>::try_from(keys) else {
             return Ok(None);
         };
         let mark: Option<Vec<u8>> = redis::cmd("GET").arg(&key).query_async(node).await?;

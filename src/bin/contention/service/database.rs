@@ -3,8 +3,12 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::Context;
+use entities::products::Entity as Products;
 use flash_sale::domain::Secret;
-use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, Statement};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, Statement,
+};
+use uuid::Uuid;
 
 use super::{Plan, postgres::Postgres};
 
@@ -69,6 +73,17 @@ impl Database {
     /// Whether it is ours to be stopped.
     pub(crate) fn can_stop(&self) -> bool {
         !matches!(self.kind, Kind::Given)
+    }
+
+    /// The product's stock, as the keys of its locks say it.
+    pub(crate) async fn stock(&self, product: Option<Uuid>) -> anyhow::Result<String> {
+        let mut options = ConnectOptions::new(self.url.expose());
+        options.max_connections(1).sqlx_logging(false);
+        let connection = sea_orm::Database::connect(options).await?;
+        let product = Products::find_by_id(product.unwrap_or_default());
+        let row = product.one(&connection).await?;
+        connection.close().await?;
+        Ok(row.map(|row| row.stock.to_string()).unwrap_or_default())
     }
 
     pub(crate) fn is_file(&self) -> bool {
