@@ -51,7 +51,8 @@ impl<'a> Batch<'a> {
 
     /// Decides, and writes the decision.
     ///
-    /// `before_commit` hears the stock that will be left, if it is another. Without a transaction it is known that there is nothing to look up or to write.
+    /// `before_commit` hears the stock that will be left, if it is another. Without a transaction
+    /// it is known that there is nothing to look up or to write.
     pub(super) async fn write(
         &mut self,
         transaction: Option<Transaction>,

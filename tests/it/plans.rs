@@ -56,6 +56,18 @@ async fn count_anew(ledger: &Ledger) {
     }
 }
 
+/// What PostgreSQL counts in this column did not happen to either table.
+async fn assert_none(ledger: &Ledger, column: &str) {
+    let counts = format!(
+        "SELECT relname || ' ' || {column} FROM pg_stat_user_tables \
+         WHERE relname IN ('orders', 'waitlist_entries') ORDER BY relname"
+    );
+    assert_eq!(
+        ledger.texts(&counts).await,
+        ["orders 0", "waitlist_entries 0"]
+    );
+}
+
 /// Stops the service: its connections say what they read when they end.
 async fn settle_counts(shop: &mut Shop) {
     shop.nodes[0].stop().await;
@@ -175,12 +187,7 @@ async fn a_day_in_the_life_reads_no_old_rows() {
     live_a_day(&shop, product).await;
     settle_counts(&mut shop).await;
 
-    let scans = "SELECT relname || ' ' || seq_scan FROM pg_stat_user_tables \
-                 WHERE relname IN ('orders', 'waitlist_entries') ORDER BY relname";
-    assert_eq!(
-        shop.ledger.texts(scans).await,
-        ["orders 0", "waitlist_entries 0"]
-    );
+    assert_none(&shop.ledger, "seq_scan").await;
     let read = "SELECT indexrelname || ' ' || idx_tup_read FROM pg_stat_user_indexes \
                 WHERE relname IN ('orders', 'waitlist_entries') AND idx_tup_read > 50000";
     let too_much = shop.ledger.texts(read).await;
@@ -207,12 +214,7 @@ async fn a_plan_from_a_small_table_does_not_read_a_large_one() {
     buy_with_keys(&shop, product, "large", 12).await;
     settle_counts(&mut shop).await;
 
-    let rows = "SELECT relname || ' ' || seq_tup_read FROM pg_stat_user_tables \
-                WHERE relname IN ('orders', 'waitlist_entries') ORDER BY relname";
-    assert_eq!(
-        shop.ledger.texts(rows).await,
-        ["orders 0", "waitlist_entries 0"]
-    );
+    assert_none(&shop.ledger, "seq_tup_read").await;
 }
 
 async fn buy_with_keys(shop: &Shop, product: Uuid, name: &str, times: usize) {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use redis::aio::MultiplexedConnection;
+use uuid::Uuid;
 
 use crate::{
     client::Address,
@@ -65,7 +66,7 @@ pub(super) async fn pause(
         node.pause()?;
         paused.pauses += 1;
         // Whatever happens in between, it runs again.
-        let met = meet(service, load, (&mut lock_nodes, &pattern), tell).await;
+        let met = meet(service, load, (&mut lock_nodes, &pattern, product), tell).await;
         load.route.lead(Some(0));
         if matches!(met, Ok(true)) {
             tokio::time::sleep(OTHERS_FINISH).await;
@@ -89,7 +90,7 @@ pub(super) async fn pause(
 async fn meet(
     service: &Service,
     load: &Load,
-    (lock_nodes, pattern): (&mut [MultiplexedConnection], &str),
+    (lock_nodes, pattern, product): (&mut [MultiplexedConnection], &str, Uuid),
     tell: &impl Fn(String),
 ) -> anyhow::Result<bool> {
     let stopped = Instant::now();
@@ -106,7 +107,7 @@ async fn meet(
     if let Some(database) = &service.database
         && (database.is_being_written().await?
             // What it had to write is written: it has nothing left to do with this lock.
-            || database.stock(load.offers.first().map(|offer| offer.id)).await? != level)
+            || database.stock(product).await? != level)
     {
         return Ok(false);
     }

@@ -76,12 +76,9 @@ impl Database {
     }
 
     /// The product's stock, as the keys of its locks say it.
-    pub(crate) async fn stock(&self, product: Option<Uuid>) -> anyhow::Result<String> {
-        let mut options = ConnectOptions::new(self.url.expose());
-        options.max_connections(1).sqlx_logging(false);
-        let connection = sea_orm::Database::connect(options).await?;
-        let product = Products::find_by_id(product.unwrap_or_default());
-        let row = product.one(&connection).await?;
+    pub(crate) async fn stock(&self, product: Uuid) -> anyhow::Result<String> {
+        let connection = self.connect().await?;
+        let row = Products::find_by_id(product).one(&connection).await?;
         connection.close().await?;
         Ok(row.map(|row| row.stock.to_string()).unwrap_or_default())
     }
@@ -99,10 +96,18 @@ impl Database {
         }
     }
 
-    async fn has_transaction(&self) -> anyhow::Result<bool> {
+    fn options(&self) -> ConnectOptions {
         let mut options = ConnectOptions::new(self.url.expose());
         options.max_connections(1).sqlx_logging(false);
-        let connection = sea_orm::Database::connect(options).await?;
+        options
+    }
+
+    async fn connect(&self) -> anyhow::Result<DatabaseConnection> {
+        Ok(sea_orm::Database::connect(self.options()).await?)
+    }
+
+    async fn has_transaction(&self) -> anyhow::Result<bool> {
+        let connection = self.connect().await?;
         let open = Statement::from_string(DbBackend::Postgres, OPEN_TRANSACTIONS);
         let found = connection.query_one_raw(open).await?;
         connection.close().await?;
@@ -110,8 +115,7 @@ impl Database {
     }
 
     async fn has_writer(&self) -> anyhow::Result<bool> {
-        let mut options = ConnectOptions::new(self.url.expose());
-        options.max_connections(1).sqlx_logging(false);
+        let mut options = self.options();
         options.map_sqlx_sqlite_opts(|options| options.busy_timeout(Duration::ZERO));
         // Where even opening it must wait, somebody writes.
         let Ok(connection) = sea_orm::Database::connect(options).await else {
@@ -127,10 +131,9 @@ impl Database {
 
     /// Says what was done.
     pub(crate) async fn stop(&mut self) -> anyhow::Result<&'static str> {
+        let options = self.options();
         match &mut self.kind {
             Kind::Sqlite { blocker } => {
-                let mut options = ConnectOptions::new(self.url.expose());
-                options.max_connections(1).sqlx_logging(false);
                 let connection = sea_orm::Database::connect(options).await?;
                 connection
                     .execute_unprepared("PRAGMA busy_timeout = 10000")
