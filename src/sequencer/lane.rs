@@ -63,6 +63,7 @@ pub(super) struct Lane {
     changes: watch::Receiver<Option<Stock>>,
     /// This lane's name towards other nodes.
     name: String,
+    turns: handover::Turns,
 }
 
 /// Whether the lane's product is there.
@@ -103,6 +104,7 @@ impl Lane {
             ahead: None,
             metrics,
             name: ProductId::now_v7().to_string(),
+            turns: handover::Turns::default(),
         }
     }
 
@@ -224,14 +226,14 @@ impl Lane {
             let rival = handover::somebody_waits(redis.as_ref(), product.id, &name).await;
             // Where nobody can say that it waits, everybody has to get a turn.
             alone.store(rival == Some(false), Relaxed);
-            rival == Some(true)
+            rival
         };
         let write = Box::pin(self.write(asks, &product, fresh, &alone));
         let (step, rival) = handover::meanwhile(write, rival).await;
         if let Some(guard) = guard {
             self.release(guard);
         }
-        if rival {
+        if self.turns.others_first(rival) {
             self.known = None;
             self.change_within(jitter(HEAD_START)).await;
         }
