@@ -40,8 +40,8 @@ type Result<T> = std::result::Result<T, Error>;
 /// A transaction begins within this time: a free connection is found sooner, or the pool says
 /// that there is none, so what is still waiting then waits for a silent database.
 const BEGIN_TIMEOUT: Duration = Duration::from_millis(1_500);
-/// A read that takes longer is answered with `unavailable`.
-const READ_TIMEOUT: Duration = Duration::from_secs(3);
+/// A query outside of a transaction that takes longer is answered with `unavailable`.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
 /// A health check that takes longer found a database that cannot take orders.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -84,6 +84,16 @@ impl Store {
 
     /// Starts a transaction that may write.
     pub async fn begin(&self) -> Result<Transaction> {
+        match self.try_begin().await {
+            Err(error) if error.is_broken_connection() => {
+                self.write_trust.lose();
+                self.try_begin().await
+            }
+            begun => begun,
+        }
+    }
+
+    async fn try_begin(&self) -> Result<Transaction> {
         let options = TransactionOptions {
             // A deferred one would fail, not wait, when it turns into a writer.
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
@@ -124,17 +134,42 @@ impl Store {
         drop(self.read.close_by_ref().await);
     }
 
-    /// Gives a read its bound.
-    async fn bounded<T>(
-        &self,
-        read: impl Future<Output = std::result::Result<T, sea_orm::DbErr>>,
-    ) -> Result<T> {
-        if let Ok(answer) = tokio::time::timeout(READ_TIMEOUT, read).await {
-            return Ok(answer?);
+    /// Gives a read its bound. It is asked again where its connection had broken unnoticed.
+    async fn bounded<T, F>(&self, read: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = std::result::Result<T, sea_orm::DbErr>>,
+    {
+        match bounded(&self.read_trust, read()).await {
+            Err(error) if error.is_broken_connection() => bounded(&self.read_trust, read()).await,
+            answer => answer,
         }
-        self.read_trust.lose();
-        Err(Error::Silent)
     }
+
+    /// Gives a query on the connections for writing its bound.
+    async fn bounded_write<T>(
+        &self,
+        query: impl Future<Output = std::result::Result<T, sea_orm::DbErr>>,
+    ) -> Result<T> {
+        bounded(&self.write_trust, query).await
+    }
+}
+
+/// Whatever broke or silenced one connection has met the others too.
+async fn bounded<T>(
+    trust: &trust::Trust,
+    query: impl Future<Output = std::result::Result<T, sea_orm::DbErr>>,
+) -> Result<T> {
+    let Ok(answer) = tokio::time::timeout(QUERY_TIMEOUT, query).await else {
+        trust.lose();
+        return Err(Error::Silent);
+    };
+    answer.map_err(|error| {
+        let error = Error::from(error);
+        if error.is_broken_connection() {
+            trust.lose();
+        }
+        error
+    })
 }
 
 /// A transaction; dropped, it rolls back. Its statements are in the files of their tables.

@@ -113,7 +113,7 @@ impl<'a> Batch<'a> {
         if !transaction.write_stock(change, self.at).await? {
             return Ok(false);
         }
-        for release in [Release::Cancel, Release::Expire, Release::Undo] {
+        for release in Release::ALL {
             let orders = decision.released(release);
             // A buyer may have begun to pay meanwhile.
             if !transaction.release_orders(release, &orders).await? {
@@ -140,7 +140,7 @@ impl<'a> Batch<'a> {
 }
 
 /// The product as the decision leaves it.
-pub(super) fn after(before: &Product, decision: &Decision, at: DateTime<Utc>) -> Product {
+fn after(before: &Product, decision: &Decision, at: DateTime<Utc>) -> Product {
     Product {
         stock: decision.stock,
         stock_total: decision.stock_total,

@@ -203,7 +203,7 @@ impl Lane {
         let fresh = known.is_none();
         let product = match known {
             Some(product) => product,
-            None => match self.context().store.product(self.product_id).await {
+            None => match self.context().store.product_to_write(self.product_id).await {
                 Ok(Some(product)) => product,
                 Ok(None) => {
                     asks.answer_no_product();
@@ -231,7 +231,9 @@ impl Lane {
         let write = Box::pin(self.write(asks, &product, fresh, &alone));
         let (step, rival) = handover::meanwhile(write, rival).await;
         if let Some(guard) = guard {
-            self.release(guard);
+            let known = self.known.as_ref();
+            let same_level = known.is_none_or(|known| known.stock == product.stock);
+            self.release(guard, same_level).await;
         }
         if self.turns.others_first(rival) {
             self.known = None;

@@ -1,20 +1,21 @@
 //! Learns what became of a commit whose answer was lost.
 //!
 //! On a new connection the product's row is locked: whoever gets that lock knows that the lost
-//! transaction has ended, one way or the other. Then the batch's first row is there, or nothing is.
+//! transaction has ended, one way or the other. Then what it wrote is there as a whole, or not at all.
 
 use std::time::{Duration, Instant};
 
 use super::{backoff::Backoff, decide::Decision};
 use crate::{
     domain::Product,
-    store::{Error, Store},
+    store::{Error, Release, Store, Transaction},
 };
 
 /// What the database knows of a lost commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
-    Committed,
+    /// What was wanted is so; the product's row by now, which others may have written since.
+    Committed(Box<Product>),
     RolledBack,
     /// Not to be learned in time.
     Unknown,
@@ -52,30 +53,35 @@ async fn look(store: &Store, before: &Product, decision: &Decision) -> Result<Fa
     if row.version == before.version {
         return Ok(Fate::RolledBack);
     }
-    if let Some(new) = decision.new.orders.first() {
-        return Ok(either(transaction.has_order(new.order.id).await?));
-    }
-    if let Some(new) = decision.joined.first() {
-        return Ok(either(transaction.has_entry(new.entry.id).await?));
-    }
-    if decision.stock_total != before.stock_total {
-        // A restock leaves no row of its own to look for.
-        return Ok(Fate::Unknown);
-    }
-    match decision.released.first() {
-        // Whoever released it: what was wanted is so.
-        Some((order, release)) => {
-            let status = transaction.status_of(*order).await?;
-            Ok(either(status == Some(release.status())))
-        }
-        None => Ok(Fate::Unknown),
-    }
+    Ok(match is_there(&transaction, before, decision).await? {
+        Some(true) => Fate::Committed(Box::new(row)),
+        Some(false) => Fate::RolledBack,
+        None => Fate::Unknown,
+    })
 }
 
-fn either(is_there: bool) -> Fate {
-    if is_there {
-        Fate::Committed
-    } else {
-        Fate::RolledBack
+/// Whether the decision was written; nothing where that leaves no trace of its own.
+async fn is_there(
+    transaction: &Transaction,
+    before: &Product,
+    decision: &Decision,
+) -> Result<Option<bool>, Error> {
+    if let Some(new) = decision.new.orders.first() {
+        return Ok(Some(transaction.has_order(new.order.id).await?));
     }
+    if let Some(new) = decision.joined.first() {
+        return Ok(Some(transaction.has_entry(new.entry.id).await?));
+    }
+    let nothing_ended = decision.released.is_empty() && decision.left.is_empty();
+    if nothing_ended || decision.stock_total != before.stock_total {
+        return Ok(None);
+    }
+    // Another node may have ended some of the same orders: only all of them are this decision.
+    for release in Release::ALL {
+        let orders = decision.released(release);
+        if !transaction.are_released(release, &orders).await? {
+            return Ok(Some(false));
+        }
+    }
+    Ok(Some(transaction.have_left(&decision.left).await?))
 }

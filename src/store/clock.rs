@@ -75,9 +75,11 @@ impl Store {
             return Ok(());
         }
         let statement = Statement::from_string(DbBackend::Postgres, "SELECT clock_timestamp()");
-        let asked = Instant::now();
-        let row = self.bounded(self.read.query_one_raw(statement)).await?;
-        if let Some(row) = row {
+        let ask = async || {
+            let asked = Instant::now();
+            Ok((self.read.query_one_raw(statement.clone()).await?, asked))
+        };
+        if let (Some(row), asked) = self.bounded(ask).await? {
             self.clock.set(row.try_get_by_index(0)?, asked);
         }
         Ok(())

@@ -109,7 +109,9 @@ impl From<Model> for Order {
 
 impl Store {
     pub async fn order(&self, id: OrderId) -> Result<Option<Order>> {
-        let row = self.bounded(Entity::find_by_id(id).one(&self.read)).await?;
+        let row = self
+            .bounded(|| Entity::find_by_id(id).one(&self.read))
+            .await?;
         Ok(row.map(Order::from))
     }
 
@@ -128,7 +130,7 @@ impl Store {
         if let Some(before) = filter.before {
             query = query.filter(COLUMN.id.lt(before));
         }
-        let rows = self.bounded(query.all(&self.read)).await?;
+        let rows = self.bounded(|| query.clone().all(&self.read)).await?;
         Ok(rows.into_iter().map(Order::from).collect())
     }
 
@@ -137,9 +139,9 @@ impl Store {
         let query = Entity::find()
             .filter(Expr::cust("status = 'pending'"))
             .filter(Column::ExpiresAt.is_not_null())
-            .order_by_asc(Column::ExpiresAt)
-            .one(&self.read);
-        Ok(self.bounded(query).await?.and_then(|row| row.expires_at))
+            .order_by_asc(Column::ExpiresAt);
+        let first = self.bounded(|| query.clone().one(&self.read));
+        Ok(first.await?.and_then(|row| row.expires_at))
     }
 
     /// The products with a hold that has ended.
@@ -149,10 +151,9 @@ impl Store {
             .column(Column::ProductId)
             .distinct()
             .filter(Expr::cust("status = 'pending'"))
-            .filter(Column::ExpiresAt.lte(now))
-            .into_tuple()
-            .all(&self.read);
-        self.bounded(query).await
+            .filter(Column::ExpiresAt.lte(now));
+        self.bounded(|| query.clone().into_tuple().all(&self.read))
+            .await
     }
 }
 
@@ -250,11 +251,5 @@ impl Transaction {
     /// Whether the order is there.
     pub async fn has_order(&self, id: OrderId) -> Result<bool> {
         Ok(Entity::find_by_id(id).one(&self.inner).await?.is_some())
-    }
-
-    /// The status of an order.
-    pub async fn status_of(&self, id: OrderId) -> Result<Option<OrderStatus>> {
-        let row = Entity::find_by_id(id).one(&self.inner).await?;
-        Ok(row.map(|row| row.status.into()))
     }
 }

@@ -112,7 +112,7 @@ impl Store {
         update: UpdateMany<Entity>,
     ) -> Result<Begun> {
         let rows = self
-            .bounded(update.exec_with_returning(&self.write))
+            .bounded_write(update.exec_with_returning(&self.write))
             .await?;
         if let Some(row) = rows.into_iter().next() {
             return Ok(Begun::Asked(Box::new(Asked::new(row))));
@@ -166,7 +166,7 @@ impl Store {
             PaymentEnd::NotAsked => pending(update),
         };
         let rows = self
-            .bounded(update.exec_with_returning(&self.write))
+            .bounded_write(update.exec_with_returning(&self.write))
             .await?;
         Ok(rows.into_iter().next().map(Order::from))
     }
@@ -179,7 +179,7 @@ impl Store {
             .filter(COLUMN.id.eq(id))
             .filter(Expr::cust("status = 'confirmed'"))
             .filter(Column::PaymentStatus.eq(REFUNDING));
-        self.bounded(update.exec(&self.write)).await?;
+        self.bounded_write(update.exec(&self.write)).await?;
         Ok(())
     }
 
@@ -203,7 +203,7 @@ impl Store {
             .filter(Column::PaymentAskedAt.lt(before))
             .filter(Column::Id.in_subquery(forgotten));
         let rows = self
-            .bounded(update.exec_with_returning(&self.write))
+            .bounded_write(update.exec_with_returning(&self.write))
             .await?;
         Ok(rows.into_iter().map(Asked::new).collect())
     }

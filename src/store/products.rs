@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use entities::products::{ActiveModel, COLUMN, Entity, Model};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
+    DbBackend, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
     sea_query::Expr,
 };
 
@@ -87,14 +87,26 @@ impl From<Model> for Product {
 
 impl Store {
     pub async fn product(&self, id: ProductId) -> Result<Option<Product>> {
-        let row = self.bounded(Entity::find_by_id(id).one(&self.read)).await?;
+        let row = self
+            .bounded(|| Entity::find_by_id(id).one(&self.read))
+            .await?;
         Ok(row.map(Product::from))
+    }
+
+    /// The row as a lane reads it: a storm of reads must not keep it waiting for a connection.
+    pub async fn product_to_write(&self, id: ProductId) -> Result<Option<Product>> {
+        if self.write.get_database_backend() == DbBackend::Sqlite {
+            // Its one connection for writing is the one that other lanes' batches wait for.
+            return self.product(id).await;
+        }
+        let query = Entity::find_by_id(id).one(&self.write);
+        Ok(self.bounded_write(query).await?.map(Product::from))
     }
 
     /// Those of these products that exist.
     pub async fn products_among(&self, ids: Vec<ProductId>) -> Result<Vec<Product>> {
         let query = Entity::find().filter(COLUMN.id.is_in(ids));
-        let rows = self.bounded(query.all(&self.read)).await?;
+        let rows = self.bounded(|| query.clone().all(&self.read)).await?;
         Ok(rows.into_iter().map(Product::from).collect())
     }
 
@@ -104,7 +116,7 @@ impl Store {
         if let Some(before) = before {
             query = query.filter(COLUMN.id.lt(before));
         }
-        let rows = self.bounded(query.all(&self.read)).await?;
+        let rows = self.bounded(|| query.clone().all(&self.read)).await?;
         Ok(rows.into_iter().map(Product::from).collect())
     }
 
@@ -133,7 +145,7 @@ impl Store {
             updated_at: Set(new.now),
         };
         let insert = Entity::insert(row).exec_with_returning(&self.write);
-        Ok(self.bounded(insert).await?.into())
+        Ok(self.bounded_write(insert).await?.into())
     }
 
     /// Changes the given fields and bumps the version, so that no lane decides by old terms.
@@ -167,7 +179,7 @@ impl Store {
             .col_expr(entities::products::Column::Version, next_version())
             .filter(COLUMN.id.eq(id))
             .exec_with_returning(&self.write);
-        let rows = self.bounded(update).await?;
+        let rows = self.bounded_write(update).await?;
         Ok(rows.into_iter().next().map(Product::from))
     }
 }

@@ -73,20 +73,19 @@ impl Store {
         let query = placed()
             .filter(COLUMN.product_id.eq(product))
             .filter(Column::UserId.eq(&**user))
-            .filter(Expr::cust("status = 'waiting'"))
-            .into_model::<Placed>()
-            .one(&self.read);
-        let row = self.bounded(query).await?;
+            .filter(Expr::cust("status = 'waiting'"));
+        let row = self
+            .bounded(|| query.clone().into_model::<Placed>().one(&self.read))
+            .await?;
         Ok(row.map(|row| entry(row.entry, Some(row.place))))
     }
 
     /// A place by its id, also one that is no longer waited in.
     pub async fn entry(&self, id: Uuid) -> Result<Option<WaitlistEntry>> {
-        let query = placed()
-            .filter(Column::Id.eq(id))
-            .into_model::<Placed>()
-            .one(&self.read);
-        let row = self.bounded(query).await?;
+        let query = placed().filter(Column::Id.eq(id));
+        let row = self
+            .bounded(|| query.clone().into_model::<Placed>().one(&self.read))
+            .await?;
         Ok(row.map(|row| entry(row.entry, Some(row.place))))
     }
 
@@ -96,10 +95,10 @@ impl Store {
             .filter(Column::UserId.eq(&**user))
             .filter(Expr::cust("status = 'waiting'"))
             .order_by_desc(Column::Position)
-            .limit(limit)
-            .into_model::<Placed>()
-            .all(&self.read);
-        let rows = self.bounded(query).await?;
+            .limit(limit);
+        let rows = self
+            .bounded(|| query.clone().into_model::<Placed>().all(&self.read))
+            .await?;
         Ok(rows
             .into_iter()
             .map(|row| entry(row.entry, Some(row.place)))
@@ -165,5 +164,18 @@ impl Transaction {
             .count(&self.inner)
             .await?;
         Ok(count > 0)
+    }
+
+    /// Whether all of these places were left.
+    pub async fn have_left(&self, ids: &[Uuid]) -> Result<bool> {
+        if ids.is_empty() {
+            return Ok(true);
+        }
+        let left = Entity::find()
+            .filter(Column::Id.is_in(padded(ids.to_vec())))
+            .filter(Column::Status.eq(WaitingStatus::Left.name()))
+            .count(&self.inner)
+            .await?;
+        Ok(usize::try_from(left) == Ok(ids.len()))
     }
 }

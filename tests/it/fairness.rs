@@ -28,7 +28,7 @@ async fn who_came_first_is_served_first() {
         let front = shop.service().front();
         let user = format!("user-{place}");
         waiting.spawn(async move { (place, front.buy(&user, product, 1).await) });
-        has_joined(&shop, place + 1).await;
+        shop.service().has_queued(place + 1).await;
     }
     shop.redis().delete(&key).await;
 
@@ -39,22 +39,6 @@ async fn who_came_first_is_served_first() {
             answer.refusal(409, "sold_out");
         }
     }
-}
-
-/// So many requests are under way, and the lane has looked at its queue since.
-async fn has_joined(shop: &Shop, waiting: u32) {
-    let tries = async || {
-        let metrics = shop.service().metrics().await;
-        // The look at the metrics is a request too.
-        let under_way = metrics.shows("flash_sale_http_in_flight", &[], waiting + 1);
-        let tries = metrics.value("flash_sale_lock_acquire_total", &[("outcome", "busy")]);
-        tries.filter(|_| under_way)
-    };
-    let before = eventually("the order has arrived", SOON, tries).await;
-    eventually("the lane has tried again", SOON, async || {
-        when(tries().await? >= before + 3.0)
-    })
-    .await;
 }
 
 /// Also without the Redis where nodes say that they wait, while the locks still have a majority.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::support::{
     SOON, eventually,
     http::Answer,
-    race::rush,
+    race::{rush, together},
     redis::Monitor,
     shop::{Backend, Plan, Shop},
     when,
@@ -240,6 +240,36 @@ async fn the_next_lock_is_taken_while_a_batch_commits() {
         when(shop.redis().lock_keys().await.is_empty())
     })
     .await;
+}
+
+/// Places on the waitlist leave the stock where it was, so every batch wants the same lock.
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lane_does_not_wait_for_its_own_lock(#[case] backend: Backend) {
+    let plan = Shop::plan(backend).patient().set("ORDER_BATCH_MAX", "2");
+    let shop = plan.open().await;
+    let product = shop.service().product(1, json!({ "waitlist": true })).await;
+    shop.service().buy("first", product, 1).await.success(201);
+
+    let users = (0..100).map(|user| format!("user-{user}"));
+    let places = users.map(|user| shop.service().order_or_wait(&user, product, 1));
+    for answer in together(places.collect()).await {
+        answer.success(202);
+    }
+
+    let metrics = shop.service().metrics().await;
+    let [taken, busy] = ["acquired", "busy"].map(|outcome| {
+        let outcome = [("outcome", outcome)];
+        metrics
+            .value("flash_sale_lock_acquire_total", &outcome)
+            .unwrap()
+    });
+    assert!(
+        taken >= 30.0 && busy < taken / 10.0,
+        "{taken} taken, {busy} times busy"
+    );
 }
 
 /// Orders of one moment share a lock: that is what makes the service fast.

@@ -136,8 +136,7 @@ async fn a_broken_idle_connection_costs_no_order() {
 
     for round in 0..5 {
         shop.service().buy("ann", product, 1).await.success(201);
-        proxy.set(Fault::Down);
-        proxy.set(Fault::None);
+        proxy.break_all().await;
         shop.service().buy("bob", product, 1).await.success(201);
         let read = shop
             .service()

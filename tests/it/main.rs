@@ -43,6 +43,7 @@ mod limits;
 mod lock_faults;
 mod lock_wire;
 mod lost_commits;
+mod lost_releases;
 mod me_events;
 mod mixed;
 mod orders_read;

@@ -2,13 +2,15 @@
 
 use rstest::rstest;
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use crate::support::{
+    SOON, eventually,
     front::product_body,
     load::{Load, door},
     race::{rush, together},
     shop::{Backend, Shop},
-    tokens,
+    tokens, when,
 };
 
 #[rstest]
@@ -134,6 +136,48 @@ async fn reading_and_buying_do_not_disturb_each_other(#[case] backend: Backend) 
     }
     shop.assert_books(product).await;
 }
+
+/// Readers have all the connections that they may have, and all of them wait for a table.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_that_hang_keep_no_sale_waiting() {
+    let plan = Shop::plan(Backend::Postgres).set("DATABASE_POOL_MAX", "4");
+    let shop = plan.open().await;
+    let front = shop.service().front();
+    let products = [
+        front.product(5, json!({})).await,
+        front.product(5, json!({})).await,
+    ];
+    shop.ledger.execute("BEGIN").await;
+    let lock = "LOCK TABLE waitlist_entries IN ACCESS EXCLUSIVE MODE";
+    shop.ledger.execute(lock).await;
+    let mut readers = JoinSet::new();
+    for reader in 0..50 {
+        let front = front.clone();
+        let path = format!("/products/{}/waitlist", products[0]);
+        let token = tokens::user(&format!("reader-{reader}"));
+        readers.spawn(async move {
+            loop {
+                front.get(&path).bearer(&token).send().await;
+            }
+        });
+    }
+    eventually("half of the connections hang", SOON, async || {
+        when(shop.ledger.texts(HANGING).await.len() == 2)
+    })
+    .await;
+
+    for product in products {
+        front.buy("ann", product, 1).await.success(201);
+    }
+    readers.shutdown().await;
+    shop.ledger.execute("ROLLBACK").await;
+    for product in products {
+        shop.assert_books(product).await;
+    }
+}
+
+const HANGING: &str = "SELECT 'hangs' FROM pg_stat_activity \
+    WHERE datname = current_database() AND wait_event_type = 'Lock'";
 
 /// What one node knew of the stock does not make it refuse what another has restocked.
 #[tokio::test]

@@ -76,14 +76,18 @@ impl Lane {
         );
     }
 
-    /// Releases off the response path.
-    pub(super) fn release(&self, guard: Guard) {
+    /// Releases after the answers, and before the next batch if that asks for the `same` key.
+    pub(super) async fn release(&self, guard: Guard, same: bool) {
         if !guard.is_valid(Instant::now()) {
             metrics::lock_lost();
         }
         if let Some(metrics) = self.metrics.get() {
             metrics.lock_hold.record(guard.taken().elapsed());
         }
-        self.context().tasks.spawn("release", guard.release());
+        if same {
+            guard.release().await;
+        } else {
+            self.context().tasks.spawn("release", guard.release());
+        }
     }
 }

@@ -11,7 +11,7 @@ use super::{
     super::{
         Error,
         asks::Asks,
-        batch::{self, Batch, Written},
+        batch::{Batch, Written},
         decide::Decision,
         settle::{self, Fate},
     },
@@ -122,9 +122,8 @@ impl Lane {
     async fn settle(&mut self, asks: &mut Asks, before: &Product, decision: Decision) -> Step {
         let deadline = Instant::now() + self.within(SETTLE_WITHIN);
         match settle::fate(&self.context().store, before, &decision, deadline).await {
-            Fate::Committed => {
-                let after = batch::after(before, &decision, before.updated_at);
-                self.committed(asks, decision, after);
+            Fate::Committed(product) => {
+                self.committed(asks, decision, *product);
                 Step::Done
             }
             Fate::RolledBack => {

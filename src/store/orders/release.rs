@@ -4,7 +4,7 @@ use entities::{
     order_status::OrderStatus as Status,
     orders::{Column, Entity},
 };
-use sea_orm::{ColumnTrait, EntityTrait, ExprTrait, QueryFilter, sea_query::Expr};
+use sea_orm::{ColumnTrait, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, sea_query::Expr};
 
 use super::super::{Result, Transaction, padded};
 use crate::domain::{OrderId, OrderStatus};
@@ -21,6 +21,8 @@ pub enum Release {
 }
 
 impl Release {
+    pub const ALL: [Self; 3] = [Self::Cancel, Self::Expire, Self::Undo];
+
     /// What the orders become.
     pub fn status(self) -> OrderStatus {
         match self {
@@ -61,6 +63,19 @@ impl Transaction {
                 ),
         };
         let released = update.exec(&self.inner).await?.rows_affected;
+        Ok(usize::try_from(released) == Ok(ids.len()))
+    }
+
+    /// Whether all of these orders are what this release makes of them.
+    pub async fn are_released(&self, release: Release, ids: &[OrderId]) -> Result<bool> {
+        if ids.is_empty() {
+            return Ok(true);
+        }
+        let released = Entity::find()
+            .filter(Column::Id.is_in(padded(ids.to_vec())))
+            .filter(Column::Status.eq(Status::from(release.status())))
+            .count(&self.inner)
+            .await?;
         Ok(usize::try_from(released) == Ok(ids.len()))
     }
 }

@@ -46,7 +46,8 @@ impl Store {
     pub async fn neglected_products(&self) -> Result<Vec<ProductId>> {
         let backend = self.read.get_database_backend();
         let statement = Statement::from_string(backend, NEGLECTED);
-        let rows = self.bounded(self.read.query_all_raw(statement)).await?;
+        let rows = self.bounded(|| self.read.query_all_raw(statement.clone()));
+        let rows = rows.await?;
         let ids = rows.iter().map(|row| row.try_get_by_index(0));
         Ok(ids.collect::<std::result::Result<_, _>>()?)
     }

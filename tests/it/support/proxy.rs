@@ -26,6 +26,8 @@ pub(crate) enum Fault {
     LoseCommitAnswerAndServer,
     /// The connection breaks before the next COMMIT reaches the server.
     LoseCommit,
+    /// The same, and from then on nobody reaches the server.
+    LoseCommitAndServer,
     /// Whatever follows a BEGIN on its connection waits until the fault is taken away.
     HoldTransaction,
     /// All connections are broken, new ones too.
@@ -66,6 +68,14 @@ impl Proxy {
     pub(crate) fn set(&self, fault: Fault) {
         self.shared.hits.store(0, Ordering::SeqCst);
         self.shared.fault.send_replace(fault);
+    }
+
+    /// Breaks every connection there is; new ones come through.
+    pub(crate) async fn break_all(&self) {
+        self.set(Fault::Down);
+        // Each connection listens for the fault until it is gone.
+        self.shared.fault.closed().await;
+        self.set(Fault::None);
     }
 
     /// How many statements the fault has met since it was set.
@@ -163,15 +173,21 @@ impl Shared {
         let mut dropped = false;
         self.fault.send_if_modified(|fault| {
             match *fault {
-                Fault::LoseCommit => dropped = true,
+                Fault::LoseCommit | Fault::LoseCommitAndServer => dropped = true,
                 Fault::LoseCommitAnswer | Fault::LoseCommitAnswerAndServer => {
                     losing.store(true, Ordering::SeqCst);
                 }
                 Fault::None | Fault::HoldTransaction | Fault::Down => return false,
             }
             self.hits.fetch_add(1, Ordering::SeqCst);
-            if *fault != Fault::LoseCommitAnswerAndServer {
-                *fault = Fault::None;
+            match *fault {
+                Fault::LoseCommitAnswerAndServer => {}
+                Fault::LoseCommitAndServer => *fault = Fault::Down,
+                Fault::None
+                | Fault::LoseCommitAnswer
+                | Fault::LoseCommit
+                | Fault::HoldTransaction
+                | Fault::Down => *fault = Fault::None,
             }
             true
         });

@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{front::Front, metrics::Metrics, process::Owned};
+use super::{SOON, eventually, front::Front, metrics::Metrics, process::Owned, when};
 
 /// How a service is started: environment variables, and flags of `serve`.
 #[derive(Clone, Debug, Default)]
@@ -97,6 +97,23 @@ impl Service {
 
     pub(crate) fn front(&self) -> Front {
         self.front.clone()
+    }
+
+    /// So many requests are under way, and a lane that waits for its lock has looked at its queue
+    /// since.
+    pub(crate) async fn has_queued(&self, requests: u32) {
+        let tries = async || {
+            let metrics = self.metrics().await;
+            // The look at the metrics is a request too.
+            let under_way = metrics.shows("flash_sale_http_in_flight", &[], requests + 1);
+            let tries = metrics.value("flash_sale_lock_acquire_total", &[("outcome", "busy")]);
+            tries.filter(|_| under_way)
+        };
+        let before = eventually("the requests have arrived", SOON, tries).await;
+        eventually("the lane has tried again", SOON, async || {
+            when(tries().await? >= before + 3.0)
+        })
+        .await;
     }
 
     pub(crate) async fn metrics(&self) -> Metrics {

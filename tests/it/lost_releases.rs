@@ -1,0 +1,110 @@
+//! A commit that only gives units back, lost with its connection while another node does the same:
+//! nothing of its own tells the two apart.
+
+use entities::order_status::OrderStatus;
+use serde_json::json;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use crate::support::{
+    SOON, eventually,
+    front::Front,
+    http::Answer,
+    postgres::Database,
+    proxy::{Fault, Proxy},
+    shop::{Backend, Shop},
+    tokens, when,
+};
+
+/// Two nodes, of which the first reaches the database through a proxy.
+async fn one_behind_a_proxy() -> (Database, Proxy, Shop) {
+    let database = Database::create().await;
+    let proxy = Proxy::before(&database.url()).await;
+    let mut shop = Shop::plan(Backend::Postgres)
+        .nodes(2)
+        .database(&proxy.url(&database.url()), &database.url())
+        .set("REQUEST_TIMEOUT_MS", "40000")
+        .set("LOCK_PATIENCE_MS", "20000")
+        .open()
+        .await;
+    shop.settings.set("DATABASE_URL", &database.url());
+    shop.restart(1).await;
+    (database, proxy, shop)
+}
+
+async fn hold(front: &Front, user: &str, product: Uuid) -> String {
+    let order = front.buy(user, product, 1).await.success(201);
+    order["id"].as_str().unwrap().to_owned()
+}
+
+/// A cancellation under way.
+fn cancel(front: &Front, user: &str, order: &str) -> JoinSet<Answer> {
+    let call = front.cancel(&tokens::user(user), order);
+    [call.send()].into_iter().collect()
+}
+
+async fn answer(mut call: JoinSet<Answer>) -> Answer {
+    call.join_next().await.unwrap().unwrap()
+}
+
+async fn is_lost(proxy: &Proxy) {
+    let lost = async || when(proxy.hits() == 1);
+    eventually("the commit is lost", SOON, lost).await;
+}
+
+/// While one node cannot learn what became of its cancellation, another node cancels the order too
+/// and sells its unit in the same batch: the first must not take that for its own work.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_node_did_meanwhile_is_no_lost_commit() {
+    let (_database, proxy, shop) = one_behind_a_proxy().await;
+    let [cut_off, other] = [0, 1].map(|node| shop.nodes[node].front());
+    let product = cut_off.product(2, json!({ "hold_seconds": 600 })).await;
+    let order = hold(&cut_off, "ann", product).await;
+
+    proxy.set(Fault::LoseCommitAndServer);
+    let lost = cancel(&cut_off, "ann", &order);
+    is_lost(&proxy).await;
+    // The lost commit's lock lives on: both wait for it, and are one batch.
+    let cancelled = cancel(&other, "ann", &order);
+    shop.nodes[1].has_queued(1).await;
+    other.buy("bob", product, 2).await.success(201);
+    answer(cancelled).await.success(200);
+    proxy.set(Fault::None);
+
+    answer(lost).await.success(200);
+    let refused = cut_off.buy("carl", product, 1).await;
+    refused.refusal(409, "sold_out");
+    shop.assert_books(product).await;
+}
+
+/// Of two cancellations that were lost together another node has done one: the other is not done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_of_a_lost_commit_that_another_node_did_is_not_the_whole() {
+    let (_database, proxy, shop) = one_behind_a_proxy().await;
+    let [cut_off, other] = [0, 1].map(|node| shop.nodes[node].front());
+    let product = cut_off.product(5, json!({ "hold_seconds": 600 })).await;
+    let first = hold(&cut_off, "ann", product).await;
+    let second = hold(&cut_off, "bob", product).await;
+    let key = format!("lock:product:{product}:stock:3");
+    shop.redis().set(&key, "somebody-else").await;
+    let lost_first = cancel(&cut_off, "ann", &first);
+    shop.service().has_queued(1).await;
+    let lost_second = cancel(&cut_off, "bob", &second);
+    shop.service().has_queued(2).await;
+
+    proxy.set(Fault::LoseCommitAndServer);
+    shop.redis().delete(&key).await;
+    is_lost(&proxy).await;
+    answer(cancel(&other, "ann", &first)).await.success(200);
+    proxy.set(Fault::None);
+
+    let refused = answer(lost_first).await;
+    refused.refusal(409, "order_not_pending");
+    answer(lost_second).await.success(200);
+    let statuses = shop.ledger.statuses(product).await;
+    let cancelled = statuses
+        .values()
+        .all(|status| *status == OrderStatus::Cancelled);
+    assert!(cancelled, "{statuses:?}");
+    shop.assert_books(product).await;
+}
