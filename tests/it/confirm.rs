@@ -26,7 +26,7 @@ async fn paying(backend: Backend) -> (Gateway, Plan) {
         .set("PAYMENTS", "stripe")
         .set("PAYMENT_URL", &gateway.url())
         .set("PAYMENT_KEY", Gateway::key())
-        .set("REQUEST_TIMEOUT_MS", "2000");
+        .set("REQUEST_TIMEOUT_MS", "3000");
     (gateway, plan)
 }
 

@@ -134,12 +134,13 @@ async fn a_hold_ends_when_the_node_that_made_it_is_dead() {
 async fn an_order_that_is_being_paid_does_not_expire(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
-    let product = service.product(5, json!({ "hold_seconds": 1 })).await;
-    for user in ["payer", "other"] {
-        service.buy(user, product, 2).await.success(201);
-    }
-    let pay = "UPDATE orders SET status = 'confirming' WHERE user_id = 'payer'";
+    let product = service.product(5, json!({ "hold_seconds": 600 })).await;
+    service.buy("payer", product, 2).await.success(201);
+    let pay = "UPDATE orders SET status = 'confirming', expires_at = created_at";
     shop.ledger.execute(pay).await;
+    let shorter = service.change(product, &json!({ "hold_seconds": 1 })).await;
+    shorter.success(200);
+    service.buy("other", product, 2).await.success(201);
 
     eventually("the other hold ends", SOON, async || {
         when(shop.ledger.product(product).await.stock == 3)

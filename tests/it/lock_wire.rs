@@ -204,7 +204,7 @@ async fn a_race_leaves_no_lock_behind(#[case] backend: Backend) {
 /// Redis has answered before an order is written, and again before it is durable.
 const SLOW_WRITES: [&str; 3] = [
     "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS \
-        $$ BEGIN PERFORM pg_sleep(0.01); RETURN NEW; END $$",
+        $$ BEGIN PERFORM pg_sleep(0.02); RETURN NEW; END $$",
     "CREATE TRIGGER slow_write AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION slow()",
     "CREATE CONSTRAINT TRIGGER slow_commit AFTER INSERT ON orders \
         DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow()",
@@ -214,6 +214,7 @@ const SLOW_WRITES: [&str; 3] = [
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_next_lock_is_taken_while_a_batch_commits() {
     let plan = Shop::plan(Backend::Postgres).patient();
+    let plan = plan.set("REQUEST_TIMEOUT_MS", "20000");
     let shop = plan.set("ORDER_BATCH_MAX", "1").open().await;
     let product = shop.service().product(60, json!({})).await;
     for statement in SLOW_WRITES {

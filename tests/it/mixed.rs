@@ -18,7 +18,7 @@ use crate::support::{
 #[case::three_nodes(Backend::ThreeNodes)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn restocks_in_the_middle_of_a_race_all_count(#[case] backend: Backend) {
-    let shop = Shop::open(backend).await;
+    let shop = Shop::plan(backend).patient().open().await;
     let product = shop.service().product(20, json!({})).await;
 
     let restocks = async {

@@ -27,7 +27,7 @@ async fn paid(backend: Backend) -> Paid {
         .set("PAYMENTS", "stripe")
         .set("PAYMENT_URL", &gateway.url())
         .set("PAYMENT_KEY", Gateway::key())
-        .set("REQUEST_TIMEOUT_MS", "2000");
+        .set("REQUEST_TIMEOUT_MS", "3000");
     let shop = plan.open().await;
     let service = shop.service();
     let product = service.product(1, json!({ "hold_seconds": 600 })).await;
