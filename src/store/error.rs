@@ -22,18 +22,20 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the connection is gone, of which nobody may have known before this use of it.
+    /// Whether the connection is gone, of which nobody may have known before this use of it. One
+    /// that could not be opened says nothing of those that are.
     pub(super) fn is_broken_connection(&self) -> bool {
-        let Self::Unreachable(error) = self else {
+        let Self::Unreachable(DbErr::Exec(error) | DbErr::Query(error)) = self else {
             return false;
         };
-        match sqlx_error(error) {
-            Some(sqlx::Error::Io(_)) => true,
-            Some(sqlx::Error::Database(refusal)) => {
-                refusal.code().is_some_and(|code| code == TERMINATED)
-            }
-            _ => false,
+        let RuntimeErr::SqlxError(cause) = error else {
+            return false;
+        };
+        if let sqlx::Error::Database(refusal) = &**cause {
+            let code = refusal.code();
+            return code.is_some_and(|code| TERMINATED.contains(&&*code));
         }
+        matches!(**cause, sqlx::Error::Io(_))
     }
 
     /// The error with its causes, in one line, for the log.
@@ -88,8 +90,8 @@ const CONSTRAINTS: [(Constraint, &str, &str); 5] = [
 const NOT_NOW: [&str; 8] = [
     "08", "53", "57", "55P03", "40001", "40P01", "25P03", "25006",
 ];
-/// What a server that shuts down says to connections, whether they are in use or not.
-const TERMINATED: &str = "57P01";
+/// What connections hear from a server that shuts down, or that they were idle for too long.
+const TERMINATED: [&str; 2] = ["57P01", "57P05"];
 /// SQLite's BUSY and LOCKED, with their extended codes.
 const NOT_NOW_SQLITE: [&str; 6] = ["5", "6", "261", "262", "517", "773"];
 

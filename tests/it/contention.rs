@@ -3,11 +3,7 @@
 use rstest::rstest;
 use serde_json::Value;
 
-use crate::support::{
-    SOON,
-    contention::{Outcome, answered, run},
-    eventually, when,
-};
+use crate::support::contention::{Outcome, answered, run};
 
 async fn small(scenario: &str, users: &str) -> Outcome {
     run(&[scenario, "--users", users]).await
@@ -36,17 +32,20 @@ async fn a_crowd_that_comes_at_once_gets_all_there_is(
     assert_eq!(run["units"]["oversold"], 0);
 }
 
-/// What else this machine does may slow the refusals down, but not each time.
+/// What else this machine does may slow the refusals down, but not most of the time.
 #[tokio::test]
 async fn who_comes_too_late_is_told_so_sooner() {
-    let slower = "a refusal comes sooner than an order";
-    let outcome = eventually("refusals are quicker than orders", SOON, async || {
+    let promise = "a refusal comes sooner than an order";
+    let mut slower = 0;
+    for _ in 0..5 {
         let outcome = small("depleted", "200").await;
-        let unlucky = outcome.code == Some(1) && outcome.breaches().starts_with(slower);
-        when(!unlucky).map(|()| outcome)
-    })
-    .await;
-    assert_eq!(sold(&outcome.held()[0]), 0);
+        if outcome.code == Some(1) && outcome.breaches().starts_with(promise) {
+            slower += 1;
+        } else {
+            assert_eq!(sold(&outcome.held()[0]), 0);
+        }
+    }
+    assert!(slower <= 2, "{slower} of 5 times");
 }
 
 #[tokio::test]

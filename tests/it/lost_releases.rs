@@ -25,6 +25,7 @@ async fn one_behind_a_proxy() -> (Database, Proxy, Shop) {
         .database(&proxy.url(&database.url()), &database.url())
         .set("REQUEST_TIMEOUT_MS", "40000")
         .set("LOCK_PATIENCE_MS", "20000")
+        .set("LOCK_TTL_MS", "6000")
         .open()
         .await;
     shop.settings.set("DATABASE_URL", &database.url());

@@ -176,8 +176,8 @@ async fn reads_that_hang_keep_no_sale_waiting() {
     }
 }
 
-const HANGING: &str = "SELECT 'hangs' FROM pg_stat_activity \
-    WHERE datname = current_database() AND wait_event_type = 'Lock'";
+const HANGING: &str = "SELECT 'hangs' FROM pg_locks JOIN pg_database ON pg_database.oid = database \
+    WHERE datname = current_database() AND NOT granted";
 
 /// What one node knew of the stock does not make it refuse what another has restocked.
 #[tokio::test]
