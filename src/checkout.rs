@@ -13,7 +13,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use crate::{
-    domain::{Order, OrderId, OrderStatus, UserId},
+    domain::{Order, OrderId, OrderStatus, UserId, jitter},
     metrics,
     news::News,
     payment::{self, Charge, Charged, Gateway},
@@ -26,6 +26,10 @@ use crate::{
 const ASK_WITHIN: f64 = 0.7;
 /// Nobody works on a payment any more after so many times a request's time.
 const FORGOTTEN_AFTER: f64 = 1.5;
+/// How often it is tried to write what the gateway said, before that is left to be settled later.
+const END_WRITES_MAX: u32 = 4;
+/// Between two of these tries.
+const END_PAUSE: Duration = Duration::from_millis(50);
 
 /// What became of a confirmation.
 #[derive(Clone, Debug)]
@@ -203,7 +207,7 @@ impl Parts {
     async fn end(&self, asked: &Asked, end: PaymentEnd) -> Result<Confirmed, Error> {
         let id = asked.order.id;
         let pays = matches!(end, PaymentEnd::Paid(_) | PaymentEnd::Free);
-        let written = self.store.end_payment(asked, end, self.store.now()).await;
+        let written = self.write_end(asked, end).await;
         let order = written.map_err(|_| Error::OutcomeUnknown(id))?;
         self.news
             .concerns(vec![UserId::clone(&asked.order.user_id)]);
@@ -223,6 +227,26 @@ impl Parts {
                 None => Confirmed::NotFound,
             }),
         }
+    }
+
+    /// Where a rush of payments has kept the database from this one, it is tried again: its buyer
+    /// has paid. Tried once too often it finds the order as it was to be.
+    async fn write_end(
+        &self,
+        asked: &Asked,
+        end: PaymentEnd,
+    ) -> Result<Option<Order>, store::Error> {
+        let write = || {
+            let now = self.store.now();
+            self.store.end_payment(asked, end.clone(), now)
+        };
+        for _ in 1..END_WRITES_MAX {
+            match write().await {
+                Err(store::Error::Unreachable(_)) => tokio::time::sleep(jitter(END_PAUSE)).await,
+                written => return written,
+            }
+        }
+        write().await
     }
 
     async fn undo(&self, order: Order, began: Instant) -> Result<Cancel, Error> {

@@ -1,4 +1,5 @@
-//! A buyer who begins to pay in the very moment in which the order would end keeps it.
+//! A buyer who begins to pay in the very moment in which the order would end keeps it, and once
+//! the gateway has charged, a row that is kept delays the end only.
 
 use entities::order_status::OrderStatus;
 use serde_json::json;
@@ -6,7 +7,9 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::support::{
-    SOON, eventually, in_seconds,
+    SOON, eventually,
+    gateway::{Fault, Gateway},
+    in_seconds,
     shop::{Backend, Shop},
     tokens, when,
 };
@@ -74,4 +77,57 @@ async fn it_does_not_expire() {
     })
     .await;
     assert_kept(&shop, product).await;
+}
+
+/// Since when the service waits for a row.
+async fn waits_since(shop: &Shop) -> Option<String> {
+    // Within a transaction PostgreSQL would show what it showed before.
+    shop.ledger.execute("SELECT pg_stat_clear_snapshot()").await;
+    let since = "SELECT query_start::text FROM pg_stat_activity \
+                 WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    shop.ledger.texts(since).await.pop()
+}
+
+/// The gateway has charged while somebody kept the order's row for longer than a write may wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_end_is_written_when_the_row_is_free() {
+    let gateway = Gateway::start().await;
+    let plan = Shop::plan(Backend::Postgres)
+        .set("PAYMENTS", "stripe")
+        .set("PAYMENT_URL", &gateway.url())
+        .set("PAYMENT_KEY", Gateway::key())
+        .set("REQUEST_TIMEOUT_MS", "20000");
+    let shop = plan.open().await;
+    let front = shop.service().front();
+    let product = front.product(1, json!({ "hold_seconds": 600 })).await;
+    let order = front.buy("ann", product, 1).await.success(201);
+    let order: Uuid = order["id"].as_str().unwrap().parse().unwrap();
+    gateway.set(Fault::HoldAnswer).await;
+    let mut paying = JoinSet::new();
+    let call = front
+        .post(&format!("/orders/{order}/confirm"))
+        .bearer(&tokens::user("ann"));
+    paying.spawn(
+        call.json(&json!({ "payment_method": "pm_card_visa" }))
+            .send(),
+    );
+    eventually("it is charged", SOON, async || {
+        when(gateway.charges_of(order).await.len() == 1)
+    })
+    .await;
+
+    shop.ledger.execute("BEGIN").await;
+    let keep = "SELECT id FROM orders FOR UPDATE";
+    shop.ledger.execute(keep).await;
+    gateway.set(Fault::None).await;
+    let first = eventually("it waits", SOON, async || waits_since(&shop).await).await;
+    eventually("it waits again", SOON, async || {
+        when(waits_since(&shop).await? != first)
+    })
+    .await;
+    shop.ledger.execute("COMMIT").await;
+
+    let paid = paying.join_next().await.unwrap().unwrap().success(200);
+    assert_eq!(paid["status"], "confirmed");
+    shop.assert_books(product).await;
 }
