@@ -236,10 +236,7 @@ impl Parts {
         asked: &Asked,
         end: PaymentEnd,
     ) -> Result<Option<Order>, store::Error> {
-        let write = || {
-            let now = self.store.now();
-            self.store.end_payment(asked, end.clone(), now)
-        };
+        let write = || self.store.end_payment(asked, end.clone(), self.store.now());
         for _ in 1..END_WRITES_MAX {
             match write().await {
                 Err(store::Error::Unreachable(_)) => tokio::time::sleep(jitter(END_PAUSE)).await,
