@@ -84,25 +84,15 @@ impl Store {
 
     /// Starts a transaction that may write.
     pub async fn begin(&self) -> Result<Transaction> {
-        match self.try_begin().await {
-            Err(error) if error.is_broken_connection() => {
-                self.write_trust.lose();
-                self.try_begin().await
-            }
-            begun => begun,
-        }
-    }
-
-    async fn try_begin(&self) -> Result<Transaction> {
-        let options = TransactionOptions {
-            // A deferred one would fail, not wait, when it turns into a writer.
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            ..TransactionOptions::default()
+        let begin = || {
+            self.write.begin_with_options(TransactionOptions {
+                // A deferred one would fail, not wait, when it turns into a writer.
+                sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+                ..TransactionOptions::default()
+            })
         };
-        match tokio::time::timeout(BEGIN_TIMEOUT, self.write.begin_with_options(options)).await {
-            Ok(begun) => Ok(Transaction { inner: begun? }),
-            Err(_) => Err(self.silent()),
-        }
+        let inner = bounded_twice(&self.write_trust, BEGIN_TIMEOUT, begin).await?;
+        Ok(Transaction { inner })
     }
 
     /// Says whether the database would take an order: by the connections that orders use, so
@@ -134,15 +124,16 @@ impl Store {
         drop(self.read.close_by_ref().await);
     }
 
-    /// Gives a read its bound. It is asked again where its connection had broken unnoticed.
+    fn is_postgres(&self) -> bool {
+        self.read.get_database_backend() == DbBackend::Postgres
+    }
+
+    /// Gives a read its bound.
     async fn bounded<T, F>(&self, read: impl Fn() -> F) -> Result<T>
     where
         F: Future<Output = std::result::Result<T, sea_orm::DbErr>>,
     {
-        match bounded(&self.read_trust, read()).await {
-            Err(error) if error.is_broken_connection() => bounded(&self.read_trust, read()).await,
-            answer => answer,
-        }
+        bounded_twice(&self.read_trust, QUERY_TIMEOUT, read).await
     }
 
     /// Gives a query on the connections for writing its bound.
@@ -150,16 +141,32 @@ impl Store {
         &self,
         query: impl Future<Output = std::result::Result<T, sea_orm::DbErr>>,
     ) -> Result<T> {
-        bounded(&self.write_trust, query).await
+        bounded(&self.write_trust, QUERY_TIMEOUT, query).await
+    }
+}
+
+/// For what may be asked twice: it is, where its connection had broken unnoticed.
+async fn bounded_twice<T, F>(
+    trust: &trust::Trust,
+    within: Duration,
+    query: impl Fn() -> F,
+) -> Result<T>
+where
+    F: Future<Output = std::result::Result<T, sea_orm::DbErr>>,
+{
+    match bounded(trust, within, query()).await {
+        Err(error) if error.is_broken_connection() => bounded(trust, within, query()).await,
+        answer => answer,
     }
 }
 
 /// Whatever broke or silenced one connection has met the others too.
 async fn bounded<T>(
     trust: &trust::Trust,
+    within: Duration,
     query: impl Future<Output = std::result::Result<T, sea_orm::DbErr>>,
 ) -> Result<T> {
-    let Ok(answer) = tokio::time::timeout(QUERY_TIMEOUT, query).await else {
+    let Ok(answer) = tokio::time::timeout(within, query).await else {
         trust.lose();
         return Err(Error::Silent);
     };

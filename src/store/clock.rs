@@ -84,10 +84,6 @@ impl Store {
         }
         Ok(())
     }
-
-    fn is_postgres(&self) -> bool {
-        self.read.get_database_backend() == DbBackend::Postgres
-    }
 }
 
 #[cfg(test)]

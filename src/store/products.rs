@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use entities::products::{ActiveModel, COLUMN, Entity, Model};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    DbBackend, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
+    EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
     sea_query::Expr,
 };
 
@@ -95,7 +95,7 @@ impl Store {
 
     /// The row as a lane reads it: a storm of reads must not keep it waiting for a connection.
     pub async fn product_to_write(&self, id: ProductId) -> Result<Option<Product>> {
-        if self.write.get_database_backend() == DbBackend::Sqlite {
+        if !self.is_postgres() {
             // Its one connection for writing is the one that other lanes' batches wait for.
             return self.product(id).await;
         }

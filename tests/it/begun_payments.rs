@@ -16,14 +16,19 @@ use crate::support::{
 
 const BEGINS: &str = "UPDATE orders SET status = 'confirming'";
 
-/// The service has read the order as pending and waits for the row, which the buyer has.
-async fn service_waits(shop: &Shop) {
-    let waiting = "SELECT 'waits' FROM pg_stat_activity \
-                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    eventually("the service meets the buyer", SOON, async || {
-        when(!shop.ledger.texts(waiting).await.is_empty())
-    })
-    .await;
+/// Since when the service waits for a row.
+async fn waits_since(shop: &Shop) -> Option<String> {
+    // Within a transaction PostgreSQL would show what it showed before.
+    shop.ledger.execute("SELECT pg_stat_clear_snapshot()").await;
+    let since = "SELECT query_start::text FROM pg_stat_activity \
+                 WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    shop.ledger.texts(since).await.pop()
+}
+
+/// The service waits for the row, which somebody has; since when.
+async fn service_waits(shop: &Shop) -> String {
+    let since = async || waits_since(shop).await;
+    eventually("the service meets the buyer", SOON, since).await
 }
 
 async fn assert_kept(shop: &Shop, product: Uuid) {
@@ -79,23 +84,12 @@ async fn it_does_not_expire() {
     assert_kept(&shop, product).await;
 }
 
-/// Since when the service waits for a row.
-async fn waits_since(shop: &Shop) -> Option<String> {
-    // Within a transaction PostgreSQL would show what it showed before.
-    shop.ledger.execute("SELECT pg_stat_clear_snapshot()").await;
-    let since = "SELECT query_start::text FROM pg_stat_activity \
-                 WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    shop.ledger.texts(since).await.pop()
-}
-
 /// The gateway has charged while somebody kept the order's row for longer than a write may wait.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn its_end_is_written_when_the_row_is_free() {
     let gateway = Gateway::start().await;
     let plan = Shop::plan(Backend::Postgres)
-        .set("PAYMENTS", "stripe")
-        .set("PAYMENT_URL", &gateway.url())
-        .set("PAYMENT_KEY", Gateway::key())
+        .paying(&gateway)
         .set("REQUEST_TIMEOUT_MS", "20000");
     let shop = plan.open().await;
     let front = shop.service().front();
@@ -120,7 +114,7 @@ async fn its_end_is_written_when_the_row_is_free() {
     let keep = "SELECT id FROM orders FOR UPDATE";
     shop.ledger.execute(keep).await;
     gateway.set(Fault::None).await;
-    let first = eventually("it waits", SOON, async || waits_since(&shop).await).await;
+    let first = service_waits(&shop).await;
     eventually("it waits again", SOON, async || {
         when(waits_since(&shop).await? != first)
     })

@@ -23,9 +23,7 @@ const DECLINING: &str = "pm_card_chargeCustomerFail";
 async fn paying(backend: Backend) -> (Gateway, Plan) {
     let gateway = Gateway::start().await;
     let plan = Shop::plan(backend)
-        .set("PAYMENTS", "stripe")
-        .set("PAYMENT_URL", &gateway.url())
-        .set("PAYMENT_KEY", Gateway::key())
+        .paying(&gateway)
         .set("REQUEST_TIMEOUT_MS", "3000");
     (gateway, plan)
 }

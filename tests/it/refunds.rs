@@ -24,9 +24,7 @@ struct Paid {
 async fn paid(backend: Backend) -> Paid {
     let gateway = Gateway::start().await;
     let plan = Shop::plan(backend)
-        .set("PAYMENTS", "stripe")
-        .set("PAYMENT_URL", &gateway.url())
-        .set("PAYMENT_KEY", Gateway::key())
+        .paying(&gateway)
         .set("REQUEST_TIMEOUT_MS", "3000");
     let shop = plan.open().await;
     let service = shop.service();

@@ -173,22 +173,16 @@ impl Shared {
         let mut dropped = false;
         self.fault.send_if_modified(|fault| {
             match *fault {
-                Fault::LoseCommit | Fault::LoseCommitAndServer => dropped = true,
-                Fault::LoseCommitAnswer | Fault::LoseCommitAnswerAndServer => {
+                Fault::LoseCommit => (dropped, *fault) = (true, Fault::None),
+                Fault::LoseCommitAndServer => (dropped, *fault) = (true, Fault::Down),
+                Fault::LoseCommitAnswer => {
                     losing.store(true, Ordering::SeqCst);
+                    *fault = Fault::None;
                 }
+                Fault::LoseCommitAnswerAndServer => losing.store(true, Ordering::SeqCst),
                 Fault::None | Fault::HoldTransaction | Fault::Down => return false,
             }
             self.hits.fetch_add(1, Ordering::SeqCst);
-            match *fault {
-                Fault::LoseCommitAnswerAndServer => {}
-                Fault::LoseCommitAndServer => *fault = Fault::Down,
-                Fault::None
-                | Fault::LoseCommitAnswer
-                | Fault::LoseCommit
-                | Fault::HoldTransaction
-                | Fault::Down => *fault = Fault::None,
-            }
             true
         });
         dropped

@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
 use super::{
+    gateway::Gateway,
     http,
     ledger::Ledger,
     postgres::Database,
@@ -59,6 +60,13 @@ impl Plan {
     /// For a crowd that keeps the lock busy for longer than the usual patience.
     pub(crate) fn patient(self) -> Self {
         self.set("LOCK_PATIENCE_MS", "4000")
+    }
+
+    /// Orders are paid through this gateway.
+    pub(crate) fn paying(self, gateway: &Gateway) -> Self {
+        self.set("PAYMENTS", "stripe")
+            .set("PAYMENT_URL", &gateway.url())
+            .set("PAYMENT_KEY", Gateway::key())
     }
 
     pub(crate) fn lock_nodes(self, lock_nodes: usize) -> Self {
