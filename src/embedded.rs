@@ -50,8 +50,9 @@ impl RedisNodes {
         if !installed {
             return Ok(None);
         }
-        let nodes = (1..=NODES)
-            .map(|number| Node::start(&data_dir.join(format!("redis-{number}"))))
+        let nodes = (1..)
+            .zip(free_ports(NODES)?)
+            .map(|(number, port)| Node::start(&data_dir.join(format!("redis-{number}")), port))
             .collect::<io::Result<Vec<_>>>()?;
         for node in &nodes {
             node.wait_until_open()?;
@@ -85,10 +86,9 @@ impl RedisNodes {
 }
 
 impl Node {
-    fn start(dir: &Path) -> io::Result<Self> {
+    fn start(dir: &Path, port: u16) -> io::Result<Self> {
         std::fs::create_dir_all(dir)?;
         let dir = dir.canonicalize()?;
-        let port = free_port()?;
         let process = Some(spawn(port, &dir)?);
         Ok(Self { port, dir, process })
     }
@@ -118,11 +118,14 @@ fn spawn(port: u16, dir: &Path) -> io::Result<Guarded> {
     Guarded::spawn(node)
 }
 
-/// A port that nobody listens on right now.
-fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port())
+/// Ports that nobody listens on right now; each is held until all are found, or one might come twice.
+fn free_ports(count: usize) -> io::Result<Vec<u16>> {
+    let held = std::iter::repeat_with(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+        .take(count)
+        .collect::<io::Result<Vec<_>>>()?;
+    held.iter()
+        .map(|listener| Ok(listener.local_addr()?.port()))
+        .collect()
 }
 
 /// The path of the embedded database.
