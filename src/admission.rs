@@ -1,5 +1,6 @@
-//! May this request try at all? The gate before the lanes, which must stay cheap: it is passed
-//! by every request of a flood.
+//! Admission control before the lanes: the rate limit per user and the sold-out gate.
+//!
+//! Every request of a flood passes here, so each check must stay cheap.
 
 use std::num::NonZeroU32;
 
@@ -7,41 +8,39 @@ use chrono::{DateTime, Utc};
 
 use crate::{
     domain::{OrderRequest, Outcome, ProductId},
-    events::Events,
     metrics,
     redis::Redis,
-    store::Store,
     tasks::Tasks,
 };
 
 mod rate_limit;
 mod sold_out;
 
-pub use rate_limit::RateLimited;
+pub use self::{rate_limit::RateLimited, sold_out::SoldOutSource};
 
 #[derive(Debug)]
 pub struct Gate {
-    /// Nothing where no limit is set.
-    users: Option<rate_limit::Users>,
-    sold_out: sold_out::SoldOut,
+    /// `None` where the limit is disabled.
+    users: Option<rate_limit::UserLimiter>,
+    sold_out: sold_out::SoldOutGate,
 }
 
 impl Gate {
-    /// A limit of zero is none.
+    /// A limit of `0` disables the rate limit.
     pub fn new(
         rate_limit_per_minute: u32,
         redis: Option<&Redis>,
-        (store, events): (Store, Events),
+        sold_out: SoldOutSource,
         tasks: &Tasks,
     ) -> Self {
         Self {
             users: NonZeroU32::new(rate_limit_per_minute)
-                .map(|limit| rate_limit::Users::new(limit, redis, tasks)),
-            sold_out: sold_out::SoldOut::new(store, events, tasks),
+                .map(|limit| rate_limit::UserLimiter::new(limit, redis, tasks)),
+            sold_out: sold_out::SoldOutGate::new(sold_out, tasks),
         }
     }
 
-    /// Lets a request through, or has its outcome: sold out, as this node knows.
+    /// Admits a request; `Some` when the sold-out gate refuses it.
     ///
     /// # Errors
     /// [`RateLimited`] when this user sent too many requests.
@@ -50,29 +49,29 @@ impl Gate {
         request: &OrderRequest,
         now: DateTime<Utc>,
     ) -> Result<Option<Outcome>, RateLimited> {
-        let known = self.sold_out.knows(request, now);
+        let sold_out = self.sold_out.find(request, now);
         if let Some(users) = &self.users {
             let user = &request.user_id;
-            let admitted = match &known {
-                // A flood of refusals must not become a flood of questions to Redis.
-                Some(_) => users.admit_here(user),
+            let admitted = match &sold_out {
+                // A flood of refusals must not become a flood of calls to Redis.
+                Some(_) => users.admit_local(user),
                 None => users.admit(user).await,
             };
             admitted.inspect_err(|_| metrics::rate_limited())?;
         }
-        Ok(known.map(|known| known.refuse()))
+        Ok(sold_out.map(|product| product.refuse()))
     }
 
-    /// A lane has found the product sold out.
+    /// Reports that a lane found the product sold out.
     pub fn suspect(&self, product: ProductId) {
         self.sold_out.suspect(product);
     }
 
-    /// Forgets users who are far from their limit, until the service stops.
-    pub async fn tidy(&self, tasks: &Tasks) {
+    /// Drops the state of idle users, until the service stops.
+    pub async fn run_cleanup(&self, tasks: &Tasks) {
         let Some(users) = &self.users else { return };
-        while tasks.pause(rate_limit::FORGET_EVERY).await {
-            users.forget_idle();
+        while tasks.pause(rate_limit::DROP_IDLE_EVERY).await {
+            users.drop_idle();
         }
     }
 }

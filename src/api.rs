@@ -1,4 +1,4 @@
-//! HTTP: the URL tree and its layers. A handler is a table of contents: read, admit, submit, answer.
+//! HTTP router: the URL tree and its layers. A handler reads, admits, submits and answers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,16 +12,17 @@ use tower_http::cors::CorsLayer;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    admission::Gate, cache::Cache, checkout::Checkout, domain::Secret, events::Events, lock::Lock,
-    news::News, sequencer::Sequencer, store::Store, tasks::Tasks,
+    admission::Gate, cache::Cache, checkout::Checkout, domain::Secret, lock::Lock,
+    sequencer::Sequencer, stock_events::StockEvents, store::Store, tasks::Tasks,
+    user_events::UserEvents,
 };
 
 pub mod auth;
 mod docs;
-mod document;
 mod extract;
 mod guests;
 mod health;
+mod json_document;
 mod me;
 mod observe;
 mod orders;
@@ -31,17 +32,17 @@ pub mod serve;
 mod stock;
 mod waitlist;
 
-/// What handlers work with.
+/// The services that handlers use.
 #[derive(Debug)]
-pub struct Parts {
+pub struct AppState {
     pub store: Store,
     pub sequencer: Sequencer,
     pub checkout: Checkout,
     pub gate: Gate,
     pub cache: Cache,
     pub keys: auth::Keys,
-    pub events: Events,
-    pub news: News,
+    pub stock_events: StockEvents,
+    pub user_events: UserEvents,
     pub lock: Lock,
     pub tasks: Tasks,
     pub request_timeout: Duration,
@@ -49,10 +50,10 @@ pub struct Parts {
     pub guests: Option<Secret>,
 }
 
-pub type Shared = Arc<Parts>;
+pub type SharedState = Arc<AppState>;
 
 /// The API, for the public listener.
-pub fn router(shared: &Shared, cors_origins: &[String]) -> Router {
+pub fn router(state: &SharedState, cors_origins: &[String]) -> Router {
     let mut api = OpenApiRouter::with_openapi(docs::document())
         .routes(routes!(orders::place, orders::list))
         .routes(routes!(orders::get))
@@ -68,38 +69,37 @@ pub fn router(shared: &Shared, cors_origins: &[String]) -> Router {
         .routes(routes!(health::health))
         .routes(routes!(health::live))
         .routes(routes!(health::ready));
-    if shared.guests.is_some() {
+    if state.guests.is_some() {
         api = api.routes(routes!(guests::create));
     }
     let (router, document) = api.split_for_parts();
     let router = router.merge(docs::pages(document));
     let cors = (!cors_origins.is_empty()).then(|| cors(cors_origins));
-    layered(router, shared, cors)
+    layered(router, state, cors)
 }
 
 /// Metrics and health, for the operators' listener.
-pub fn ops_router(shared: &Shared, recorder: PrometheusHandle) -> Router {
+pub fn ops_router(state: &SharedState, recorder: PrometheusHandle) -> Router {
     let render = move || async move { recorder.render() };
     let router = Router::new()
         .route("/metrics", axum::routing::get(render))
         .route("/health", axum::routing::get(health::health));
-    layered(router, shared, None)
+    layered(router, state, None)
 }
 
-/// What every answer has: a problem document instead of an empty error, a time limit, a request
-/// id, and its place in the metrics.
-fn layered(router: Router<Shared>, shared: &Shared, cors: Option<CorsLayer>) -> Router {
+/// Adds what every response needs: problem documents for empty errors, a time limit, a request id,
+/// metrics.
+fn layered(router: Router<SharedState>, state: &SharedState, cors: Option<CorsLayer>) -> Router {
     let mut router = router
         .fallback(async || problem::Problem::NotFound)
         .method_not_allowed_fallback(async || problem::Problem::MethodNotAllowed);
-    // Each layer costs every request two allocations, so one that does nothing is left out.
+    // Each layer costs every request two allocations, so an unused one is left out.
     if let Some(cors) = cors {
         router = router.layer(cors);
     }
-    let state = Arc::clone(shared);
     router
-        .layer(middleware::from_fn_with_state(state, observe::observe))
-        .with_state(Arc::clone(shared))
+        .layer(middleware::from_fn_with_state(Arc::clone(state), observe::observe))
+        .with_state(Arc::clone(state))
 }
 
 fn cors(origins: &[String]) -> CorsLayer {

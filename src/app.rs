@@ -1,4 +1,4 @@
-//! Builds the stages left to right, binds both listeners, and takes everything down in order.
+//! Starts the service: connects, builds the modules in order, binds both listeners, stops in order.
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
@@ -7,30 +7,39 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{net::TcpListener, runtime::Handle, sync::mpsc};
 
 use crate::{
-    api::{self, Parts, Shared, auth::Keys},
-    cache::Cache,
-    checkout::Checkout,
+    admission::{Gate, SoldOutSource},
+    api::{self, AppState, SharedState, auth::Keys},
+    cache::{self, Cache},
+    checkout::{self, Checkout},
     config,
     domain::Secret,
     embedded,
-    events::Events,
     jobs::{expiry::Expiry, recovery, stock_poll::StockPoll, upkeep},
-    news::News,
     redis::Redis,
-    sequencer::Sequencer,
+    sequencer::{self, Sequencer},
+    stock_events::StockEvents,
     store::{Store, Url},
-    tasks::{Crowd, Tasks},
+    tasks::{RequestRuntime, Tasks},
     telemetry,
+    user_events::UserEvents,
 };
 
-use self::connect::{bind, bounds, connections, gateway, lock, private_nodes, redis};
+use self::connect::{bind, connections, gateway, lane_bounds, lock, private_nodes, redis};
 
 pub use self::run::run;
 
 mod connect;
 mod demo;
-mod gate;
 mod run;
+
+/// What the service owns beside its state; dropped last, in this order.
+#[derive(Debug)]
+struct Resources {
+    request_runtime: RequestRuntime,
+    redis: Option<Redis>,
+    /// Private Redis nodes, which end last.
+    nodes: Option<embedded::RedisNodes>,
+}
 
 /// A running service.
 #[derive(Debug)]
@@ -38,11 +47,8 @@ pub struct App {
     pub api: SocketAddr,
     pub ops: SocketAddr,
     pub tasks: Tasks,
-    crowd: Crowd,
-    shared: Shared,
-    redis: Option<Redis>,
-    /// Private Redis nodes, which end last.
-    nodes: Option<embedded::RedisNodes>,
+    state: SharedState,
+    resources: Resources,
     /// Closed when both listeners have finished.
     served: mpsc::Receiver<()>,
 }
@@ -55,64 +61,85 @@ impl App {
     /// names the setting and holds no secret.
     pub async fn start(config: &config::Serve) -> anyhow::Result<Self> {
         config.check()?;
-        // Lanes and jobs stay on this runtime, whoever wakes them.
+        // Lanes and jobs stay on this runtime, whichever task wakes them.
         let tasks = Tasks::default().on(&Handle::current());
-        let crowd = Crowd::start(&tasks)?;
+        let request_runtime = RequestRuntime::start(&tasks)?;
         let recorder = telemetry::record(config.metrics_products_max)?;
         let data_dir = &config.database.data_dir;
-        // What can be judged at once comes before anything is started.
+        // Settings are checked before anything is started.
         let secret = auth_secret(&config.auth, data_dir)?;
         let keys = Keys::new(secret.as_ref(), config.auth.auth_public_key.as_deref())?;
         let store = open_store(&config.database).await?;
         let nodes = private_nodes(&config.redis, data_dir)?;
         let lock = lock(&config.redis, nodes.as_ref(), &tasks)?;
         let redis = redis(&config.redis, nodes.as_ref())?;
-        let events = Events::new(redis.as_ref(), &tasks);
-        let news = News::new(redis.as_ref(), &tasks);
-        let sequencer = Sequencer::new(
-            store.clone(),
-            lock.clone(),
-            (events.clone(), news.clone(), redis.clone()),
-            bounds(config),
-            tasks.clone(),
-        );
-        let checkout = Checkout::new(
-            (store.clone(), sequencer.clone()),
-            gateway(config)?,
-            news.clone(),
-            tasks.clone(),
-            config.limits.request_timeout_ms,
-        );
+        let stock_events = StockEvents::new(redis.as_ref(), &tasks);
+        let user_events = UserEvents::new(redis.as_ref(), &tasks);
+        let parts = sequencer::Parts {
+            store: store.clone(),
+            lock: lock.clone(),
+            stock_events: stock_events.clone(),
+            user_events: user_events.clone(),
+            redis: redis.clone(),
+            tasks: tasks.clone(),
+        };
+        let sequencer = Sequencer::new(parts, lane_bounds(config));
+        let checkout = Checkout::new(checkout::Parts {
+            store: store.clone(),
+            sequencer: sequencer.clone(),
+            gateway: gateway(config)?,
+            user_events: user_events.clone(),
+            tasks: tasks.clone(),
+            request_timeout: config.limits.request_timeout_ms,
+        });
         if config.demo {
             demo::offer(&store).await?;
         }
-        let cache = Cache::warmed(&store, &events, redis.as_ref(), crowd.tasks()).await?;
-        let shared = Arc::new(Parts {
-            gate: gate::build(config, redis.as_ref(), (&store, &events), crowd.tasks()),
+        let source = cache::Source {
+            store: store.clone(),
+            events: stock_events.clone(),
+            redis: redis.clone(),
+        };
+        let cache = Cache::warmed(source, request_runtime.tasks()).await?;
+        let sold_out = SoldOutSource {
+            store: store.clone(),
+            events: stock_events.clone(),
+        };
+        let limit = config.limits.rate_limit_per_minute;
+        let state = Arc::new(AppState {
+            gate: Gate::new(limit, redis.as_ref(), sold_out, request_runtime.tasks()),
             store,
             sequencer,
             checkout,
             cache,
             keys,
-            events,
-            news,
+            stock_events,
+            user_events,
             lock,
             tasks: tasks.clone(),
             request_timeout: config.limits.request_timeout_ms,
             guests: secret.filter(|_| config.demo),
         });
-        let runtimes = [("crowd", crowd.runtime()), ("lanes", &Handle::current())];
+        let runtimes = [
+            ("requests", request_runtime.runtime()),
+            ("lanes", &Handle::current()),
+        ];
         let figures = telemetry::Upkeep::new(recorder.clone(), &runtimes);
-        start_jobs(&shared, figures);
-        Self::open(config, shared, recorder, (redis, nodes, crowd))
+        start_jobs(&state, figures);
+        let resources = Resources {
+            request_runtime,
+            redis,
+            nodes,
+        };
+        Self::open(config, state, recorder, resources)
     }
 
-    /// Opens the doors. Last, so that nobody connects to a service that is not ready.
+    /// Binds the listeners; last, so that no client connects to a service that is not ready.
     fn open(
         config: &config::Serve,
-        shared: Shared,
+        state: SharedState,
         recorder: PrometheusHandle,
-        (redis, nodes, crowd): (Option<Redis>, Option<embedded::RedisNodes>, Crowd),
+        resources: Resources,
     ) -> anyhow::Result<Self> {
         let api_listener = bind(config.listen_addr, "LISTEN_ADDR")?;
         let ops_listener = bind(config.ops_addr, "OPS_ADDR")?;
@@ -120,25 +147,23 @@ impl App {
         let app = Self {
             api: api_listener.local_addr()?,
             ops: ops_listener.local_addr()?,
-            crowd,
-            tasks: shared.tasks.clone(),
-            redis,
-            nodes,
+            tasks: state.tasks.clone(),
+            resources,
             served,
-            shared,
+            state,
         };
         let bounds = connections(config);
-        let router = api::router(&app.shared, &config.cors_origins);
+        let router = api::router(&app.state, &config.cors_origins);
         let done = serving.clone();
-        serve(api_listener, router, bounds, done, app.crowd.tasks());
-        let router = api::ops_router(&app.shared, recorder);
+        serve(api_listener, router, bounds, done, app.resources.request_runtime.tasks());
+        let router = api::ops_router(&app.state, recorder);
         serve(ops_listener, router, bounds, serving, &app.tasks);
         app.announce(&database_url(&config.database)?);
         Ok(app)
     }
 
     fn announce(&self, database: &Url) {
-        let nodes = self.shared.lock.health().nodes;
+        let nodes = self.state.lock.health().nodes;
         tracing::info!(
             ?database,
             nodes,
@@ -147,27 +172,27 @@ impl App {
     }
 
     /// Finishes accepted requests, then the lanes, then everything else; true if all ended in
-    /// time and no task had died.
+    /// time and no task panicked.
     pub async fn stop(mut self, deadline: std::time::Duration) -> bool {
         self.tasks.stop();
-        let shared = Arc::clone(&self.shared);
+        let state = Arc::clone(&self.state);
         let in_order = async {
-            // Nobody sends; it closes when both listeners have answered their last request.
+            // Closes without a message when both listeners have answered their last request.
             let _ = self.served.recv().await;
-            shared.sequencer.close();
+            state.sequencer.close();
             self.tasks.drained(deadline).await
         };
         let drained = tokio::time::timeout(deadline, in_order)
             .await
             .unwrap_or(false);
         let close = async {
-            self.shared.store.close().await;
-            if let Some(redis) = &self.redis {
+            self.state.store.close().await;
+            if let Some(redis) = &self.resources.redis {
                 redis.close().await;
             }
         };
         drop(tokio::time::timeout(CLOSE_TIMEOUT, close).await);
-        drop(self.nodes);
+        drop(self.resources);
         drained && !self.tasks.failed()
     }
 }
@@ -238,15 +263,16 @@ pub fn auth_secret(config: &config::Auth, data_dir: &Path) -> anyhow::Result<Opt
 /// RFC 7518 asks for a key as long as the hash.
 const SECRET_MIN: usize = 32;
 
-fn start_jobs(shared: &Shared, figures: telemetry::Upkeep) {
-    let tasks = &shared.tasks;
-    let poll = StockPoll::new(shared.store.clone(), shared.events.clone());
+fn start_jobs(state: &SharedState, figures: telemetry::Upkeep) {
+    let tasks = &state.tasks;
+    let poll = StockPoll::new(state.store.clone(), state.stock_events.clone());
     tasks.spawn("stock poll", poll.run(tasks.clone()));
-    let expiry = Expiry::new(shared.store.clone(), shared.sequencer.clone());
+    let expiry = Expiry::new(state.store.clone(), state.sequencer.clone());
     tasks.spawn("expiry", expiry.run(tasks.clone()));
-    let open_payments = recovery::run(shared.checkout.clone(), tasks.clone());
+    let open_payments = recovery::run(state.checkout.clone(), tasks.clone());
     tasks.spawn("payment recovery", open_payments);
     tasks.spawn("upkeep", upkeep::run(figures, tasks.clone()));
-    let shared = Arc::clone(shared);
-    tasks.spawn("gate", async move { shared.gate.tidy(&shared.tasks).await });
+    let state = Arc::clone(state);
+    let cleanup = async move { state.gate.run_cleanup(&state.tasks).await };
+    tasks.spawn("gate cleanup", cleanup);
 }

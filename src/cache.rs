@@ -1,9 +1,8 @@
-//! What shoppers read: products in memory for a moment, in front of Redis, in front of the
-//! database. Nothing that is sold rests on it.
+//! Read cache for products: memory, then Redis, then the database. No sale depends on it.
 //!
-//! No answer is older than a second, whatever is lost: memory holds a value for a quarter of one,
-//! Redis for half of one, both from before it was read. The stock events make it much fresher: a
-//! version that was heard of replaces every older one. Whoever misses first reads for all.
+//! No answer is older than a second, even when events are lost: memory holds a value for 250 ms
+//! and Redis for 500 ms, both counted from before it was read. Stock events make answers fresher:
+//! a newer version replaces every older one. Concurrent misses share one read.
 
 use std::{
     sync::{
@@ -18,26 +17,26 @@ use moka::future;
 
 use crate::{
     domain::{Product, ProductId},
-    events::Events,
     metrics,
     redis::Redis,
+    stock_events::StockEvents,
     store::{self, Store},
     tasks::Tasks,
 };
 
 mod pages;
-mod shared;
+mod redis;
 
-/// How long a value in memory is shown, from just before it was read.
-const YOUNG: Duration = Duration::from_millis(250);
+/// How long a value in memory is served, from just before it was read.
+const TTL: Duration = Duration::from_millis(250);
 /// Products in memory, a few kilobytes each.
 const PRODUCTS_MAX: u64 = 10_000;
-/// The newest products, which are in memory when the first shopper comes.
+/// The newest products, which are loaded before the service accepts requests.
 const WARM: u64 = 200;
-/// Loads that turn out to be outdated by a write before the database is asked directly.
-const TRIES: usize = 3;
+/// Shared loads that may turn out to be stale; after that the caller reads the database itself.
+const ATTEMPTS: usize = 3;
 
-/// Why a product cannot be shown.
+/// Why a product cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("there is no such product")]
@@ -46,172 +45,170 @@ pub enum Error {
     Store(#[source] store::Error),
 }
 
-/// A product as it was read, and the answers that were made of it.
+/// A product as it was read, and the response bodies rendered from it.
 #[derive(Debug)]
-pub struct Shown {
+pub struct CachedProduct {
     pub product: Product,
-    asked: Instant,
+    read_at: Instant,
     document: OnceLock<Bytes>,
     availability: OnceLock<Bytes>,
 }
 
-impl Shown {
-    fn new(product: Product, asked: Instant) -> Arc<Self> {
+impl CachedProduct {
+    fn new(product: Product, read_at: Instant) -> Arc<Self> {
         Arc::new(Self {
             product,
-            asked,
+            read_at,
             document: OnceLock::new(),
             availability: OnceLock::new(),
         })
     }
 
-    /// The product's document; made once.
+    /// The body of `GET /products/{id}`; rendered once.
     pub fn document(&self, make: impl FnOnce(&Product) -> Bytes) -> Bytes {
         self.document.get_or_init(|| make(&self.product)).clone()
     }
 
-    /// The answer to who asks how much is left; made once.
+    /// The body of `GET /products/{id}/availability`; rendered once.
     pub fn availability(&self, make: impl FnOnce(&Product) -> Bytes) -> Bytes {
         self.availability
             .get_or_init(|| make(&self.product))
             .clone()
     }
 
-    fn is_young(&self) -> bool {
-        self.asked.elapsed() < YOUNG
+    fn is_fresh(&self) -> bool {
+        self.read_at.elapsed() < TTL
     }
 
     fn is_current(&self, version: i64) -> bool {
-        self.is_young() && self.product.version >= version
+        self.is_fresh() && self.product.version >= version
     }
 }
 
 #[derive(Debug)]
 pub struct Cache {
-    products: future::Cache<ProductId, Arc<Shown>>,
-    /// The version that a write of this node's shop left, for as long as memory may be older.
+    products: future::Cache<ProductId, Arc<CachedProduct>>,
+    /// The version after an admin's write on this node, for as long as memory may be older.
     written: moka::sync::Cache<ProductId, i64>,
     pages: pages::Pages,
-    /// Counts this node's writes of products.
+    /// Counts the admins' writes of products on this node.
     writes: AtomicU64,
-    store: Store,
-    events: Events,
-    redis: Option<Redis>,
+    source: Source,
     tasks: Tasks,
 }
 
+/// Where the cache reads products, and learns of newer versions.
+#[derive(Clone, Debug)]
+pub struct Source {
+    pub store: Store,
+    pub events: StockEvents,
+    pub redis: Option<Redis>,
+}
+
 impl Cache {
-    fn new((store, events): (Store, Events), redis: Option<Redis>, tasks: Tasks) -> Self {
+    fn new(source: Source, tasks: Tasks) -> Self {
         let products = future::Cache::builder()
             .max_capacity(PRODUCTS_MAX)
-            .time_to_live(YOUNG);
+            .time_to_live(TTL);
         let written = moka::sync::Cache::builder()
             .max_capacity(PRODUCTS_MAX)
-            .time_to_live(YOUNG * 8);
+            .time_to_live(TTL * 8);
         Self {
             products: products.build(),
             written: written.build(),
-            pages: pages::Pages::new(YOUNG),
+            pages: pages::Pages::new(TTL),
             writes: AtomicU64::new(0),
-            store,
-            events,
-            redis,
+            source,
             tasks,
         }
     }
 
-    /// A cache with the newest products in memory, before anybody asks.
+    /// A cache with the newest products in memory.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn warmed(
-        store: &Store,
-        events: &Events,
-        redis: Option<&Redis>,
-        tasks: &Tasks,
-    ) -> Result<Self, store::Error> {
-        let parts = (store.clone(), events.clone());
-        let cache = Self::new(parts, redis.cloned(), tasks.clone());
-        let asked = Instant::now();
-        for product in store.products(None, WARM).await? {
+    pub async fn warmed(source: Source, tasks: &Tasks) -> Result<Self, store::Error> {
+        let cache = Self::new(source, tasks.clone());
+        let read_at = Instant::now();
+        for product in cache.source.store.products(None, WARM).await? {
             let id = product.id;
-            cache.products.insert(id, Shown::new(product, asked)).await;
+            cache.products.insert(id, CachedProduct::new(product, read_at)).await;
         }
         Ok(cache)
     }
 
-    /// The shop has written a product on this node: whoever is answered from now on sees it.
+    /// Records an admin's write on this node: later answers of this node include it.
     pub fn written(&self, product: &Product) {
         self.written.insert(product.id, product.version);
         self.writes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A product, as new as every commit that this node has heard of.
-    pub async fn product(&self, id: ProductId) -> Result<Arc<Shown>, Arc<Error>> {
-        let newest = self.events.newest(id).map_or(0, |stock| stock.version);
+    /// A product, at least as new as every commit that this node has seen an event of.
+    pub async fn product(&self, id: ProductId) -> Result<Arc<CachedProduct>, Arc<Error>> {
+        let newest = self.source.events.newest(id).map_or(0, |event| event.version);
         self.find(id, newest.max(self.written.get(&id).unwrap_or(0)))
             .await
     }
 
-    /// A product and its stock. Sales change nothing else of it, so a newer level that was heard
-    /// of takes the place of a read: a drop's hottest question never waits for the database.
-    pub async fn stock(&self, id: ProductId) -> Result<(Arc<Shown>, i32), Arc<Error>> {
-        let shown = match self.products.get(&id).await {
-            Some(shown) if shown.is_young() && self.has_terms(&shown) => {
+    /// A product and its units for sale. Sales change nothing else of a product, so a newer stock
+    /// event takes the place of a read: during a drop, availability never waits for the database.
+    pub async fn for_sale(&self, id: ProductId) -> Result<(Arc<CachedProduct>, i32), Arc<Error>> {
+        let cached = match self.products.get(&id).await {
+            Some(cached) if cached.is_fresh() && self.has_current_terms(&cached) => {
                 metrics::cache::hit();
-                shown
+                cached
             }
             Some(_) | None => self.product(id).await?,
         };
-        let newest = self.events.newest(id);
-        let newer = newest.filter(|newest| newest.version > shown.product.version);
-        let stock = newer.map_or(shown.product.stock, |newest| newest.stock);
-        Ok((shown, stock))
+        let newest = self.source.events.newest(id);
+        let newer = newest.filter(|newest| newest.version > cached.product.version);
+        let for_sale = newer.map_or(cached.product.for_sale(), |newest| newest.for_sale);
+        Ok((cached, for_sale))
     }
 
-    /// A page of products, newest first from below `before`, as `make` shows it.
+    /// A page of products, newest first from below `before`, rendered by `make`.
     pub async fn page(
         &self,
         before: Option<ProductId>,
         limit: u64,
         make: impl FnOnce(Vec<Product>) -> Bytes,
     ) -> Result<Bytes, Arc<Error>> {
-        // What was cached before a write of this node's shop is not looked for after it.
+        // The key changes with every write of an admin on this node.
         let writes = self.writes.load(Ordering::Relaxed);
         let load = async {
             metrics::cache::miss();
-            let products = self.store.products(before, limit).await;
+            let products = self.source.store.products(before, limit).await;
             products.map(make).map_err(Error::Store)
         };
         self.pages.get((writes, before, limit), load).await
     }
 
-    /// Whether the shop has not changed the product here since.
-    fn has_terms(&self, shown: &Shown) -> bool {
-        let written = self.written.get(&shown.product.id);
-        written.is_none_or(|version| version <= shown.product.version)
+    /// Whether no admin has changed the product on this node since it was read.
+    fn has_current_terms(&self, cached: &CachedProduct) -> bool {
+        let written = self.written.get(&cached.product.id);
+        written.is_none_or(|version| version <= cached.product.version)
     }
 
     /// The product at this version or above.
-    async fn find(&self, id: ProductId, version: i64) -> Result<Arc<Shown>, Arc<Error>> {
+    async fn find(&self, id: ProductId, version: i64) -> Result<Arc<CachedProduct>, Arc<Error>> {
         match self.products.get(&id).await {
-            Some(shown) if shown.is_current(version) => {
+            Some(cached) if cached.is_current(version) => {
                 metrics::cache::hit();
-                Ok(shown)
+                Ok(cached)
             }
             outdated => self.fetch(id, version, outdated).await,
         }
     }
 
-    /// Reads the product, one reader for all who wait.
+    /// Reads the product; concurrent callers share one read.
     async fn fetch(
         &self,
         id: ProductId,
         version: i64,
-        mut outdated: Option<Arc<Shown>>,
-    ) -> Result<Arc<Shown>, Arc<Error>> {
+        mut outdated: Option<Arc<CachedProduct>>,
+    ) -> Result<Arc<CachedProduct>, Arc<Error>> {
         let arrived = Instant::now();
-        for _ in 0..TRIES {
+        for _ in 0..ATTEMPTS {
             if outdated.is_some() {
                 self.products.invalidate(&id).await;
             }
@@ -220,51 +217,51 @@ impl Cache {
                 leads = true;
                 self.load(id, version).await
             };
-            // Boxed, so that answers from memory do not carry a read's weight.
-            let shown = Box::pin(self.products.try_get_with(id, load)).await?;
+            // Boxed, so that the futures of cache hits stay small.
+            let cached = Box::pin(self.products.try_get_with(id, load)).await?;
             if !leads {
                 metrics::cache::hit();
             }
-            // Somebody else's read may have begun before the write that this caller knows of.
-            if shown.is_current(version) || shown.asked >= arrived {
-                return Ok(shown);
+            // A shared read may have begun before the write that this caller has to see.
+            if cached.is_current(version) || cached.read_at >= arrived {
+                return Ok(cached);
             }
-            outdated = Some(shown);
+            outdated = Some(cached);
         }
         self.read(id).await.map_err(Arc::new)
     }
 
-    async fn load(&self, id: ProductId, version: i64) -> Result<Arc<Shown>, Error> {
-        let asked = Instant::now();
-        let Some(redis) = &self.redis else {
+    async fn load(&self, id: ProductId, version: i64) -> Result<Arc<CachedProduct>, Error> {
+        let read_at = Instant::now();
+        let Some(redis) = &self.source.redis else {
             return self.read(id).await;
         };
-        let answer = shared::read(redis, id).await;
+        let answer = redis::read(redis, id).await;
         match answer {
-            Some(shared::Answer {
+            Some(redis::CacheRead {
                 product: Some(product),
                 ..
             }) if product.version >= version => {
                 metrics::cache::hit();
-                Ok(Shown::new(product, asked))
+                Ok(CachedProduct::new(product, read_at))
             }
             answer => {
-                let shown = self.read(id).await?;
+                let cached = self.read(id).await?;
                 if let Some(answer) = answer {
-                    let fill = shared::fill(redis.clone(), shown.product.clone(), answer);
+                    let fill = redis::fill(redis.clone(), cached.product.clone(), answer);
                     self.tasks.spawn("cache fill", fill);
                 }
-                Ok(shown)
+                Ok(cached)
             }
         }
     }
 
-    async fn read(&self, id: ProductId) -> Result<Arc<Shown>, Error> {
+    async fn read(&self, id: ProductId) -> Result<Arc<CachedProduct>, Error> {
         metrics::cache::miss();
-        let asked = Instant::now();
-        let product = self.store.product(id).await.map_err(Error::Store)?;
+        let read_at = Instant::now();
+        let product = self.source.store.product(id).await.map_err(Error::Store)?;
         product
-            .map(|product| Shown::new(product, asked))
+            .map(|product| CachedProduct::new(product, read_at))
             .ok_or(Error::Absent)
     }
 }

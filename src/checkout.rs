@@ -1,8 +1,8 @@
-//! Takes orders through the payment gateway, and back.
+//! Checkout: confirms orders with the payment gateway, refunds them, and recovers open payments.
 //!
-//! An order is `confirming` while the gateway is asked, which keeps it from expiring; no lock and
-//! no transaction is held meanwhile. Whatever a crash or a silent gateway leaves open is asked
-//! again, as the same attempt, until the gateway has said what became of it.
+//! An order is `confirming` while the gateway is called, so it does not expire; no lock and no
+//! transaction is held meanwhile. A call that a crash or a silent gateway leaves open is repeated
+//! as the same attempt, until the gateway has answered.
 
 use std::{
     future::Future,
@@ -15,87 +15,75 @@ use tokio::sync::oneshot;
 use crate::{
     domain::{Order, OrderId, OrderStatus, UserId, jitter},
     metrics,
-    news::News,
-    payment::{self, Charge, Charged, Gateway},
+    payment::{self, Charge, ChargeResult, Gateway, SendMode},
     sequencer::{ANSWER_WITHIN, Cancel, Sequencer},
-    store::{self, Asked, Begun, PaymentEnd, Release, Store},
+    store::{self, BeginPayment, PaymentAttempt, PaymentEnd, Release, Store},
     tasks::Tasks,
+    user_events::UserEvents,
 };
 
-/// The share of a request's time that the gateway may take.
-const ASK_WITHIN: f64 = 0.7;
-/// Nobody works on a payment any more after so many times a request's time.
-const FORGOTTEN_AFTER: f64 = 1.5;
-/// How often it is tried to write what the gateway said, before that is left to be settled later.
+/// The share of a request's time-out that a gateway call may take.
+const CALL_WITHIN: f64 = 0.7;
+/// A payment is stale, and may be taken over, after this multiple of the request time-out.
+const STALE_AFTER: f64 = 1.5;
+/// Attempts to write the gateway's answer; after them the recovery repeats the call.
 const END_WRITES_MAX: u32 = 4;
-/// Between two of these tries.
+/// Pause between two of these attempts.
 const END_PAUSE: Duration = Duration::from_millis(50);
 
-/// What became of a confirmation.
+/// The result of a confirmation.
 #[derive(Clone, Debug)]
 pub enum Confirmed {
     Done(Box<Order>),
     Declined {
         reason: String,
     },
-    /// The order is this.
-    Not(OrderStatus),
+    /// The order has this status, which forbids it.
+    WrongStatus(OrderStatus),
     NotFound,
 }
 
-/// Why it is not known, or was not tried.
+/// Why a confirmation or refund has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// `PAYMENTS` is `none`.
     #[error("no gateway is set")]
     Disabled,
-    /// Nothing was charged or given back.
+    /// Nothing was charged or refunded.
     #[error("the gateway cannot be reached")]
     Unavailable,
-    /// It will be known later, without the caller's help.
+    /// The recovery completes it, without the caller's help.
     #[error("the outcome is not known yet")]
     OutcomeUnknown(OrderId),
     #[error(transparent)]
     Store(#[from] store::Error),
 }
 
-/// The way of orders to the gateway; clones share it.
+/// The handle on checkout; clones share it.
 #[derive(Clone, Debug)]
 pub struct Checkout {
     parts: Arc<Parts>,
 }
 
+/// The services that checkout uses.
 #[derive(Debug)]
-struct Parts {
-    store: Store,
-    sequencer: Sequencer,
-    gateway: Option<Gateway>,
-    news: News,
-    tasks: Tasks,
-    request_timeout: Duration,
+pub struct Parts {
+    pub store: Store,
+    pub sequencer: Sequencer,
+    pub gateway: Option<Gateway>,
+    pub user_events: UserEvents,
+    pub tasks: Tasks,
+    pub request_timeout: Duration,
 }
 
 impl Checkout {
-    pub fn new(
-        (store, sequencer): (Store, Sequencer),
-        gateway: Option<Gateway>,
-        news: News,
-        tasks: Tasks,
-        request_timeout: Duration,
-    ) -> Self {
-        let parts = Parts {
-            store,
-            sequencer,
-            gateway,
-            news,
-            tasks,
-            request_timeout,
-        };
+    pub fn new(parts: Parts) -> Self {
         Self {
             parts: Arc::new(parts),
         }
     }
 
-    /// Charges for a pending order and confirms it. A caller who goes away changes nothing.
+    /// Charges a pending order and confirms it, also if the caller disconnects meanwhile.
     pub async fn confirm(
         &self,
         order: &Order,
@@ -108,50 +96,50 @@ impl Checkout {
         let (parts, id) = (Arc::clone(&self.parts), order.id);
         let user = UserId::clone(&order.user_id);
         let work = async move { parts.confirm(id, &user, &payment_method).await };
-        self.see_through(id, began, work).await
+        self.run_detached(id, began, work).await
     }
 
-    /// Cancels a confirmed order, and gives the money back before the units.
+    /// Cancels a confirmed order: refunds the payment, then returns the units.
     pub async fn undo(&self, order: Order, began: Instant) -> Result<Cancel, Error> {
         if self.parts.gateway.is_none() && order.payment.is_some() {
             return Err(Error::Disabled);
         }
         let (parts, id) = (Arc::clone(&self.parts), order.id);
         let work = async move { parts.undo(order, began).await };
-        self.see_through(id, began, work).await
+        self.run_detached(id, began, work).await
     }
 
-    /// Does the work whether its caller stays or not.
-    async fn see_through<T: Send + 'static>(
+    /// Runs the work in a task of its own, so that it outlives its caller.
+    async fn run_detached<T: Send + 'static>(
         &self,
         id: OrderId,
         began: Instant,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
-        let (tell, told) = oneshot::channel();
+        let (sender, result) = oneshot::channel();
         self.parts.tasks.spawn("payment", async move {
-            drop(tell.send(work.await));
+            drop(sender.send(work.await));
         });
         let deadline = began + self.parts.request_timeout.mul_f64(ANSWER_WITHIN);
-        match tokio::time::timeout_at(deadline.into(), told).await {
-            Ok(Ok(answer)) => answer,
+        match tokio::time::timeout_at(deadline.into(), result).await {
+            Ok(Ok(result)) => result,
             Ok(Err(_)) | Err(_) => Err(Error::OutcomeUnknown(id)),
         }
     }
 
-    /// Settles what was left open; says how many payments it took up.
+    /// Repeats the gateway calls of stale payments and refunds; returns their number.
     pub async fn recover_once(&self) -> Result<usize, store::Error> {
         let parts = &self.parts;
         let now = parts.store.now();
-        let before = now - parts.request_timeout.mul_f64(FORGOTTEN_AFTER);
-        let forgotten = parts.store.take_forgotten(before, now).await?;
-        for asked in &forgotten {
-            if let Err(error) = parts.recover(asked).await {
-                let id = asked.order.id;
+        let before = now - parts.request_timeout.mul_f64(STALE_AFTER);
+        let stale = parts.store.take_over_stale_payments(before, now).await?;
+        for attempt in &stale {
+            if let Err(error) = parts.recover(attempt).await {
+                let id = attempt.order.id;
                 tracing::warn!(order = %id, "the payment of {id} is still open: {error}");
             }
         }
-        Ok(forgotten.len())
+        Ok(stale.len())
     }
 }
 
@@ -164,79 +152,79 @@ impl Parts {
     ) -> Result<Confirmed, Error> {
         let now = self.store.now();
         let begun = self.store.begin_payment(id, user, payment_method, now);
-        // It may have been written: then it is settled like what a crash leaves behind.
-        let asked = match begun.await.map_err(|_| Error::OutcomeUnknown(id))? {
-            Begun::Asked(asked) => asked,
-            Begun::Not(status) => return Ok(Confirmed::Not(status)),
-            Begun::NoSuchOrder => return Ok(Confirmed::NotFound),
+        // A failed write may have been committed: then the recovery takes the payment over.
+        let attempt = match begun.await.map_err(|_| Error::OutcomeUnknown(id))? {
+            BeginPayment::Begun(attempt) => attempt,
+            BeginPayment::WrongStatus(status) => return Ok(Confirmed::WrongStatus(status)),
+            BeginPayment::NotFound => return Ok(Confirmed::NotFound),
         };
-        self.charge(&asked, payment::Asked::First).await
+        self.charge(&attempt, SendMode::First).await
     }
 
-    async fn charge(&self, asked: &Asked, before: payment::Asked) -> Result<Confirmed, Error> {
-        let order = &asked.order;
+    async fn charge(&self, attempt: &PaymentAttempt, mode: SendMode) -> Result<Confirmed, Error> {
+        let order = &attempt.order;
         if order.total == 0 {
-            return self.end(asked, PaymentEnd::Free).await;
+            return self.end(attempt, PaymentEnd::Free).await;
         }
         let gateway = self.gateway.as_ref().ok_or(Error::Disabled)?;
         let charge = Charge {
             order_id: order.id,
             amount: order.total,
             currency: &order.currency,
-            payment_method: &asked.payment_method,
-            intent: asked.payment_id(),
-            attempt: asked.attempt.unsigned_abs(),
-            asked: before,
+            payment_method: &attempt.payment_method,
+            intent: attempt.payment_id(),
+            attempt: attempt.number.unsigned_abs(),
+            mode,
         };
-        let within = self.request_timeout.mul_f64(ASK_WITHIN);
+        let within = self.request_timeout.mul_f64(CALL_WITHIN);
         match gateway.charge(&charge, within).await {
-            Ok(Charged::Paid(payment)) => self.end(asked, PaymentEnd::Paid(payment)).await,
-            Ok(Charged::Declined { intent, reason }) => {
-                self.end(asked, PaymentEnd::Declined(intent)).await?;
+            Ok(ChargeResult::Paid(payment)) => self.end(attempt, PaymentEnd::Paid(payment)).await,
+            Ok(ChargeResult::Declined { intent, reason }) => {
+                self.end(attempt, PaymentEnd::Declined(intent)).await?;
                 Ok(Confirmed::Declined { reason })
             }
             Err(payment::Error::NotCharged(_)) => {
-                self.end(asked, PaymentEnd::NotAsked).await?;
+                self.end(attempt, PaymentEnd::NotAsked).await?;
                 Err(Error::Unavailable)
             }
             Err(payment::Error::Unknown(_)) => Err(Error::OutcomeUnknown(order.id)),
         }
     }
 
-    /// Writes what the gateway said.
-    async fn end(&self, asked: &Asked, end: PaymentEnd) -> Result<Confirmed, Error> {
-        let id = asked.order.id;
+    /// Writes the gateway's answer and publishes the change.
+    async fn end(&self, attempt: &PaymentAttempt, end: PaymentEnd) -> Result<Confirmed, Error> {
+        let id = attempt.order.id;
         let pays = matches!(end, PaymentEnd::Paid(_) | PaymentEnd::Free);
-        let written = self.write_end(asked, end).await;
+        let written = self.write_end(attempt, end).await;
         let order = written.map_err(|_| Error::OutcomeUnknown(id))?;
-        self.news
-            .concerns(vec![UserId::clone(&asked.order.user_id)]);
+        self.user_events
+            .publish(vec![UserId::clone(&attempt.order.user_id)]);
         match order {
             Some(order) => {
-                if pays && asked.from_waitlist {
+                if pays && attempt.from_waitlist {
                     metrics::holds::offer_confirmed();
                 }
                 Ok(Confirmed::Done(Box::new(order)))
             }
-            // Another node settled it first, by the same word of the gateway.
+            // Another node has written the same answer of the gateway first.
             None => Ok(match self.store.order(id).await? {
                 Some(order) if order.status == OrderStatus::Confirmed => {
                     Confirmed::Done(Box::new(order))
                 }
-                Some(order) => Confirmed::Not(order.status),
+                Some(order) => Confirmed::WrongStatus(order.status),
                 None => Confirmed::NotFound,
             }),
         }
     }
 
-    /// Where a rush of payments has kept the database from this one, it is tried again: its buyer
-    /// has paid. Tried once too often it finds the order as it was to be.
+    /// Retries while a rush of payments occupies the database, because the buyer has paid. A retry
+    /// of a write that had succeeded finds the order confirmed.
     async fn write_end(
         &self,
-        asked: &Asked,
+        attempt: &PaymentAttempt,
         end: PaymentEnd,
     ) -> Result<Option<Order>, store::Error> {
-        let write = || self.store.end_payment(asked, end.clone(), self.store.now());
+        let write = || self.store.end_payment(attempt, end.clone(), self.store.now());
         for _ in 1..END_WRITES_MAX {
             match write().await {
                 Err(store::Error::Unreachable(_)) => tokio::time::sleep(jitter(END_PAUSE)).await,
@@ -251,23 +239,23 @@ impl Parts {
             let now = self.store.now();
             let refund = self.store.begin_refund(order.id, now).await;
             match refund.map_err(|_| Error::OutcomeUnknown(order.id))? {
-                Begun::Asked(asked) => self.refund(&asked).await?,
-                Begun::Not(status) => return Ok(Cancel::Not(status)),
-                Begun::NoSuchOrder => return Ok(Cancel::NotFound),
+                BeginPayment::Begun(attempt) => self.refund(&attempt).await?,
+                BeginPayment::WrongStatus(status) => return Ok(Cancel::WrongStatus(status)),
+                BeginPayment::NotFound => return Ok(Cancel::NotFound),
             }
         }
         self.cancel(&order, began).await
     }
 
-    async fn refund(&self, asked: &Asked) -> Result<(), Error> {
-        let id = asked.order.id;
+    async fn refund(&self, attempt: &PaymentAttempt) -> Result<(), Error> {
+        let id = attempt.order.id;
         let gateway = self.gateway.as_ref().ok_or(Error::Disabled)?;
-        let payment = asked.payment_id().unwrap_or_default();
-        let within = self.request_timeout.mul_f64(ASK_WITHIN);
+        let payment = attempt.payment_id().unwrap_or_default();
+        let within = self.request_timeout.mul_f64(CALL_WITHIN);
         match gateway.refund(id, payment, within).await {
             Ok(()) => Ok(()),
             Err(payment::Error::NotCharged(_)) => {
-                self.store.forget_refund(id).await?;
+                self.store.abandon_refund(id).await?;
                 Err(Error::Unavailable)
             }
             Err(payment::Error::Unknown(_)) => Err(Error::OutcomeUnknown(id)),
@@ -278,19 +266,19 @@ impl Parts {
         let cancelled = self
             .sequencer
             .cancel(order.product_id, order.id, Release::Undo, began);
-        // The money is back: the units follow, at the latest with the next look.
+        // The payment is refunded; the units follow, at the latest with the recovery.
         cancelled.await.map_err(|_| Error::OutcomeUnknown(order.id))
     }
 
-    /// Asks again about an order whose payment or refund was left open.
-    async fn recover(&self, asked: &Asked) -> Result<(), Error> {
-        match asked.order.status {
+    /// Repeats the gateway call of an open payment or refund.
+    async fn recover(&self, attempt: &PaymentAttempt) -> Result<(), Error> {
+        match attempt.order.status {
             OrderStatus::Confirming => {
-                self.charge(asked, payment::Asked::Again).await?;
+                self.charge(attempt, SendMode::Retry).await?;
             }
             OrderStatus::Confirmed => {
-                self.refund(asked).await?;
-                self.cancel(&asked.order, Instant::now()).await?;
+                self.refund(attempt).await?;
+                self.cancel(&attempt.order, Instant::now()).await?;
             }
             OrderStatus::Pending | OrderStatus::Cancelled | OrderStatus::Expired => {}
         }

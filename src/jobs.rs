@@ -1,4 +1,4 @@
-//! Loops beside the requests; each has a `run_once` that tests can call.
+//! Background loops: hold expiry, payment recovery, stock poll, metrics upkeep.
 
 pub mod expiry;
 pub mod recovery;

@@ -2,7 +2,7 @@
 //!
 //! The modules in reading order; a file uses only what stands above it (`tests/tidy.rs` checks).
 
-/// Products, orders, requests and outcomes: the words that every stage shares.
+/// Domain types: products, stock levels, orders, requests, outcomes, error codes.
 pub mod domain;
 /// Every metric: name, help, labels, buckets, one function per event.
 pub mod metrics;
@@ -18,27 +18,27 @@ pub mod embedded;
 pub mod redis;
 /// The product lock: Redlock over healthy nodes, or in-process.
 pub mod lock;
-/// Stock changes on their way to watchers, on this node and on the others.
-pub mod events;
-/// What concerns single users, on its way to them.
-pub mod news;
-/// What is true: transactions, error classes, one file per table.
+/// Stock events: publish/subscribe of stock changes within a node and between nodes.
+pub mod stock_events;
+/// User events: publish/subscribe of changes to a user's orders and places.
+pub mod user_events;
+/// The database: connections, transactions, error classes, one file of SQL per table.
 pub mod store;
-/// The invariants, checked in the database.
+/// `flash-sale verify`: checks the invariants in the database.
 pub mod verify;
-/// What shoppers read: products in memory for a moment, in front of Redis.
+/// Read cache for products: memory, Redis, database.
 pub mod cache;
-/// May this request try at all?
+/// Admission control: rate limit and sold-out gate.
 pub mod admission;
-/// Who gets it: one lane per product.
+/// The only writer of stock: one lane per product decides who gets a unit.
 pub mod sequencer;
-/// Who pays: the gateway that charges and refunds.
+/// Payment gateway clients: charge and refund.
 pub mod payment;
-/// Takes orders through the gateway, and back.
+/// Checkout: confirms, refunds and recovers payments.
 pub mod checkout;
-/// Loops beside the requests.
+/// Background jobs: hold expiry, payment recovery, stock poll, upkeep.
 pub mod jobs;
-/// HTTP: the URL tree, extractors, problems, one file per resource.
+/// HTTP: router, extractors, problems, one file per resource.
 pub mod api;
-/// Builds the stages left to right and binds both listeners.
+/// Starts the service: connects, builds the modules above, binds both listeners, stops in order.
 pub mod app;

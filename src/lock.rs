@@ -100,13 +100,13 @@ impl Lock {
 pub struct Guard {
     taken: Instant,
     valid_until: Instant,
-    held: Held,
+    held: HeldLock,
 }
 
 #[derive(Debug)]
-enum Held {
+enum HeldLock {
     Redlock(Box<rslock::Lock>),
-    Local(local::Held),
+    Local(local::HeldKey),
 }
 
 impl Guard {
@@ -122,8 +122,8 @@ impl Guard {
     /// Gives the lock back, if it is still ours.
     pub async fn release(self) {
         match self.held {
-            Held::Redlock(lock) => redlock::release(*lock).await,
-            Held::Local(held) => held.release(),
+            HeldLock::Redlock(lock) => redlock::release(*lock).await,
+            HeldLock::Local(held) => held.release(),
         }
     }
 }

@@ -11,6 +11,7 @@ use metrics::{
 };
 
 use self::label::label;
+use crate::domain::OutcomeLabel;
 
 pub mod cache;
 pub mod gate;
@@ -30,29 +31,6 @@ pub const BATCH_BUCKETS: [f64; 11] = [
 ];
 pub const BATCH_ORDERS: &str = "flash_sale_batch_orders";
 
-/// The outcomes of an order request, all of which a product's counter starts with.
-pub const ORDER_OUTCOMES: [&str; 19] = [
-    "created",
-    "replayed",
-    "waitlisted",
-    "payload_too_large",
-    "unsupported_media_type",
-    "unauthenticated",
-    "malformed_json",
-    "invalid_request",
-    "rate_limited",
-    "product_not_found",
-    "not_on_sale",
-    "idempotency_key_reused",
-    "purchase_limit",
-    "sold_out",
-    "insufficient_stock",
-    "high_demand",
-    "unavailable",
-    "outcome_unknown",
-    "internal",
-];
-
 /// The label of a request that names no product that we know.
 pub const UNKNOWN: &str = "unknown";
 
@@ -63,7 +41,7 @@ pub fn init(products_max: usize) {
     describe_orders();
     describe_service();
     holds::init();
-    for outcome in ORDER_OUTCOMES {
+    for outcome in OutcomeLabel::all() {
         orders(UNKNOWN, outcome).absolute(0);
     }
     for unlabelled in [
@@ -155,7 +133,7 @@ fn describe_service() {
 
 /// The handles of one product, made once by its lane so that the hot path looks nothing up.
 #[derive(Clone)]
-pub struct Product {
+pub struct ProductMetrics {
     label: String,
     pub acquired: Counter,
     pub busy: Counter,
@@ -171,22 +149,22 @@ pub struct Product {
     pub waitlist: Gauge,
 }
 
-impl std::fmt::Debug for Product {
+impl std::fmt::Debug for ProductMetrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Product")
+        f.debug_struct("ProductMetrics")
             .field("label", &self.label)
             .finish_non_exhaustive()
     }
 }
 
 /// The handles of the product with this sku; all of its counters exist afterwards.
-pub fn product(sku: &str) -> Product {
+pub fn product(sku: &str) -> ProductMetrics {
     let label = label(sku);
     let acquire = |outcome: &'static str| counter!("flash_sale_lock_acquire_total", "product" => label.clone(), "outcome" => outcome);
-    for outcome in ORDER_OUTCOMES {
+    for outcome in OutcomeLabel::all() {
         orders(&label, outcome).increment(0);
     }
-    let handles = Product {
+    let handles = ProductMetrics {
         acquired: acquire("acquired"),
         busy: acquire("busy"),
         no_quorum: acquire("no_quorum"),
@@ -214,31 +192,31 @@ pub fn product(sku: &str) -> Product {
     handles
 }
 
-impl Product {
-    pub fn ordered(&self, outcome: &'static str, count: u64) {
+impl ProductMetrics {
+    pub fn ordered(&self, outcome: OutcomeLabel, count: u64) {
         orders(&self.label, outcome).increment(count);
     }
 }
 
 /// An order request answered before a lane knew its product.
-pub fn ordered_unknown(outcome: &'static str) {
+pub fn ordered_unknown(outcome: OutcomeLabel) {
     orders(UNKNOWN, outcome).increment(1);
 }
 
-fn orders(product: &str, outcome: &'static str) -> Counter {
-    counter!("flash_sale_orders_total", "product" => product.to_owned(), "outcome" => outcome)
+fn orders(product: &str, outcome: OutcomeLabel) -> Counter {
+    counter!("flash_sale_orders_total", "product" => product.to_owned(), "outcome" => outcome.name())
 }
 
 /// One histogram per outcome, made once: the hot path looks nothing up in the registry.
-static ORDER_DURATIONS: LazyLock<HashMap<&'static str, Histogram>> = LazyLock::new(|| {
-    let histogram = |outcome| histogram!("flash_sale_order_duration_seconds", "outcome" => outcome);
-    ORDER_OUTCOMES
+static ORDER_DURATIONS: LazyLock<HashMap<OutcomeLabel, Histogram>> = LazyLock::new(|| {
+    let histogram = |outcome: OutcomeLabel| histogram!("flash_sale_order_duration_seconds", "outcome" => outcome.name());
+    OutcomeLabel::all()
         .map(|outcome| (outcome, histogram(outcome)))
-        .into()
+        .collect()
 });
 
-pub fn order_answered(outcome: &'static str, took: Duration) {
-    if let Some(histogram) = ORDER_DURATIONS.get(outcome) {
+pub fn order_answered(outcome: OutcomeLabel, took: Duration) {
+    if let Some(histogram) = ORDER_DURATIONS.get(&outcome) {
         histogram.record(took);
     }
 }

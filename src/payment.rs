@@ -1,7 +1,7 @@
-//! The payment gateway: charges an order once, however often it is asked, and gives money back.
+//! Payment gateway client: charges an order exactly once over all retries, and refunds it.
 //!
 //! An order has at most one payment intent that can still succeed, and an intent succeeds once.
-//! What a gateway says is believed only when it speaks of our order, amount and currency.
+//! A gateway's answer counts only if it names our order, amount and currency.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,16 +15,16 @@ use crate::{
 pub mod simulated;
 pub mod stripe;
 
-/// Who moves the money.
+/// The configured gateway.
 #[derive(Clone, Debug)]
 pub enum Gateway {
     Stripe(Arc<Stripe>),
-    /// Nobody: the demo.
+    /// Moves no money: the demo.
     Simulated,
 }
 
-/// A wish to charge an order. Each attempt keeps its number and everything else for ever, so that
-/// asking again asks the same.
+/// A request to charge an order. An attempt's number and fields never change, so that a retry
+/// repeats the same request.
 #[derive(Clone, Copy, Debug)]
 pub struct Charge<'a> {
     pub order_id: OrderId,
@@ -33,25 +33,25 @@ pub struct Charge<'a> {
     /// ISO 4217, upper case.
     pub currency: &'a str,
     pub payment_method: &'a str,
-    /// The intent that the last decline of this order named, if any.
+    /// The intent named by the last decline of this order, if any.
     pub intent: Option<&'a str>,
-    /// 1 for the first; one more after each [`Charged::Declined`] and [`Error::NotCharged`], the
+    /// 1 for the first; one more after each [`ChargeResult::Declined`] and [`Error::NotCharged`], the
     /// same after [`Error::Unknown`].
     pub attempt: u32,
-    pub asked: Asked,
+    pub mode: SendMode,
 }
 
 /// Whether this attempt may have been sent before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum SendMode {
     First,
-    /// By a call with an unknown outcome, or by a process that died. That it fails to get through
-    /// now says nothing of then: only the gateway's word about this attempt settles it.
-    Again,
+    /// Sent by a call with an unknown outcome, or by a process that died. A failure to connect now
+    /// proves nothing about then: only the gateway's answer about this attempt does.
+    Retry,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Charged {
+pub enum ChargeResult {
     Paid(Payment),
     Declined {
         /// What the next attempt must use; none asks for a new intent, also where one was known.
@@ -61,30 +61,30 @@ pub enum Charged {
     },
 }
 
-/// Why there is no decision. Already logged and counted.
+/// Cause there is no decision. Already logged and counted.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The money may or may not have moved: ask again with the same attempt.
+    /// The money may or may not have moved: retry the same attempt.
     #[error("the payment gateway left it open")]
-    Unknown(#[source] Why),
+    Unknown(#[source] Cause),
     /// No money has moved in this attempt, nor will it.
     #[error("the payment gateway did not take the request")]
-    NotCharged(#[source] Why),
+    NotCharged(#[source] Cause),
 }
 
-/// What went wrong with a gateway; no text holds a key, a payment method or what a gateway sent.
+/// The cause of a failed gateway call; no text holds a key, a payment method or gateway data.
 #[derive(Debug, thiserror::Error)]
-pub enum Why {
+pub enum Cause {
     #[error("it cannot be reached")]
     Unreachable(#[source] reqwest::Error),
     #[error("it did not answer in time")]
-    Silent,
+    Timeout,
     #[error("the connection broke")]
     Broken(#[source] reqwest::Error),
     #[error("it answered with status {0}")]
     Status(u16),
-    #[error("it answered with what is no answer: {0}")]
-    Garbage(&'static str),
+    #[error("its answer is malformed: {0}")]
+    Malformed(&'static str),
     #[error("it still works on the payment: {0}")]
     Working(&'static str),
     #[error("it refuses PAYMENT_KEY (status {0})")]
@@ -99,8 +99,8 @@ pub enum Why {
     RefundFailed,
 }
 
-impl Why {
-    /// Whether time alone does not heal it.
+impl Cause {
+    /// Whether waiting alone cannot resolve it.
     fn needs_an_operator(&self) -> bool {
         match self {
             Self::Key(_)
@@ -109,16 +109,16 @@ impl Why {
             | Self::Refused(..)
             | Self::RefundFailed => true,
             Self::Unreachable(_)
-            | Self::Silent
+            | Self::Timeout
             | Self::Broken(_)
             | Self::Status(_)
-            | Self::Garbage(_)
+            | Self::Malformed(_)
             | Self::Working(_) => false,
         }
     }
 }
 
-/// Why no gateway could be made.
+/// Cause no gateway could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     #[error("PAYMENT_URL: not a URL")]
@@ -130,7 +130,7 @@ pub enum SetupError {
 }
 
 impl Gateway {
-    /// The gateway that the settings ask for; none where orders cannot be confirmed.
+    /// The configured gateway; `None` where orders cannot be confirmed.
     pub fn new(config: &Serve) -> Result<Option<Self>, SetupError> {
         Ok(match config.payment_provider() {
             Provider::None => None,
@@ -144,7 +144,7 @@ impl Gateway {
         })
     }
 
-    /// What whoever starts the service must know of this gateway.
+    /// A warning for the log at the start.
     pub fn warning(&self) -> Option<&'static str> {
         match self {
             Self::Simulated => Some(
@@ -158,21 +158,21 @@ impl Gateway {
     }
 
     /// Charges an order, at most once over all of its attempts.
-    pub async fn charge(&self, charge: &Charge<'_>, within: Duration) -> Result<Charged, Error> {
+    pub async fn charge(&self, charge: &Charge<'_>, within: Duration) -> Result<ChargeResult, Error> {
         let charged = match self {
             Self::Stripe(stripe) => stripe.charge(charge, within).await,
             Self::Simulated => Ok(simulated::charge(charge)),
         };
         answered(match &charged {
-            Ok(Charged::Paid(_)) => "paid",
-            Ok(Charged::Declined { .. }) => "declined",
+            Ok(ChargeResult::Paid(_)) => "paid",
+            Ok(ChargeResult::Declined { .. }) => "declined",
             Err(Error::Unknown(_)) => "unknown",
             Err(Error::NotCharged(_)) => "not_charged",
         });
         charged.inspect_err(|error| log(error, charge.order_id, "charge"))
     }
 
-    /// Gives all money of a payment back; repeating it is harmless.
+    /// Refunds a payment in full; repeating it is harmless.
     pub async fn refund(
         &self,
         order_id: OrderId,

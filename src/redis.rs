@@ -1,6 +1,6 @@
-//! Redis for everything but the lock, through fred, and the one list of keys and channels.
+//! Redis client (fred) for everything but the lock, and the only list of keys and channels.
 //!
-//! It may be down without harm: commands fail fast, connections come back by themselves.
+//! Redis may be down without harm: commands fail fast, and fred reconnects.
 
 use std::time::Duration;
 
@@ -18,26 +18,27 @@ use crate::domain::{ProductId, Secret};
 pub mod channel;
 pub mod script;
 
-/// A command that takes longer is given up: nothing here is worth a buyer's wait.
+/// Time limit of a command; every caller has a fallback without Redis.
 const COMMAND_TIMEOUT: Duration = Duration::from_millis(250);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const RECONNECT_MIN_MS: u32 = 50;
 const RECONNECT_MAX_MS: u32 = 1_000;
-/// Commands that wait for a connection before the next one is refused.
+/// Commands that may wait for a connection; further ones are refused.
 const BUFFER_MAX: usize = 10_000;
 
-/// The channel on which nodes tell each other of stock changes.
+/// The channel of stock events between nodes.
 pub const STOCK_CHANNEL: &str = "flash-sale:stock";
 
-/// The channel on which nodes tell each other whose orders have changed.
-pub const NEWS_CHANNEL: &str = "flash-sale:news";
+/// The channel of user events between nodes.
+pub const USER_CHANNEL: &str = "flash-sale:news";
 
-/// The lock of a product at a stock level; a contract with whoever watches the nodes.
-pub fn lock_key(product: ProductId, stock: i32) -> String {
-    format!("lock:product:{product}:stock:{stock}")
+/// The lock of a product at a stock level, given as units on hand. Operators and tests rely on
+/// this name.
+pub fn lock_key(product: ProductId, on_hand: i32) -> String {
+    format!("lock:product:{product}:stock:{on_hand}")
 }
 
-/// Set while a node waits for the product's lock; the holder then hands over.
+/// Set while a node waits for the product's lock; the holder then yields a turn.
 pub fn waiting_key(product: ProductId) -> String {
     format!("flash-sale:waiting:{product}")
 }
@@ -48,7 +49,7 @@ pub fn rate_key(user: &str) -> String {
     format!("flash-sale:{{rate}}:{user}")
 }
 
-/// A product as a node read it a moment ago.
+/// A cached product.
 pub fn product_key(product: ProductId) -> String {
     format!("flash-sale:product:{product}")
 }

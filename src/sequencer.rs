@@ -1,8 +1,8 @@
-//! Who gets it: the one door to stock.
+//! The only writer of stock: routes commands to one single-writer task per product, the lane.
 //!
-//! Each product has one lane on this node, a task that serves its wishes batch by batch. This
-//! handle routes a wish to its lane and waits for the verdict. A caller that goes away, or waits
-//! too long, abandons a wish that was not begun; one that was begun is finished without it.
+//! A lane serves its commands batch by batch. This handle sends a command to its product's lane
+//! and awaits the reply. A caller that disconnects or times out abandons a command that no batch
+//! has claimed; a claimed one is finished without its caller.
 
 use std::{
     sync::Arc,
@@ -12,21 +12,23 @@ use std::{
 use tokio::sync::oneshot;
 
 use self::{
-    asks::Ask,
-    decide::{Verdict, Wish},
+    decide::{Command, Reply},
     lanes::{Context, Lanes},
+    pending::PendingCommand,
 };
 use crate::{
-    domain::{Order, OrderId, OrderRequest, OrderStatus, Outcome, Product, ProductId, UserId},
-    events::Events,
+    domain::{
+        Code, Order, OrderId, OrderRequest, OrderStatus, Outcome, Product, ProductId, Refusal,
+        UserId,
+    },
     lock::Lock,
-    news::News,
     redis::Redis,
+    stock_events::StockEvents,
     store::{Release, Store},
     tasks::Tasks,
+    user_events::UserEvents,
 };
 
-mod asks;
 mod backoff;
 mod batch;
 mod claim;
@@ -36,18 +38,20 @@ mod facts;
 mod handover;
 mod lane;
 mod lanes;
+mod pending;
 mod settle;
 
 pub use self::deadlines::Deadlines;
 
-/// The share of a request's time after which its caller is told, whatever the lane does: the
-/// answer has to travel.
+/// The share of a request's time-out after which its caller gets an answer, whatever the lane
+/// does; the rest is for sending it.
 pub const ANSWER_WITHIN: f64 = 0.96;
 
-/// Why a wish has no verdict.
+/// Why a command got no reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The lock stayed busy beyond the caller's patience, or too many wait. Nothing was written.
+    /// The lock stayed busy for longer than `LOCK_PATIENCE_MS`, or the queue is full. Nothing was
+    /// written.
     #[error("too many want this product at once")]
     HighDemand,
     /// The database cannot be reached in time. Nothing was written.
@@ -62,41 +66,41 @@ pub enum Error {
 }
 
 impl Error {
-    pub fn label(self) -> &'static str {
+    pub fn code(self) -> Code {
         match self {
-            Self::HighDemand => "high_demand",
-            Self::Unavailable => "unavailable",
-            Self::OutcomeUnknown(_) => "outcome_unknown",
-            Self::Internal => "internal",
+            Self::HighDemand => Code::HighDemand,
+            Self::Unavailable => Code::Unavailable,
+            Self::OutcomeUnknown(_) => Code::OutcomeUnknown,
+            Self::Internal => Code::Internal,
         }
     }
 }
 
-/// What became of a restock.
+/// The result of a restock.
 #[derive(Clone, Debug)]
 pub enum Restock {
     Done(Box<Product>),
     NotFound,
-    /// More units than [`crate::domain::STOCK_MAX`] would have been offered.
+    /// The total would exceed [`crate::domain::STOCK_MAX`].
     TooLarge,
 }
 
-/// What became of a cancellation.
+/// The result of a cancellation.
 #[derive(Clone, Debug)]
 pub enum Cancel {
     Done(Box<Order>),
-    /// The order is this.
-    Not(OrderStatus),
+    /// The order has this status, which forbids it.
+    WrongStatus(OrderStatus),
     NotFound,
 }
 
 /// The bounds of every lane.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
+pub struct LaneBounds {
     pub batch_max: usize,
     pub queue_max: usize,
     pub patience: Duration,
-    /// Within it every wish has an answer.
+    /// Every command is answered within it.
     pub request_timeout: Duration,
 }
 
@@ -106,26 +110,29 @@ pub struct Sequencer {
     lanes: Arc<Lanes>,
 }
 
-/// A verdict; for a restock also the product as the batch left it.
+/// The services that lanes use.
 #[derive(Debug)]
-struct Answer(Verdict, Option<Box<Product>>);
+pub struct Parts {
+    pub store: Store,
+    pub lock: Lock,
+    pub stock_events: StockEvents,
+    pub user_events: UserEvents,
+    pub redis: Option<Redis>,
+    pub tasks: Tasks,
+}
+
+/// A reply, and for a restock the product after the batch.
+#[derive(Debug)]
+struct CommandResult {
+    reply: Reply,
+    product: Option<Box<Product>>,
+}
 
 impl Sequencer {
-    pub fn new(
-        store: Store,
-        lock: Lock,
-        (events, news, redis): (Events, News, Option<Redis>),
-        bounds: Bounds,
-        tasks: Tasks,
-    ) -> Self {
+    pub fn new(parts: Parts, bounds: LaneBounds) -> Self {
         let context = Context {
-            store,
-            lock,
-            events,
-            news,
-            redis,
+            parts,
             bounds,
-            tasks,
             deadlines: Deadlines::default(),
         };
         Self {
@@ -133,40 +140,43 @@ impl Sequencer {
         }
     }
 
-    /// Decides an order. The outcome is durable when this returns.
+    /// Decides an order request. The outcome is durable when this returns.
     ///
-    /// `began` is when the request's time began.
+    /// `began` is the start of the request, from which its time-out runs.
     pub async fn place(&self, request: OrderRequest, began: Instant) -> Result<Outcome, Error> {
         let (product, order) = (request.product_id, request.order_id);
-        let wish = Wish::Order(Box::new(request));
-        match self.submit(product, order, wish, began).await {
-            Ok(Answer(Verdict::Order(outcome), _)) => Ok(outcome),
-            Ok(Answer(_, _)) => Ok(Outcome::ProductNotFound),
+        let command = Command::Order(Box::new(request));
+        match self.submit(product, order, command, began).await {
+            Ok(CommandResult {
+                reply: Reply::Order(outcome),
+                ..
+            }) => Ok(outcome),
+            Ok(_) => Ok(Refusal::ProductNotFound.into()),
             Err(error) => {
-                self.lanes.count(product, error.label());
+                self.lanes.count_failure(product, error.code());
                 Err(error)
             }
         }
     }
 
-    /// Offers `quantity` more units.
+    /// Adds `quantity` units to the product.
     pub async fn restock(
         &self,
         product: ProductId,
         quantity: i32,
         began: Instant,
     ) -> Result<Restock, Error> {
-        let wish = Wish::Restock(quantity);
+        let command = Command::Restock(quantity);
         let id = OrderId::now_v7();
-        let answer = self.submit(product, id, wish, began).await?;
-        Ok(match answer {
-            Answer(Verdict::Restocked, Some(product)) => Restock::Done(product),
-            Answer(Verdict::RestockTooLarge, _) => Restock::TooLarge,
-            Answer(..) => Restock::NotFound,
+        let result = self.submit(product, id, command, began).await?;
+        Ok(match (result.reply, result.product) {
+            (Reply::Restocked, Some(product)) => Restock::Done(product),
+            (Reply::RestockTooLarge, _) => Restock::TooLarge,
+            _ => Restock::NotFound,
         })
     }
 
-    /// Gives an order's units back.
+    /// Cancels an order and returns its units.
     pub async fn cancel(
         &self,
         product: ProductId,
@@ -174,41 +184,41 @@ impl Sequencer {
         release: Release,
         began: Instant,
     ) -> Result<Cancel, Error> {
-        let wish = Wish::Cancel(order, release);
-        let answer = self.submit(product, order, wish, began).await?;
-        Ok(match answer {
-            Answer(Verdict::Cancelled(order), _) => Cancel::Done(order),
-            Answer(Verdict::NotCancelled(Some(status)), _) => Cancel::Not(status),
-            Answer(..) => Cancel::NotFound,
+        let command = Command::Cancel(order, release);
+        let result = self.submit(product, order, command, began).await?;
+        Ok(match result.reply {
+            Reply::Cancelled(order) => Cancel::Done(order),
+            Reply::NotCancelled(Some(status)) => Cancel::WrongStatus(status),
+            _ => Cancel::NotFound,
         })
     }
 
-    /// Takes a user off the waitlist; false if they did not wait.
+    /// Removes a user from the waitlist; false if the user has no place.
     pub async fn leave(
         &self,
         product: ProductId,
         user: UserId,
         began: Instant,
     ) -> Result<bool, Error> {
-        let wish = Wish::Leave(user);
+        let command = Command::Leave(user);
         let id = OrderId::now_v7();
-        let Answer(verdict, _) = self.submit(product, id, wish, began).await?;
-        Ok(verdict == Verdict::Left)
+        let result = self.submit(product, id, command, began).await?;
+        Ok(result.reply == Reply::Left)
     }
 
-    /// Ends the product's holds that are over, and serves who waits.
-    pub async fn tend(&self, product: ProductId, began: Instant) -> Result<(), Error> {
+    /// Ends the product's expired holds and serves its waitlist.
+    pub async fn expire_holds(&self, product: ProductId, began: Instant) -> Result<(), Error> {
         let id = OrderId::now_v7();
-        self.submit(product, id, Wish::Tend, began).await?;
+        self.submit(product, id, Command::ExpireHolds, began).await?;
         Ok(())
     }
 
-    /// When the next hold ends, as far as this node's lanes know.
+    /// The earliest expiry of the holds that this node's lanes made.
     pub fn deadlines(&self) -> &Deadlines {
         &self.lanes.context.deadlines
     }
 
-    /// Takes no more wishes; the lanes end when they have served those that wait.
+    /// Rejects further commands; the lanes end once they have served the pending ones.
     pub fn close(&self) {
         self.lanes.close();
     }
@@ -217,24 +227,24 @@ impl Sequencer {
         &self,
         product: ProductId,
         id: OrderId,
-        wish: Wish,
+        command: Command,
         began: Instant,
-    ) -> Result<Answer, Error> {
+    ) -> Result<CommandResult, Error> {
         let (claim, ticket) = claim::new();
-        let (reply, answer) = oneshot::channel();
-        let ask = Ask {
-            wish,
+        let (sender, result) = oneshot::channel();
+        let pending = PendingCommand {
+            command,
             id,
             arrived: Instant::now(),
             claim,
-            reply,
+            result: sender,
         };
-        self.lanes.send(product, ask)?;
+        self.lanes.send(product, pending)?;
         let time = self.lanes.context.bounds.request_timeout;
         let deadline = began + time.mul_f64(ANSWER_WITHIN);
-        match tokio::time::timeout_at(deadline.into(), answer).await {
-            Ok(Ok(answer)) => answer,
-            // The lane took too long, or died: if it had not begun, it never will.
+        match tokio::time::timeout_at(deadline.into(), result).await {
+            Ok(Ok(result)) => result,
+            // The lane is late or has died; a command that it has not claimed is abandoned.
             Err(_) | Ok(Err(_)) if ticket.abandon() => Err(Error::Unavailable),
             Err(_) | Ok(Err(_)) => Err(Error::OutcomeUnknown(id)),
         }

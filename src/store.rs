@@ -15,24 +15,27 @@ use crate::domain::Secret;
 
 pub use self::error::{Constraint, Error};
 
-mod audit;
 mod clock;
 mod connect;
 mod error;
+mod invariants;
 mod migrate;
 mod orders;
 mod payments;
 mod products;
 mod trust;
-mod waitlist;
+mod waitlist_entries;
 
 pub use self::{
-    audit::Breach,
+    invariants::Breach,
     connect::Url,
-    orders::{Due, Known, NewOrder, NewOrders, OrderFilter, Release, Remembered},
-    payments::{Asked, Begun, PaymentEnd},
+    orders::{
+        ExpiredHold, IdempotencyRecord, NewOrder, NewOrders, OrderFilter, Recorded, Release,
+        StoredOrder, UserKey,
+    },
+    payments::{BeginPayment, PaymentAttempt, PaymentEnd},
     products::{NewProduct, ProductPatch, StockChange},
-    waitlist::{NewEntry, Queued},
+    waitlist_entries::{NewEntry, Queued},
 };
 
 type Result<T> = std::result::Result<T, Error>;

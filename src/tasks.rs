@@ -1,5 +1,6 @@
-//! Named tasks that nobody forgets: each is drained at the stop, and one that dies early stops
-//! the service with a failure, because half a service is worse than none.
+//! Named background tasks with a stop signal and a drain deadline.
+//!
+//! A task that panics stops the whole service with a failure: half a service is worse than none.
 
 use std::{
     future::Future,
@@ -13,22 +14,22 @@ use std::{
 use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-mod crowd;
+mod request_runtime;
 
-pub use self::crowd::Crowd;
+pub use self::request_runtime::RequestRuntime;
 
-/// A cheap handle on the service's tasks; clones share them.
+/// The handle on the service's tasks; clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Tasks {
     tracker: TaskTracker,
     stop: CancellationToken,
     failed: Arc<AtomicBool>,
-    /// Where tasks are started; where the caller runs, if none is named.
+    /// The runtime that tasks start on; `None` is the caller's.
     runtime: Option<Handle>,
 }
 
 impl Tasks {
-    /// The same tasks; those that are started through it run on `runtime`, whoever starts them.
+    /// A handle on the same tasks whose new tasks run on `runtime`, whichever runtime spawns them.
     #[must_use]
     pub fn on(&self, runtime: &Handle) -> Self {
         Self {
@@ -37,7 +38,7 @@ impl Tasks {
         }
     }
 
-    /// Starts a task. If it panics, the whole service is told to stop.
+    /// Starts a task. If it panics, the whole service stops.
     #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
     pub fn spawn(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
         let alarm = Alarm {
@@ -56,7 +57,7 @@ impl Tasks {
         });
     }
 
-    /// Resolves when the service is to stop.
+    /// Resolves when the stop begins.
     pub async fn stopped(&self) {
         self.stop.cancelled().await;
     }
@@ -65,7 +66,7 @@ impl Tasks {
         self.stop.cancel();
     }
 
-    /// Sleeps for `pause`, or less if the service stops meanwhile; says whether to go on.
+    /// Sleeps for `pause`; false, and at once, if the service stops meanwhile.
     pub async fn pause(&self, pause: Duration) -> bool {
         tokio::select! {
             () = self.stop.cancelled() => false,
@@ -73,7 +74,7 @@ impl Tasks {
         }
     }
 
-    /// Whether a task died.
+    /// Whether a task panicked.
     pub fn failed(&self) -> bool {
         self.failed.load(Ordering::Relaxed)
     }
@@ -87,7 +88,7 @@ impl Tasks {
     }
 }
 
-/// Rings when it is dropped before its task has finished.
+/// Stops the service when it is dropped by a panic of its task.
 struct Alarm {
     name: &'static str,
     tasks: Tasks,

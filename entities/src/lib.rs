@@ -1,6 +1,8 @@
-//! The tables of flash-sale as SeaORM entities: shape only, no behaviour.
+//! SeaORM entities of the tables: columns and enums only, no behaviour.
 
 pub mod order_status;
 pub mod orders;
+pub mod payment_status;
 pub mod products;
 pub mod waitlist_entries;
+pub mod waitlist_status;

@@ -1,8 +1,8 @@
-//! The life of an order as the database spells it.
+//! Enum of `orders.status`: pending, confirming, confirmed, cancelled or expired.
 
 use sea_orm::entity::prelude::*;
 
-/// `pending`, `confirming` and `confirmed` hold stock; the other two gave it back.
+/// `pending`, `confirming` and `confirmed` orders are live: they hold stock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
 pub enum OrderStatus {

@@ -1,8 +1,8 @@
-//! One row per order ever taken; rows are never deleted, their status changes.
+//! Entity of the table `orders`. Rows are never deleted; their status changes.
 
 use sea_orm::entity::prelude::*;
 
-use crate::order_status::OrderStatus;
+use crate::{order_status::OrderStatus, payment_status::PaymentStatus};
 
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -18,23 +18,23 @@ pub struct Model {
     pub currency: String,
     pub status: OrderStatus,
     pub idempotency_key: Option<String>,
-    /// What the key was first used for, to tell a retry from a reuse.
+    /// The request that the key was first used for, which tells a retry from a reuse.
     pub idempotency_request: Option<String>,
     pub created_at: ChronoDateTimeUtc,
     pub expires_at: Option<ChronoDateTimeUtc>,
     pub confirmed_at: Option<ChronoDateTimeUtc>,
-    /// The gateway's name for the payment, also for one that was declined.
+    /// The gateway's identifier of the payment, also of a declined one.
     pub payment_id: Option<String>,
-    pub payment_status: Option<String>,
-    /// What the buyer pays with, as long as the gateway may have to be asked again.
+    pub payment_status: Option<PaymentStatus>,
+    /// The payment method, as long as the gateway may have to be called again.
     pub payment_method: Option<String>,
-    /// How often the buyer has tried to pay.
+    /// Counts the payment attempts.
     pub payment_attempt: i32,
-    /// When the gateway was first asked about this attempt.
+    /// When this attempt began.
     pub payment_begun_at: Option<ChronoDateTimeUtc>,
-    /// When the gateway was last asked, while its answer is still to come.
+    /// When the gateway was last called; null unless its answer is outstanding.
     pub payment_asked_at: Option<ChronoDateTimeUtc>,
-    /// Whether it was offered to somebody who waited.
+    /// Whether the order was made for a waitlist entry.
     pub from_waitlist: bool,
 }
 

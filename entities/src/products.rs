@@ -1,4 +1,4 @@
-//! One row per drop. `version` is the fence: every change of stock or of live orders bumps it.
+//! Entity of the table `products`. `version` is the fence: every change of stock or live orders bumps it.
 
 use sea_orm::entity::prelude::*;
 
@@ -20,9 +20,9 @@ pub struct Model {
     pub max_per_user: Option<i32>,
     pub hold_seconds: Option<i32>,
     pub waitlist: bool,
-    /// Whether entries that fit may pass one that does not.
+    /// Whether waitlist entries that fit may pass one that does not.
     pub waitlist_skip: bool,
-    /// Units of `stock` that came back and are kept for those who wait.
+    /// Units of `stock` that were returned and are reserved for the waitlist.
     pub stock_reserved: i32,
     pub starts_at: Option<ChronoDateTimeUtc>,
     pub ends_at: Option<ChronoDateTimeUtc>,

@@ -1,6 +1,8 @@
-//! Who waits for which product; `position` is a monotone sequence, never reused.
+//! Entity of the table `waitlist_entries`. `position` is a monotone sequence, never reused.
 
 use sea_orm::entity::prelude::*;
+
+use crate::waitlist_status::WaitlistStatus;
 
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -12,9 +14,8 @@ pub struct Model {
     pub product_id: Uuid,
     pub user_id: String,
     pub quantity: i32,
-    /// `waiting`, `offered` or `left`.
-    pub status: String,
-    /// What was offered.
+    pub status: WaitlistStatus,
+    /// The order made for an offered entry.
     pub order_id: Option<Uuid>,
     pub idempotency_key: Option<String>,
     pub idempotency_request: Option<String>,

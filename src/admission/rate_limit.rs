@@ -1,8 +1,8 @@
-//! Requests a minute per user: GCRA, a bucket of a minute's requests that refills steadily.
+//! Rate limiter per user: GCRA, a bucket of a minute's requests that refills steadily.
 //!
-//! Redis counts over all nodes (`shared`). This node's own buckets, which see every request of
-//! this node too, decide while Redis is away. Who is blocked is remembered until the next cell is
-//! there, so that a flood costs Redis one question per cell.
+//! Redis counts over all nodes (`rate_limit/redis.rs`). This node's own buckets, which count every
+//! request of this node too, decide while Redis is unreachable. Blocked users are cached until
+//! their next cell, so that a flood costs Redis one call per cell.
 
 use std::{
     num::NonZeroU32,
@@ -19,13 +19,13 @@ use moka::{policy::EvictionPolicy, sync::Cache};
 
 use crate::{domain::UserId, redis::Redis, tasks::Tasks};
 
-mod shared;
+mod redis;
 
-/// What an empty bucket needs to be full again.
+/// How long an empty bucket takes to refill.
 const BUCKET: Duration = Duration::from_mins(1);
-/// A user's state is worth nothing once the bucket is full again.
-pub(super) const FORGET_EVERY: Duration = BUCKET;
-/// Blocked users who are remembered; for the others Redis is asked.
+/// A full bucket needs no state, so idle users are dropped this often.
+pub(super) const DROP_IDLE_EVERY: Duration = BUCKET;
+/// Blocked users in the cache; requests of further ones call Redis.
 const BLOCKED_MAX: u64 = 50_000;
 
 /// This user sent too many requests.
@@ -35,11 +35,11 @@ pub struct RateLimited {
     pub limit: u32,
     /// After this long the next request is admitted.
     pub retry_after: Duration,
-    /// After this long without requests the whole limit is there again.
+    /// After this long without requests the whole limit is available again.
     pub reset: Duration,
 }
 
-/// Users without a cell, and when there will be one.
+/// Users without a cell, with the time of their next one.
 #[derive(Clone, Debug)]
 struct Blocked(Cache<UserId, Instant, ahash::RandomState>);
 
@@ -64,59 +64,59 @@ impl Blocked {
 }
 
 #[derive(Debug)]
-pub(super) struct Users {
+pub(super) struct UserLimiter {
     limit: NonZeroU32,
     blocked: Blocked,
-    here: RateLimiter<UserId, DefaultKeyedStateStore<UserId>, DefaultClock>,
-    shared: Option<shared::Shared>,
+    local: RateLimiter<UserId, DefaultKeyedStateStore<UserId>, DefaultClock>,
+    redis: Option<redis::RedisLimiter>,
 }
 
-impl Users {
+impl UserLimiter {
     pub(super) fn new(limit: NonZeroU32, redis: Option<&Redis>, tasks: &Tasks) -> Self {
         let blocked = Blocked::new();
-        let shared = redis.map(|redis| {
+        let redis = redis.map(|redis| {
             let cell = BUCKET / limit.get();
-            shared::Shared::new(redis.clone(), cell, blocked.clone(), tasks)
+            redis::RedisLimiter::new(redis.clone(), cell, blocked.clone(), tasks)
         });
         Self {
             limit,
             blocked,
-            here: RateLimiter::keyed(Quota::per_minute(limit)),
-            shared,
+            local: RateLimiter::keyed(Quota::per_minute(limit)),
+            redis,
         }
     }
 
-    /// Takes a cell of the user's over all nodes.
+    /// Takes a cell from the user's bucket over all nodes.
     pub(super) async fn admit(&self, user: &UserId) -> Result<(), RateLimited> {
         self.refuse_blocked(user)?;
-        // Counts in any case: should Redis go, this bucket knows what this node has admitted.
-        let here = self.take_here(user);
-        let Some(shared) = &self.shared else {
-            return here;
+        // Counts in any case, so that this node's bucket is right when Redis fails.
+        let local = self.take_local(user);
+        let Some(redis) = &self.redis else {
+            return local;
         };
-        match shared.take(user).await {
+        match redis.take(user).await {
             Some(Duration::ZERO) => Ok(()),
             Some(wait) => {
                 self.blocked.insert(user, wait);
                 Err(self.refusal(wait))
             }
-            None => here,
+            None => local,
         }
     }
 
-    /// Takes a cell without asking Redis, which is told later.
-    pub(super) fn admit_here(&self, user: &UserId) -> Result<(), RateLimited> {
+    /// Takes a cell from this node's bucket; Redis gets it reported later.
+    pub(super) fn admit_local(&self, user: &UserId) -> Result<(), RateLimited> {
         self.refuse_blocked(user)?;
-        self.take_here(user)?;
-        if let Some(shared) = &self.shared {
-            shared.owe(user);
+        self.take_local(user)?;
+        if let Some(redis) = &self.redis {
+            redis.report_later(user);
         }
         Ok(())
     }
 
-    pub(super) fn forget_idle(&self) {
-        self.here.retain_recent();
-        self.here.shrink_to_fit();
+    pub(super) fn drop_idle(&self) {
+        self.local.retain_recent();
+        self.local.shrink_to_fit();
     }
 
     fn refuse_blocked(&self, user: &UserId) -> Result<(), RateLimited> {
@@ -126,13 +126,13 @@ impl Users {
         }
     }
 
-    fn take_here(&self, user: &UserId) -> Result<(), RateLimited> {
-        let now = self.here.clock().now();
-        let taken = self.here.check_key(user);
+    fn take_local(&self, user: &UserId) -> Result<(), RateLimited> {
+        let now = self.local.clock().now();
+        let taken = self.local.check_key(user);
         taken.map_err(|refusal| self.refusal(refusal.wait_time_from(now)))
     }
 
-    /// The bucket is empty but for what has come back since the last cell.
+    /// The refusal of a user whose bucket has less than one cell.
     fn refusal(&self, retry_after: Duration) -> RateLimited {
         let cell = BUCKET / self.limit.get();
         RateLimited {
@@ -149,7 +149,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_request_over_the_limit_is_refused_for_its_user_alone() {
-        let users = Users::new(NonZeroU32::new(3).unwrap(), None, &Tasks::default());
+        let users = UserLimiter::new(NonZeroU32::new(3).unwrap(), None, &Tasks::default());
         let (greedy, modest) = (UserId::from("greedy"), UserId::from("modest"));
         for _ in 0..3 {
             assert_eq!(users.admit(&greedy).await, Ok(()));

@@ -1,68 +1,66 @@
-//! Products that this node knows to be sold out: their refusals need no lane, no Redis and no
-//! database.
+//! The sold-out gate: refuses orders for sold-out products without lane, Redis or database.
 //!
-//! The knowledge is a row without stock. It is worth something while no newer version was heard
-//! of, while every node's commits are heard, and for a moment after it was read; as long as
-//! somebody asks, it is read again beside the requests. Units that come back on this node are
-//! heard of before their restock is answered; on another node, as soon as its word arrives.
+//! The gate holds rows without units for sale. A row is valid for 250 ms after it was read, while
+//! no newer version has been seen and the stock events of all nodes arrive; a background task
+//! reads rows in use again every 100 ms. Units returned on this node are seen before their restock
+//! is answered, units returned on another node when its stock event arrives.
 //!
-//! What needs more than the row goes to the lane: a key may stand for an order, a limit counts
-//! the user's orders, a wish to wait takes a place.
+//! Requests that need more than the row go to the lane: an idempotency key may name an order, a
+//! limit counts the user's orders, a waitlist request takes a place.
 
 use std::{
     collections::HashMap,
     sync::{
-        Arc, PoisonError, RwLock, RwLockWriteGuard,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use chrono::{DateTime, Utc};
+use parking_lot::RwLock;
 use tokio::sync::mpsc;
 
 use crate::{
-    domain::{OrderRequest, Outcome, Product, ProductId},
-    events::Events,
+    domain::{OrderRequest, Outcome, Product, ProductId, Refusal},
+    stock_events::StockEvents,
     metrics::gate,
     store::Store,
     tasks::Tasks,
 };
 
-/// What was read longer ago is not known any more, should a word be lost.
-const KNOWN_FOR: Duration = Duration::from_millis(250);
-/// Well inside of it, the rows are read again.
+/// Maximum age of a row; bounds staleness when a stock event is lost.
+const AGE_MAX: Duration = Duration::from_millis(250);
+/// How often rows in use are read again; well below [`AGE_MAX`].
 const READ_EVERY: Duration = Duration::from_millis(100);
-/// Reads without a refusal in between before a product is forgotten: ten seconds.
+/// Reads without a refusal in between after which a product is dropped: ten seconds.
 const IDLE_READS: u32 = 100;
-/// Products that are known at once, which one statement can ask for; the lanes refuse for the others.
-const KNOWN_MAX: usize = 500;
-/// Products that wait to be looked at.
-const WANTED_MAX: usize = 100;
+/// Products held at a time, read by one statement; the lanes refuse orders for further ones.
+const PRODUCTS_MAX: usize = 500;
+/// Products that wait for their first read.
+const SUSPECTS_MAX: usize = 100;
 
-/// A product without stock, as it was read.
+/// A product without units for sale, as it was read.
 #[derive(Debug)]
-pub(super) struct Known {
+pub(super) struct SoldOutProduct {
     product: Product,
     /// Just before the read.
-    asked: Instant,
+    read_at: Instant,
     used: AtomicBool,
     idle_reads: u32,
-    refusals: gate::SoldOut,
+    refusals: gate::SoldOutRefusals,
 }
 
-impl Known {
-    /// The refusal, counted as the lane would have.
+impl SoldOutProduct {
+    /// The refusal, counted as the lane would count it.
     pub(super) fn refuse(&self) -> Outcome {
         self.used.store(true, Ordering::Relaxed);
         self.refusals.increment();
-        Outcome::SoldOut {
-            waitlist: self.product.waitlist,
-        }
+        let waitlist = self.product.waitlist;
+        Refusal::SoldOut { waitlist }.into()
     }
 
-    /// Whether the contract's earlier refusals do not apply, and the lane would need nothing
-    /// but the row.
+    /// Whether no earlier refusal of the contract applies, and the lane would need only the row.
     fn decides(&self, request: &OrderRequest, now: DateTime<Utc>) -> bool {
         self.product.max_per_user.is_none()
             && request.quantity <= self.product.max_per_order
@@ -70,72 +68,79 @@ impl Known {
     }
 }
 
-type Map = RwLock<HashMap<ProductId, Arc<Known>>>;
+type Products = RwLock<HashMap<ProductId, Arc<SoldOutProduct>>>;
 
-#[derive(Debug)]
-pub(super) struct SoldOut {
-    known: Arc<Map>,
-    events: Events,
-    wanted: mpsc::Sender<ProductId>,
+/// Where the gate learns what is sold out.
+#[derive(Clone, Debug)]
+pub struct SoldOutSource {
+    pub store: Store,
+    pub events: StockEvents,
 }
 
-impl SoldOut {
-    pub(super) fn new(store: Store, events: Events, tasks: &Tasks) -> Self {
-        let (wanted, inbox) = mpsc::channel(WANTED_MAX);
-        let known = Arc::<Map>::default();
+#[derive(Debug)]
+pub(super) struct SoldOutGate {
+    products: Arc<Products>,
+    events: StockEvents,
+    suspects: mpsc::Sender<ProductId>,
+}
+
+impl SoldOutGate {
+    pub(super) fn new(source: SoldOutSource, tasks: &Tasks) -> Self {
+        let SoldOutSource { store, events } = source;
+        let (suspects, inbox) = mpsc::channel(SUSPECTS_MAX);
+        let products = Arc::<Products>::default();
         let reader = Reader {
-            known: Arc::clone(&known),
+            products: Arc::clone(&products),
             store,
         };
         tasks.spawn("sold-out gate", read(reader, inbox, tasks.clone()));
         Self {
-            known,
+            products,
             events,
-            wanted,
+            suspects,
         }
     }
 
-    /// What is known, if that is enough to refuse this request.
-    pub(super) fn knows(&self, request: &OrderRequest, now: DateTime<Utc>) -> Option<Arc<Known>> {
+    /// The sold-out product, if its row is enough to refuse this request.
+    pub(super) fn find(&self, request: &OrderRequest, now: DateTime<Utc>) -> Option<Arc<SoldOutProduct>> {
         if !request.is_plain() {
             return None;
         }
-        let known = self.get(request.product_id)?;
-        (known.decides(request, now) && self.is_current(&known)).then_some(known)
+        let product = self.get(request.product_id)?;
+        (product.decides(request, now) && self.is_current(&product)).then_some(product)
     }
 
-    /// A lane has found the product sold out; it will be known soon.
+    /// Reports that a lane found the product sold out; the background task reads it soon.
     pub(super) fn suspect(&self, product: ProductId) {
         if self
             .get(product)
-            .is_none_or(|known| !self.is_current(&known))
+            .is_none_or(|product| !self.is_current(&product))
         {
-            // When too many wait, a later refusal will say it again.
-            let _ = self.wanted.try_send(product);
+            // When the queue is full, a later refusal reports it again.
+            let _ = self.suspects.try_send(product);
         }
     }
 
-    fn get(&self, product: ProductId) -> Option<Arc<Known>> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.get(&product).map(Arc::clone)
+    fn get(&self, product: ProductId) -> Option<Arc<SoldOutProduct>> {
+        self.products.read().get(&product).map(Arc::clone)
     }
 
-    fn is_current(&self, known: &Known) -> bool {
-        let newest = self.events.newest(known.product.id);
-        known.asked.elapsed() < KNOWN_FOR
-            && newest.is_none_or(|newest| newest.version <= known.product.version)
+    fn is_current(&self, sold_out: &SoldOutProduct) -> bool {
+        let newest = self.events.newest(sold_out.product.id);
+        sold_out.read_at.elapsed() < AGE_MAX
+            && newest.is_none_or(|newest| newest.version <= sold_out.product.version)
             && self
                 .events
-                .heard_since()
-                .is_some_and(|since| since <= known.asked)
+                .connected_since()
+                .is_some_and(|since| since <= sold_out.read_at)
     }
 }
 
 async fn read(reader: Reader, mut inbox: mpsc::Receiver<ProductId>, tasks: Tasks) {
-    let mut wanted = Vec::new();
+    let mut suspects = Vec::new();
     loop {
         let again = async {
-            if reader.lock().is_empty() {
+            if reader.products.read().is_empty() {
                 std::future::pending::<()>().await;
             } else {
                 tokio::time::sleep(READ_EVERY).await;
@@ -143,56 +148,52 @@ async fn read(reader: Reader, mut inbox: mpsc::Receiver<ProductId>, tasks: Tasks
         };
         tokio::select! {
             () = tasks.stopped() => return,
-            received = inbox.recv_many(&mut wanted, WANTED_MAX) => if received == 0 { return },
+            received = inbox.recv_many(&mut suspects, SUSPECTS_MAX) => if received == 0 { return },
             () = again => {}
         }
-        reader.read(&mut wanted).await;
+        reader.read(&mut suspects).await;
     }
 }
 
-/// Reads the rows of what may be sold out.
+/// Reads the rows of products that may be sold out.
 #[derive(Debug)]
 struct Reader {
-    known: Arc<Map>,
+    products: Arc<Products>,
     store: Store,
 }
 
 impl Reader {
-    fn lock(&self) -> RwLockWriteGuard<'_, HashMap<ProductId, Arc<Known>>> {
-        self.known.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Reads what is wanted and what is known; only what has no stock is known afterwards.
-    async fn read(&self, wanted: &mut Vec<ProductId>) {
-        let mut ids = std::mem::take(wanted);
-        ids.extend(self.lock().keys());
+    /// Reads suspects and held products; keeps those without units for sale.
+    async fn read(&self, suspects: &mut Vec<ProductId>) {
+        let mut ids = std::mem::take(suspects);
+        ids.extend(self.products.read().keys());
         ids.sort_unstable();
         ids.dedup();
-        ids.truncate(KNOWN_MAX);
-        let asked = Instant::now();
-        let products = match self.store.products_among(ids).await {
+        ids.truncate(PRODUCTS_MAX);
+        let read_at = Instant::now();
+        let products = match self.store.products_by_id(ids).await {
             Ok(products) => products,
             Err(error) => {
-                tracing::debug!(%error, "cannot look at what is sold out: {error}");
+                tracing::debug!(%error, "cannot read sold-out products: {error}");
                 return;
             }
         };
-        let mut known = self.lock();
-        let mut before = std::mem::take(&mut *known);
+        let mut held = self.products.write();
+        let mut before = std::mem::take(&mut *held);
         for product in products
             .into_iter()
             .filter(|product| product.for_sale() == 0)
         {
             let id = product.id;
-            if let Some(next) = next(product, asked, before.remove(&id)) {
-                known.insert(id, Arc::new(next));
+            if let Some(next) = next(product, read_at, before.remove(&id)) {
+                held.insert(id, Arc::new(next));
             }
         }
     }
 }
 
-/// The new knowledge in place of the old; None when nobody has asked for long.
-fn next(product: Product, asked: Instant, before: Option<Arc<Known>>) -> Option<Known> {
+/// The product that replaces `before`; `None` when it has refused no order for long.
+fn next(product: Product, read_at: Instant, before: Option<Arc<SoldOutProduct>>) -> Option<SoldOutProduct> {
     let (idle_reads, refusals) = match before {
         None => (0, gate::sold_out(&product.sku)),
         Some(before) => {
@@ -206,9 +207,9 @@ fn next(product: Product, asked: Instant, before: Option<Arc<Known>>) -> Option<
             (idle_reads, refusals)
         }
     };
-    (idle_reads < IDLE_READS).then_some(Known {
+    (idle_reads < IDLE_READS).then_some(SoldOutProduct {
         product,
-        asked,
+        read_at,
         used: AtomicBool::new(false),
         idle_reads,
         refusals,

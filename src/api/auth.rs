@@ -1,4 +1,4 @@
-//! Who is asking: JSON Web Tokens (RFC 7519), HS256 by a shared secret or RS256, ES256, EdDSA by
+//! Who is asking: JSON Web Tokens (RFC 7519), HS256 by a state secret or RS256, ES256, EdDSA by
 //! a public key.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};

@@ -1,4 +1,4 @@
-//! `/openapi.json` and `/docs`: the API described, and a page to try it; all assets are our own.
+//! HTTP handlers of `/openapi.json` and `/docs`: the OpenAPI document and Swagger UI, served locally.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use utoipa::{
 };
 use utoipa_swagger_ui::{Config, SwaggerFile};
 
-use super::{Shared, problem::Problem};
+use super::{SharedState, problem::Problem};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -28,7 +28,7 @@ use super::{Shared, problem::Problem};
     ),
     modifiers(&Bearer),
 )]
-struct Document;
+struct ApiDocument;
 
 struct Bearer;
 
@@ -45,13 +45,13 @@ impl Modify for Bearer {
     }
 }
 
-/// The frame of the description; routes add themselves.
+/// The OpenAPI document without paths; the router adds them.
 pub(super) fn document() -> openapi::OpenApi {
-    Document::openapi()
+    ApiDocument::openapi()
 }
 
-/// The page and its assets, which come with the program.
-pub(super) fn pages(document: openapi::OpenApi) -> Router<Shared> {
+/// Swagger UI, embedded into the binary.
+pub(super) fn pages(document: openapi::OpenApi) -> Router<SharedState> {
     let config = Arc::new(Config::from("/openapi.json"));
     let assets = Arc::clone(&config);
     Router::new()

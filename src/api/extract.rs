@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
-    Shared,
+    SharedState,
     auth::{Role, User},
     observe::Began,
     problem::{FieldError, Problem},
@@ -38,19 +38,19 @@ pub(super) struct Sent<T> {
 }
 
 /// Reads a JSON body from a user.
-pub(super) async fn from_user<T>(shared: &Shared, request: Request) -> Result<Sent<T>, Problem>
+pub(super) async fn from_user<T>(state: &SharedState, request: Request) -> Result<Sent<T>, Problem>
 where
     T: DeserializeOwned + Validate<Context = ()>,
 {
-    read(shared, request, |_| Ok(())).await
+    read(state, request, |_| Ok(())).await
 }
 
 /// Reads a JSON body from an admin.
-pub(super) async fn from_admin<T>(shared: &Shared, request: Request) -> Result<Sent<T>, Problem>
+pub(super) async fn from_admin<T>(state: &SharedState, request: Request) -> Result<Sent<T>, Problem>
 where
     T: DeserializeOwned + Validate<Context = ()>,
 {
-    read(shared, request, admin).await
+    read(state, request, admin).await
 }
 
 /// # Errors
@@ -63,7 +63,7 @@ pub(super) fn admin(user: &User) -> Result<(), Problem> {
 }
 
 async fn read<T>(
-    shared: &Shared,
+    state: &SharedState,
     request: Request,
     may: impl Fn(&User) -> Result<(), Problem>,
 ) -> Result<Sent<T>, Problem>
@@ -76,7 +76,7 @@ where
     if announced_length(&parts.headers).is_some_and(|length| length > BODY_MAX) {
         return Err(too_large);
     }
-    let limit = shared.request_timeout.mul_f64(BODY_WITHIN);
+    let limit = state.request_timeout.mul_f64(BODY_WITHIN);
     let bytes = match timeout(limit, Limited::new(body, BODY_MAX).collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
         Err(_) => return Err(Problem::SlowBody),
@@ -90,7 +90,7 @@ where
     if !is_json(&parts.headers) {
         return Err(Problem::UnsupportedMediaType);
     }
-    let user = shared.keys.user(&parts.headers)?;
+    let user = state.keys.user(&parts.headers)?;
     may(&user)?;
     let body: T = parse(&bytes)?;
     body.validate().map_err(|report| invalid(&report))?;

@@ -1,4 +1,4 @@
-//! `/guest-sessions`: tokens for visitors of the demo, who have no account. Only with `--demo`.
+//! HTTP handler of `/guest-sessions`: tokens for visitors of the demo. Only with `--demo`.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    Shared,
+    SharedState,
     auth::{self, Role},
     problem::Problem,
 };
@@ -30,9 +30,9 @@ pub(super) struct GuestSession {
     responses((status = 201, body = GuestSession)),
 )]
 pub(super) async fn create(
-    State(shared): State<Shared>,
+    State(state): State<SharedState>,
 ) -> Result<(StatusCode, Json<GuestSession>), Problem> {
-    let secret = shared.guests.as_ref().ok_or(Problem::NotFound)?;
+    let secret = state.guests.as_ref().ok_or(Problem::NotFound)?;
     let user_id = format!("guest-{}", Uuid::now_v7());
     let token =
         auth::sign(secret, &user_id, Role::Buyer, LASTS).map_err(|error| Problem::Internal {

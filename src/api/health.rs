@@ -4,7 +4,7 @@ use axum::{Json, extract::State, http::StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Shared;
+use super::SharedState;
 use crate::lock;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -44,12 +44,12 @@ pub(super) struct Alive {
     get, path = "/health", tag = "health",
     responses((status = 200, body = Health), (status = 503, body = Health, description = "orders cannot be taken")),
 )]
-pub(super) async fn health(State(shared): State<Shared>) -> (StatusCode, Json<Health>) {
-    let database = match shared.store.ping().await {
+pub(super) async fn health(State(state): State<SharedState>) -> (StatusCode, Json<Health>) {
+    let database = match state.store.ping().await {
         Ok(()) => Condition::Up,
         Err(_) => Condition::Down,
     };
-    let lock = shared.lock.health();
+    let lock = state.lock.health();
     let redis = redis(lock);
     let status = match (database, redis) {
         (Condition::Up, Condition::Up) => Condition::Up,
@@ -86,8 +86,8 @@ pub(super) async fn live() -> Json<Alive> {
     get, path = "/health/ready", tag = "health",
     responses((status = 200, body = Alive), (status = 503, body = Alive)),
 )]
-pub(super) async fn ready(State(shared): State<Shared>) -> (StatusCode, Json<Alive>) {
-    let status = match shared.store.ping().await {
+pub(super) async fn ready(State(state): State<SharedState>) -> (StatusCode, Json<Alive>) {
+    let status = match state.store.ping().await {
         Ok(()) => Condition::Up,
         Err(_) => Condition::Down,
     };

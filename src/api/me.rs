@@ -1,4 +1,4 @@
-//! `/me/events`: what becomes of a user's orders and places, as it happens.
+//! HTTP handler of `/me/events`: an event stream of a user's orders and waitlist places.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -17,7 +17,7 @@ use tokio::{sync::watch, time::timeout};
 use uuid::Uuid;
 
 use super::{
-    Shared,
+    SharedState,
     problem::{Problem, ProblemDocument},
 };
 use crate::{
@@ -25,11 +25,12 @@ use crate::{
     store::{Error, OrderFilter},
 };
 
-/// A reader whom nobody tells looks this often: for places that moved up, and without Redis.
-const LOOK_EVERY: Duration = Duration::from_secs(3);
-/// News that comes faster than this is taken together.
-const AT_ONCE: Duration = Duration::from_millis(100);
-/// The newest orders and places of a user that are followed.
+/// How often a stream reads the database without a user event: places move up silently, and Redis
+/// may be down.
+const POLL_EVERY: Duration = Duration::from_secs(3);
+/// User events within this time cause one read.
+const COALESCE: Duration = Duration::from_millis(100);
+/// The newest orders and places of a user that a stream covers.
 const FOLLOWED_MAX: u64 = 100;
 
 /// Follow one's own orders and places: server-sent events of types `order` and `waitlist`
@@ -43,20 +44,20 @@ const FOLLOWED_MAX: u64 = 100;
     ),
 )]
 pub(super) async fn events(
-    State(shared): State<Shared>,
+    State(state): State<SharedState>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
-    let user = shared.keys.user(&headers)?.id;
+    let user = state.keys.user(&headers)?.id;
     let mut follower = Follower {
-        // Before the first look, so that nothing falls between the two.
-        news: shared.news.read(&user),
-        shared,
+        // Before the first read, so that no change is lost between the two.
+        user_events: state.user_events.subscribe(&user),
+        state,
         user,
         orders: HashMap::new(),
         places: HashMap::new(),
         ready: VecDeque::new(),
     };
-    follower.look().await?;
+    follower.read_changes().await?;
     let stream = stream::unfold(follower, async |mut follower| {
         let event = follower.next().await?;
         Some((Ok(event), follower))
@@ -64,52 +65,52 @@ pub(super) async fn events(
     Ok(Sse::new(stream).keep_alive(KeepAlive::default()))
 }
 
-/// What a reader has been told.
+/// The state of one event stream: the last status sent of each order and place.
 struct Follower {
-    shared: Shared,
+    state: SharedState,
     user: UserId,
-    news: watch::Receiver<()>,
+    user_events: watch::Receiver<()>,
     orders: HashMap<OrderId, (OrderStatus, Option<Payment>)>,
     places: HashMap<Uuid, Option<i64>>,
     ready: VecDeque<Event>,
 }
 
 impl Follower {
-    /// The next event; none once the service stops.
+    /// The next event; `None` once the service stops.
     async fn next(&mut self) -> Option<Event> {
         loop {
             if let Some(event) = self.ready.pop_front() {
                 return Some(event);
             }
-            let tasks = self.shared.tasks.clone();
+            let tasks = self.state.tasks.clone();
             tokio::select! {
                 () = tasks.stopped() => return None,
-                _ = timeout(jitter(LOOK_EVERY), self.news.changed()) => {}
+                _ = timeout(jitter(POLL_EVERY), self.user_events.changed()) => {}
             }
-            if !tasks.pause(AT_ONCE).await {
+            if !tasks.pause(COALESCE).await {
                 return None;
             }
-            self.news.mark_unchanged();
-            if let Err(error) = self.look().await {
-                tracing::debug!(%error, "cannot look at a user's orders: {error}");
+            self.user_events.mark_unchanged();
+            if let Err(error) = self.read_changes().await {
+                tracing::debug!(%error, "cannot read a user's orders: {error}");
             }
         }
     }
 
-    /// Gathers what has changed since the last look.
-    async fn look(&mut self) -> Result<(), Error> {
+    /// Reads the user's orders and places, and queues events for those that have changed.
+    async fn read_changes(&mut self) -> Result<(), Error> {
         let filter = OrderFilter {
             user_id: Some(UserId::clone(&self.user)),
             limit: FOLLOWED_MAX,
             ..OrderFilter::default()
         };
-        let orders = self.shared.store.orders(filter).await?;
+        let orders = self.state.store.orders(filter).await?;
         let places = self
-            .shared
+            .state
             .store
-            .waiting_of(&self.user, FOLLOWED_MAX)
+            .waiting_entries(&self.user, FOLLOWED_MAX)
             .await?;
-        // Oldest first, as it happened.
+        // Oldest first.
         for order in orders.into_iter().rev() {
             self.follow_order(&order);
         }
@@ -122,8 +123,8 @@ impl Follower {
             .collect();
         for id in gone {
             self.places.remove(&id);
-            if let Some(place) = self.shared.store.entry(id).await? {
-                self.tell("waitlist", &place);
+            if let Some(place) = self.state.store.entry(id).await? {
+                self.queue("waitlist", &place);
             }
         }
         for place in places.into_iter().rev() {
@@ -136,18 +137,18 @@ impl Follower {
         let now = (order.status, order.payment.clone());
         if self.orders.get(&order.id) != Some(&now) {
             self.orders.insert(order.id, now);
-            self.tell("order", order);
+            self.queue("order", order);
         }
     }
 
     fn follow_place(&mut self, place: &WaitlistEntry) {
         if self.places.get(&place.id) != Some(&place.position) {
             self.places.insert(place.id, place.position);
-            self.tell("waitlist", place);
+            self.queue("waitlist", place);
         }
     }
 
-    fn tell(&mut self, kind: &str, data: &impl Serialize) {
+    fn queue(&mut self, kind: &str, data: &impl Serialize) {
         if let Ok(event) = Event::default().event(kind).json_data(data) {
             self.ready.push_back(event);
         }

@@ -12,7 +12,7 @@ use futures::FutureExt;
 use uuid::Uuid;
 
 use super::{
-    Shared,
+    SharedState,
     problem::{Cause, Problem},
 };
 use crate::metrics;
@@ -34,7 +34,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_MAX: usize = 128;
 
 pub(super) async fn observe(
-    State(shared): State<Shared>,
+    State(state): State<SharedState>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -45,7 +45,7 @@ pub(super) async fn observe(
     let id = request_id(&request);
     request.extensions_mut().insert(Began(began));
     let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
-    let mut response = match tokio::time::timeout(shared.request_timeout, answer).await {
+    let mut response = match tokio::time::timeout(state.request_timeout, answer).await {
         Ok(Ok(response)) => response,
         Ok(Err(panic)) => panicked(&*panic),
         Err(_) => Problem::NotInTime.into_response(),

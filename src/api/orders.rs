@@ -1,4 +1,4 @@
-//! `/orders`: place, get, list.
+//! HTTP handlers of `/orders`: place, get, list.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::{
-    Shared,
+    SharedState,
     auth::{Role, User},
     extract::{self, Params, PathId},
     observe::Began,
@@ -23,7 +23,7 @@ use super::{
 use crate::{
     domain::{
         IdempotencyKey, Order, OrderId, OrderRequest, OrderStatus, Outcome, ProductId,
-        QUANTITY_MAX, WaitlistEntry,
+        QUANTITY_MAX, Refusal, WaitlistEntry,
     },
     metrics, sequencer,
     store::OrderFilter,
@@ -35,17 +35,18 @@ pub(super) mod confirm;
 /// The longest `Idempotency-Key`.
 const KEY_MAX: usize = 255;
 
-/// What a buyer wants.
+/// The body of `POST /orders`.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct NewOrder {
+#[schema(as = NewOrder)]
+pub(super) struct OrderBody {
     #[garde(skip)]
     #[schema(value_type = Uuid)]
     product_id: ProductId,
     #[garde(range(min = 1, max = QUANTITY_MAX))]
     #[schema(minimum = 1)]
     quantity: i32,
-    /// Whether to wait for units that come back when the product is sold out.
+    /// Whether to join the waitlist when the product is sold out.
     #[serde(default)]
     #[garde(skip)]
     waitlist: bool,
@@ -59,9 +60,9 @@ pub(super) struct Waitlisted {
 
 /// Take an order
 #[utoipa::path(
-    post, path = "/orders", tag = "orders", request_body = NewOrder,
+    post, path = "/orders", tag = "orders", request_body = OrderBody,
     params(("Idempotency-Key" = Option<String>, Header,
-        description = "1 to 255 visible ASCII characters; a repeated request gets the first answer again")),
+        description = "1 to 255 visible ASCII characters; a repeated request gets the order or place that it made")),
     security(("token" = [])),
     responses(
         (status = 201, body = Order, headers(("Location" = String))),
@@ -69,6 +70,7 @@ pub(super) struct Waitlisted {
         (status = 400, body = ProblemDocument, description = "malformed_json, high_demand"),
         (status = 401, body = ProblemDocument, description = "unauthenticated"),
         (status = 404, body = ProblemDocument, description = "product_not_found"),
+        (status = 408, body = ProblemDocument, description = "request_timeout"),
         (status = 409, body = ProblemDocument,
             description = "not_on_sale, purchase_limit, sold_out, insufficient_stock"),
         (status = 413, body = ProblemDocument, description = "payload_too_large"),
@@ -77,32 +79,33 @@ pub(super) struct Waitlisted {
         (status = 429, body = ProblemDocument, description = "rate_limited", headers(
             ("Retry-After" = u64), ("RateLimit-Limit" = u32), ("RateLimit-Remaining" = u32),
             ("RateLimit-Reset" = u64, description = "seconds until the whole limit is there again"))),
+        (status = 500, body = ProblemDocument, description = "internal"),
         (status = 503, body = ProblemDocument, description = "unavailable, outcome_unknown"),
     ),
 )]
-pub(super) async fn place(State(shared): State<Shared>, request: Request) -> Response {
+pub(super) async fn place(State(state): State<SharedState>, request: Request) -> Response {
     let began = Began::of(&request);
-    let (request, known) = match admit(&shared, request).await {
+    let (request, refusal) = match admit(&state, request).await {
         Ok(admitted) => admitted,
         Err(problem) => {
-            metrics::ordered_unknown(problem.code());
+            metrics::ordered_unknown(problem.code().into());
             return problem.into_response();
         }
     };
-    let outcome = match known {
+    let outcome = match refusal {
         Some(outcome) => Ok(outcome),
-        None => place_in_lane(&shared, request, began).await,
+        None => place_in_lane(&state, request, began).await,
     };
     let label = outcome
         .as_ref()
-        .map_or_else(|error| error.label(), Outcome::label);
+        .map_or_else(|error| error.code().into(), Outcome::label);
     metrics::order_answered(label, began.elapsed());
     match outcome {
         Ok(Outcome::Created(order)) => created(&order),
         Ok(Outcome::Replayed(order)) => replayed(created(&order)),
         Ok(Outcome::Waitlisted(entry)) => waitlisted(entry),
         Ok(Outcome::WaitReplayed(entry)) => replayed(waitlisted(entry)),
-        Ok(refusal) => Problem::Refused(Box::new(refusal)).into_response(),
+        Ok(Outcome::Refused(refusal)) => Problem::Refused(refusal).into_response(),
         Err(error) => Problem::from(error).into_response(),
     }
 }
@@ -114,26 +117,26 @@ pub(super) async fn place(State(shared): State<Shared>, request: Request) -> Res
     responses((status = 200, body = Order), (status = 404, body = ProblemDocument)),
 )]
 pub(super) async fn get(
-    State(shared): State<Shared>,
+    State(state): State<SharedState>,
     id: PathId,
     headers: HeaderMap,
 ) -> Result<Json<Order>, Problem> {
-    let user = shared.keys.user(&headers)?;
-    let order = visible(&shared, id, &user).await?;
+    let user = state.keys.user(&headers)?;
+    let order = visible(&state, id, &user).await?;
     Ok(Json(order))
 }
 
-/// The order that a path names, if it is the user's; an admin sees everybody's.
-async fn visible(shared: &Shared, id: PathId, user: &User) -> Result<Order, Problem> {
+/// The order that a path names, if it is the user's own or the user is an admin.
+async fn visible(state: &SharedState, id: PathId, user: &User) -> Result<Order, Problem> {
     let id = id.or(Problem::OrderNotFound)?;
-    let order = shared.store.order(id).await?;
+    let order = state.store.order(id).await?;
     order
         .filter(|order| user.role == Role::Admin || order.user_id == user.id)
         .ok_or(Problem::OrderNotFound)
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
-pub(super) struct ListParams {
+pub(super) struct OrderListParams {
     #[param(value_type = Option<Uuid>)]
     product_id: Option<String>,
     #[param(value_type = Option<OrderStatus>)]
@@ -147,21 +150,21 @@ pub(super) struct ListParams {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct OrderPage {
     orders: Vec<Order>,
-    /// Gives the next page as `cursor`; null on the last one.
+    /// The `cursor` of the next page; null on the last one.
     next_cursor: Option<Uuid>,
 }
 
 /// List one's own orders, newest first; an admin sees everybody's
 #[utoipa::path(
-    get, path = "/orders", tag = "orders", params(ListParams), security(("token" = [])),
+    get, path = "/orders", tag = "orders", params(OrderListParams), security(("token" = [])),
     responses((status = 200, body = OrderPage), (status = 422, body = ProblemDocument)),
 )]
 pub(super) async fn list(
-    State(shared): State<Shared>,
+    State(state): State<SharedState>,
     headers: HeaderMap,
-    Params(params): Params<ListParams>,
+    Params(params): Params<OrderListParams>,
 ) -> Result<Json<OrderPage>, Problem> {
-    let user = shared.keys.user(&headers)?;
+    let user = state.keys.user(&headers)?;
     let limit = extract::limit(params.limit.as_deref())?;
     let filter = OrderFilter {
         user_id: (user.role == Role::Buyer).then_some(user.id),
@@ -170,7 +173,7 @@ pub(super) async fn list(
         before: extract::cursor(params.cursor.as_deref())?,
         limit: limit + 1,
     };
-    let rows = shared.store.orders(filter).await?;
+    let rows = state.store.orders(filter).await?;
     let (orders, next_cursor) = extract::page(rows, limit, |order| order.id);
     Ok(Json(OrderPage {
         orders,
@@ -181,27 +184,27 @@ pub(super) async fn list(
 const STATUSES: &str = "pending, confirming, confirmed, cancelled or expired";
 
 async fn place_in_lane(
-    shared: &Shared,
+    state: &SharedState,
     request: OrderRequest,
     began: Instant,
 ) -> Result<Outcome, sequencer::Error> {
     let (product, plain) = (request.product_id, request.is_plain());
-    let outcome = shared.sequencer.place(request, began).await;
-    if let Ok(Outcome::SoldOut { .. }) = outcome
+    let outcome = state.sequencer.place(request, began).await;
+    if let Ok(Outcome::Refused(Refusal::SoldOut { .. })) = outcome
         && plain
     {
-        shared.gate.suspect(product);
+        state.gate.suspect(product);
     }
     outcome
 }
 
-/// Reads the request and asks the gate, which may know the outcome.
+/// Reads the request and passes it through the gate, which may refuse it.
 async fn admit(
-    shared: &Shared,
+    state: &SharedState,
     request: Request,
 ) -> Result<(OrderRequest, Option<Outcome>), Problem> {
-    let sent = extract::from_user::<NewOrder>(shared, request).await?;
-    let NewOrder {
+    let sent = extract::from_user::<OrderBody>(state, request).await?;
+    let OrderBody {
         product_id,
         quantity,
         waitlist,
@@ -218,9 +221,9 @@ async fn admit(
         waitlist,
         key,
     };
-    let admitted = shared.gate.admit(&request, shared.store.now()).await;
-    let known = admitted.map_err(Problem::RateLimited)?;
-    Ok((request, known))
+    let admitted = state.gate.admit(&request, state.store.now()).await;
+    let refusal = admitted.map_err(Problem::RateLimited)?;
+    Ok((request, refusal))
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {

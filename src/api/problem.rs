@@ -1,4 +1,4 @@
-//! Every error as `application/problem+json` (RFC 9457); the only mapping to status codes.
+//! Errors as `application/problem+json` (RFC 9457), with the status of their [`Code`].
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use crate::{
     admission::RateLimited,
-    domain::{OrderId, OrderStatus, Outcome},
+    domain::{Code, OrderId, OrderStatus, Refusal},
 };
 
 mod document;
@@ -39,7 +39,7 @@ impl FieldError {
     }
 }
 
-/// Why a request got no success.
+/// Why a request failed or was refused.
 #[derive(Debug)]
 pub enum Problem {
     PayloadTooLarge {
@@ -61,7 +61,7 @@ pub enum Problem {
     MethodNotAllowed,
     ProductNotFound,
     OrderNotFound,
-    /// The order is not what it must be for this.
+    /// The order has a status that forbids the call.
     OrderNotPending {
         order_status: OrderStatus,
     },
@@ -72,8 +72,8 @@ pub enum Problem {
     /// `PAYMENTS` is `none`.
     PaymentsDisabled,
     SkuTaken,
-    /// An outcome of an order that is not a success.
-    Refused(Box<Outcome>),
+    /// A refusal of an order request.
+    Refused(Refusal),
     HighDemand,
     /// Nothing was written.
     Unavailable,
@@ -84,7 +84,7 @@ pub enum Problem {
     OutcomeUnknown {
         order_id: OrderId,
     },
-    /// A bug: told to the log, not to the caller.
+    /// A bug: the cause goes to the log, not to the caller.
     Internal {
         cause: String,
     },
@@ -104,57 +104,31 @@ impl Problem {
         }
     }
 
-    /// The word that callers branch on.
-    pub fn code(&self) -> &'static str {
+    /// The code that callers branch on; it decides the status too.
+    pub fn code(&self) -> Code {
         match self {
-            Self::PayloadTooLarge { .. } => "payload_too_large",
-            Self::UnsupportedMediaType => "unsupported_media_type",
-            Self::Unauthenticated { .. } => "unauthenticated",
-            Self::Forbidden => "forbidden",
-            Self::MalformedJson { .. } => "malformed_json",
-            Self::InvalidRequest { .. } => "invalid_request",
-            Self::RateLimited(_) => "rate_limited",
-            Self::NotFound => "not_found",
-            Self::MethodNotAllowed => "method_not_allowed",
-            Self::ProductNotFound => "product_not_found",
-            Self::OrderNotFound => "order_not_found",
-            Self::OrderNotPending { .. } => "order_not_pending",
-            Self::NotWaiting => "not_waiting",
-            Self::PaymentDeclined { .. } => "payment_declined",
-            Self::PaymentsDisabled => "payments_disabled",
-            Self::SkuTaken => "sku_taken",
-            Self::Refused(outcome) => outcome.label(),
-            Self::HighDemand => "high_demand",
-            Self::Unavailable | Self::NotInTime => "unavailable",
-            Self::SlowBody => "request_timeout",
-            Self::OutcomeUnknown { .. } => "outcome_unknown",
-            Self::Internal { .. } => "internal",
-        }
-    }
-
-    fn status(&self) -> StatusCode {
-        match self {
-            Self::PayloadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
-            Self::Forbidden => StatusCode::FORBIDDEN,
-            Self::MalformedJson { .. } | Self::HighDemand => StatusCode::BAD_REQUEST,
-            Self::InvalidRequest { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::NotFound | Self::ProductNotFound | Self::OrderNotFound | Self::NotWaiting => {
-                StatusCode::NOT_FOUND
-            }
-            Self::PaymentDeclined { .. } => StatusCode::PAYMENT_REQUIRED,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::SkuTaken | Self::OrderNotPending { .. } | Self::PaymentsDisabled => {
-                StatusCode::CONFLICT
-            }
-            Self::Refused(outcome) => refusal::status(outcome),
-            Self::Unavailable | Self::NotInTime | Self::OutcomeUnknown { .. } => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
-            Self::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::PayloadTooLarge { .. } => Code::PayloadTooLarge,
+            Self::UnsupportedMediaType => Code::UnsupportedMediaType,
+            Self::Unauthenticated { .. } => Code::Unauthenticated,
+            Self::Forbidden => Code::Forbidden,
+            Self::MalformedJson { .. } => Code::MalformedJson,
+            Self::InvalidRequest { .. } => Code::InvalidRequest,
+            Self::RateLimited(_) => Code::RateLimited,
+            Self::NotFound => Code::NotFound,
+            Self::MethodNotAllowed => Code::MethodNotAllowed,
+            Self::ProductNotFound => Code::ProductNotFound,
+            Self::OrderNotFound => Code::OrderNotFound,
+            Self::OrderNotPending { .. } => Code::OrderNotPending,
+            Self::NotWaiting => Code::NotWaiting,
+            Self::PaymentDeclined { .. } => Code::PaymentDeclined,
+            Self::PaymentsDisabled => Code::PaymentsDisabled,
+            Self::SkuTaken => Code::SkuTaken,
+            Self::Refused(refusal) => refusal.code(),
+            Self::HighDemand => Code::HighDemand,
+            Self::Unavailable | Self::NotInTime => Code::Unavailable,
+            Self::SlowBody => Code::RequestTimeout,
+            Self::OutcomeUnknown { .. } => Code::OutcomeUnknown,
+            Self::Internal { .. } => Code::Internal,
         }
     }
 
@@ -173,7 +147,7 @@ impl Problem {
             Self::OrderNotPending { order_status } => Extras::OrderStatus {
                 order_status: *order_status,
             },
-            Self::Refused(outcome) => refusal::extras(outcome),
+            Self::Refused(refusal) => refusal::extras(refusal),
             Self::UnsupportedMediaType
             | Self::Unauthenticated { .. }
             | Self::Forbidden
@@ -225,16 +199,17 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = self.status();
         let code = self.code();
         let document = ProblemDocument {
             r#type: format!("urn:flash-sale:problem:{code}"),
             title: title(code),
-            status: status.as_u16(),
+            status: code.status(),
             detail: self.detail(),
             code,
             extras: self.extras(),
         };
+        let status = StatusCode::from_u16(code.status());
+        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(document)).into_response();
         let headers = response.headers_mut();
         headers.insert(
@@ -259,7 +234,7 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Rounded up: a caller who comes back after it is not early.
+/// Rounded up, so that a caller who waits that long is not early.
 fn whole_seconds(duration: Duration) -> HeaderValue {
     let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
     seconds.max(1).into()

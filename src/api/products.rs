@@ -1,4 +1,4 @@
-//! `/products`: create, change, restock, get, list.
+//! HTTP handlers of `/products`: create, change, restock, get, list.
 
 use axum::{
     Json,
@@ -9,79 +9,83 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use self::body::{NewProduct, ProductPatch, RestockBody};
+use self::{
+    body::{NewProductBody, ProductPatchBody, RestockBody},
+    document::ProductDocument,
+};
 use super::{
-    Shared,
-    document::{Document, json},
+    SharedState,
+    json_document::{JsonDocument, json},
     extract::{self, Params, PathId},
     problem::{Problem, ProblemDocument},
 };
 use crate::{
     domain::{Product, STOCK_MAX},
-    events::Stock,
     metrics,
     sequencer::Restock,
+    stock_events::StockEvent,
 };
 
 mod body;
+mod document;
 
-/// Offer a product (admin)
+/// Create a product (admin)
 #[utoipa::path(
-    post, path = "/products", tag = "products", request_body = NewProduct,
+    post, path = "/products", tag = "products", request_body = NewProductBody,
     security(("token" = [])),
     responses(
-        (status = 201, body = Product),
+        (status = 201, body = ProductDocument),
         (status = 403, body = ProblemDocument, description = "forbidden"),
         (status = 409, body = ProblemDocument, description = "sku_taken"),
         (status = 422, body = ProblemDocument, description = "invalid_request"),
     ),
 )]
 pub(super) async fn create(
-    State(shared): State<Shared>,
+    State(state): State<SharedState>,
     request: Request,
-) -> Result<(StatusCode, Json<Product>), Problem> {
-    let sent = extract::from_admin::<NewProduct>(&shared, request).await?;
-    let product = shared
+) -> Result<(StatusCode, Json<ProductDocument>), Problem> {
+    let sent = extract::from_admin::<NewProductBody>(&state, request).await?;
+    let product = state
         .store
-        .create_product(sent.body.offered_at(shared.store.now()))
+        .create_product(sent.body.created_at(state.store.now()))
         .await?;
-    metrics::product(&product.sku).stock.set(product.stock);
-    shared.cache.written(&product);
-    Ok((StatusCode::CREATED, Json(product)))
+    metrics::product(&product.sku).stock.set(product.stock.on_hand);
+    state.cache.written(&product);
+    Ok((StatusCode::CREATED, Json(product.into())))
 }
 
 /// Change a product (admin)
 #[utoipa::path(
     patch, path = "/products/{id}", tag = "products", params(("id" = Uuid, Path)),
-    request_body = ProductPatch, security(("token" = [])),
+    request_body = ProductPatchBody, security(("token" = [])),
     responses(
-        (status = 200, body = Product),
+        (status = 200, body = ProductDocument),
         (status = 404, body = ProblemDocument, description = "product_not_found"),
         (status = 409, body = ProblemDocument, description = "sku_taken"),
         (status = 422, body = ProblemDocument, description = "invalid_request"),
     ),
 )]
 pub(super) async fn patch(
-    State(shared): State<Shared>,
+    State(state): State<SharedState>,
     id: PathId,
     request: Request,
-) -> Result<Json<Product>, Problem> {
-    let sent = extract::from_admin::<ProductPatch>(&shared, request).await?;
+) -> Result<Json<ProductDocument>, Problem> {
+    let sent = extract::from_admin::<ProductPatchBody>(&state, request).await?;
     let id = id.or(Problem::ProductNotFound)?;
-    let patched = shared
+    let patched = state
         .store
-        .patch_product(id, sent.body.into(), shared.store.now());
+        .patch_product(id, sent.body.into(), state.store.now());
     let product = patched.await?.ok_or(Problem::ProductNotFound)?;
-    // Whoever knows an older version learns that its terms are no longer true.
-    shared.events.changed(Stock::from(&product));
-    shared.cache.written(&product);
-    if product.stock_reserved > 0 {
-        // Who waits may be served by the new terms; if not now, then by the next batch.
-        if let Err(error) = shared.sequencer.tend(id, sent.began).await {
-            tracing::debug!(product = %id, "cannot tend to {id} now: {error}");
+    // Readers of an older version drop it.
+    state.stock_events.publish(StockEvent::from(&product));
+    state.cache.written(&product);
+    if product.stock.reserved > 0 {
+        // The new terms may allow the waitlist to be served; a later batch repeats a failure.
+        if let Err(error) = state.sequencer.expire_holds(id, sent.began).await {
+            tracing::debug!(product = %id, "cannot serve the waitlist of {id} now: {error}");
         }
     }
-    Ok(Json(product))
+    Ok(Json(product.into()))
 }
 
 /// Offer more units of a product (admin)
@@ -89,26 +93,26 @@ pub(super) async fn patch(
     post, path = "/products/{id}/restock", tag = "products", params(("id" = Uuid, Path)),
     request_body = RestockBody, security(("token" = [])),
     responses(
-        (status = 200, body = Product),
+        (status = 200, body = ProductDocument),
         (status = 404, body = ProblemDocument, description = "product_not_found"),
         (status = 422, body = ProblemDocument, description = "invalid_request"),
     ),
 )]
 pub(super) async fn restock(
-    State(shared): State<Shared>,
+    State(state): State<SharedState>,
     id: PathId,
     request: Request,
-) -> Result<Json<Product>, Problem> {
-    let sent = extract::from_admin::<RestockBody>(&shared, request).await?;
+) -> Result<Json<ProductDocument>, Problem> {
+    let sent = extract::from_admin::<RestockBody>(&state, request).await?;
     let id = id.or(Problem::ProductNotFound)?;
-    match shared
+    match state
         .sequencer
         .restock(id, sent.body.quantity, sent.began)
         .await?
     {
         Restock::Done(product) => {
-            shared.cache.written(&product);
-            Ok(Json(*product))
+            state.cache.written(&product);
+            Ok(Json((*product).into()))
         }
         Restock::NotFound => Err(Problem::ProductNotFound),
         Restock::TooLarge => Err(Problem::invalid(
@@ -121,16 +125,17 @@ pub(super) async fn restock(
 /// Read a product; at most a second old
 #[utoipa::path(
     get, path = "/products/{id}", tag = "products", params(("id" = Uuid, Path)),
-    responses((status = 200, body = Product), (status = 404, body = ProblemDocument)),
+    responses((status = 200, body = ProductDocument), (status = 404, body = ProblemDocument)),
 )]
-pub(super) async fn get(State(shared): State<Shared>, id: PathId) -> Result<Document, Problem> {
+pub(super) async fn get(State(state): State<SharedState>, id: PathId) -> Result<JsonDocument, Problem> {
     let id = id.or(Problem::ProductNotFound)?;
-    let shown = shared.cache.product(id).await?;
-    Ok(Document(shown.document(json)))
+    let cached = state.cache.product(id).await?;
+    let render = |product: &Product| json(&ProductDocument::from(product.clone()));
+    Ok(JsonDocument(cached.document(render)))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
-pub(super) struct ListParams {
+pub(super) struct ProductListParams {
     #[param(value_type = Option<u64>)]
     limit: Option<String>,
     #[param(value_type = Option<Uuid>)]
@@ -139,29 +144,29 @@ pub(super) struct ListParams {
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ProductPage {
-    products: Vec<Product>,
-    /// Gives the next page as `cursor`; null on the last one.
+    products: Vec<ProductDocument>,
+    /// The `cursor` of the next page; null on the last one.
     next_cursor: Option<Uuid>,
 }
 
 /// List products, newest first; at most a second old
 #[utoipa::path(
-    get, path = "/products", tag = "products", params(ListParams),
+    get, path = "/products", tag = "products", params(ProductListParams),
     responses((status = 200, body = ProductPage), (status = 422, body = ProblemDocument)),
 )]
 pub(super) async fn list(
-    State(shared): State<Shared>,
-    Params(params): Params<ListParams>,
-) -> Result<Document, Problem> {
+    State(state): State<SharedState>,
+    Params(params): Params<ProductListParams>,
+) -> Result<JsonDocument, Problem> {
     let limit = extract::limit(params.limit.as_deref())?;
     let before = extract::cursor(params.cursor.as_deref())?;
-    let make = |rows| {
+    let render = |rows| {
         let (products, next_cursor) = extract::page(rows, limit, |product: &Product| product.id);
         json(&ProductPage {
-            products,
+            products: products.into_iter().map(ProductDocument::from).collect(),
             next_cursor,
         })
     };
-    let page = shared.cache.page(before, limit + 1, make).await?;
-    Ok(Document(page))
+    let page = state.cache.page(before, limit + 1, render).await?;
+    Ok(JsonDocument(page))
 }

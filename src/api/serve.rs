@@ -1,7 +1,6 @@
-//! A listener and its connections: a bounded number, with a limit on how long a request's head
-//! may take, and a stop that lets every accepted request be answered.
+//! HTTP/1.1 server: bounded connections, head and write time-outs, graceful shutdown.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -15,19 +14,20 @@ use tokio::{
     sync::Semaphore,
     time::timeout,
 };
+use tokio_io_timeout::TimeoutWriter;
 use tokio_util::sync::CancellationToken;
 
-use self::reading::Reading;
 use crate::tasks::Tasks;
 
-mod reading;
-
-/// A head that takes longer is not worth its connection; idle connections end with it too.
+/// Time limit for a request's head; it ends idle connections too.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+/// A client that reads nothing for this long loses its connection, so that it cannot keep buffers
+/// for ever; a slow network moves something within this time.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause after the system refused a connection, mostly for want of file descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
-/// How a listener is bounded.
+/// The bounds of a listener.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     pub connections_max: usize,
@@ -66,29 +66,31 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, tasks:
         });
     }
     drop(listener);
-    // Who has not finished sending a request by then, or does not read the answer, is cut off.
+    // Connections that are still sending a request or not reading their response are cut off.
     drop(timeout(bounds.finish_within, graceful.shutdown()).await);
     abort.cancel();
 }
 
-/// One connection; its head time-out also ends those that say nothing.
+/// One connection.
 ///
-/// HTTP/1.1 only: browsers speak HTTP/2 to the proxy that ends TLS, and a connection that may turn
-/// into either holds twice the memory.
+/// HTTP/1.1 only: browsers speak HTTP/2 to the proxy that terminates TLS, and a connection that
+/// may become either needs twice the memory.
 fn connection(
     stream: TcpStream,
     router: Router,
-) -> http1::Connection<TokioIo<Reading<TcpStream>>, TowerToHyperService<Router>> {
+) -> http1::Connection<TokioIo<Pin<Box<TimeoutWriter<TcpStream>>>>, TowerToHyperService<Router>> {
+    let mut stream = TimeoutWriter::new(stream);
+    stream.set_timeout(Some(WRITE_TIMEOUT));
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .serve_connection(
-            TokioIo::new(Reading::new(stream)),
+            TokioIo::new(Box::pin(stream)),
             TowerToHyperService::new(router),
         )
 }
 
-/// Waits for a place first, so that connections beyond the bound stay in the system's queue.
+/// Acquires a permit first, so that connections beyond the bound stay in the kernel's queue.
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,

@@ -1,4 +1,4 @@
-//! `/products/{id}/availability` and `/products/{id}/events`: how much is left, now and from now on.
+//! HTTP handlers of `/products/{id}/availability` and `/products/{id}/events`: units for sale.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -13,22 +13,23 @@ use tokio::{sync::watch, time::Instant};
 use utoipa::ToSchema;
 
 use super::{
-    Shared,
-    document::{Document, json},
+    SharedState,
+    json_document::{JsonDocument, json},
     extract::PathId,
     problem::{Problem, ProblemDocument},
 };
 use crate::{
     domain::{Product, ProductId},
-    events::Stock,
+    stock_events::StockEvent,
 };
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Availability {
     #[schema(value_type = Uuid)]
     product_id: ProductId,
-    /// Whether an order could succeed now: on sale, and not sold out.
+    /// Whether an order of one unit could succeed now: on sale, and not sold out.
     available: bool,
+    /// Units for sale.
     stock: i32,
     max_per_order: i32,
     price: i64,
@@ -43,32 +44,32 @@ pub(super) struct Availability {
     responses((status = 200, body = Availability), (status = 404, body = ProblemDocument)),
 )]
 pub(super) async fn availability(
-    State(shared): State<Shared>,
+    State(state): State<SharedState>,
     id: PathId,
-) -> Result<Document, Problem> {
+) -> Result<JsonDocument, Problem> {
     let id = id.or(Problem::ProductNotFound)?;
-    let now = shared.store.now();
-    let (shown, stock) = shared.cache.stock(id).await?;
-    if stock == shown.product.for_sale() {
-        let make = |product: &Product| json(&Availability::of(product, product.for_sale(), now));
-        return Ok(Document(shown.availability(make)));
+    let now = state.store.now();
+    let (cached, for_sale) = state.cache.for_sale(id).await?;
+    if for_sale == cached.product.for_sale() {
+        let render = |product: &Product| json(&Availability::of(product, for_sale, now));
+        return Ok(JsonDocument(cached.availability(render)));
     }
-    Ok(Document(json(&Availability::of(
-        &shown.product,
-        stock,
+    Ok(JsonDocument(json(&Availability::of(
+        &cached.product,
+        for_sale,
         now,
     ))))
 }
 
 impl Availability {
-    fn of(product: &Product, stock: i32, now: DateTime<Utc>) -> Self {
+    fn of(product: &Product, for_sale: i32, now: DateTime<Utc>) -> Self {
         Self {
             product_id: product.id,
-            available: stock > 0 && product.on_sale(now),
-            stock,
+            available: for_sale > 0 && product.on_sale(now),
+            stock: for_sale,
             max_per_order: product.max_per_order,
             price: product.price,
-            message: format!("Stock: {stock} remaining"),
+            message: format!("Stock: {for_sale} remaining"),
             currency: product.currency.clone(),
         }
     }
@@ -76,7 +77,7 @@ impl Availability {
 
 /// The data of a `stock` event.
 #[derive(Debug, Serialize, ToSchema)]
-struct StockEvent {
+struct StockEventData {
     stock: i32,
     version: i64,
 }
@@ -91,22 +92,22 @@ struct StockEvent {
     ),
 )]
 pub(super) async fn events(
-    State(shared): State<Shared>,
+    State(state): State<SharedState>,
     id: PathId,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let id = id.or(Problem::ProductNotFound)?;
-    // An unknown product is not worth a watch.
-    shared.cache.product(id).await?;
-    let changes = shared.events.watch(id);
-    // Watching begins before this read counts, so that no change falls between the two.
-    let first = shared.cache.product(id).await?;
+    // Unknown products get no subscription.
+    state.cache.product(id).await?;
+    let changes = state.stock_events.watch(id);
+    // Subscribed before this read, so that no change is lost between the two.
+    let first = state.cache.product(id).await?;
     let watch = Watch {
-        next: Some(Stock::from(&first.product)),
+        next: Some(StockEvent::from(&first.product)),
         sent: 0,
         not_before: Instant::now(),
         changes,
     };
-    let tasks = shared.tasks.clone();
+    let tasks = state.tasks.clone();
     let events = stream::unfold(watch, async |mut watch| {
         let stock = watch.next().await?;
         Some((Ok(event(stock)), watch))
@@ -115,25 +116,25 @@ pub(super) async fn events(
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
 }
 
-/// A stream says so much even if nothing happens, so that both ends notice when the other is gone.
+/// Interval of keep-alive comments, by which both ends notice a lost connection.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// The least time between two events of a stream: what happens meanwhile is one event, the last
-/// state. A page needs no more, and thousands of readers must not cost the sale its time.
+/// The least time between two events of a stream; changes in between become one event with the
+/// last state. It bounds the cost of thousands of readers during a sale.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What a reader is told next.
+/// The state of one event stream.
 #[derive(Debug)]
 struct Watch {
-    next: Option<Stock>,
-    /// The version last told.
+    next: Option<StockEvent>,
+    /// The version last sent.
     sent: i64,
     not_before: Instant,
-    changes: watch::Receiver<Option<Stock>>,
+    changes: watch::Receiver<Option<StockEvent>>,
 }
 
 impl Watch {
-    /// The next state that is newer than the last one told; None when there will be none.
-    async fn next(&mut self) -> Option<Stock> {
+    /// The next state that is newer than the last one sent; `None` at the end.
+    async fn next(&mut self) -> Option<StockEvent> {
         loop {
             if let Some(stock) = self.next.take().filter(|stock| stock.version > self.sent) {
                 self.sent = stock.version;
@@ -147,9 +148,9 @@ impl Watch {
     }
 }
 
-fn event(stock: Stock) -> Event {
-    let data = StockEvent {
-        stock: stock.stock,
+fn event(stock: StockEvent) -> Event {
+    let data = StockEventData {
+        stock: stock.for_sale,
         version: stock.version,
     };
     let event = Event::default().event("stock").json_data(data);

@@ -1,4 +1,4 @@
-//! `/products/{id}/waitlist`: one's own place, and how to leave it.
+//! HTTP handlers of `/products/{id}/waitlist`: read and leave one's own place.
 
 use axum::{
     Json,
@@ -7,7 +7,7 @@ use axum::{
 };
 
 use super::{
-    Shared,
+    SharedState,
     extract::PathId,
     observe::Began,
     problem::{Problem, ProblemDocument},
@@ -24,13 +24,13 @@ use crate::domain::WaitlistEntry;
     ),
 )]
 pub(super) async fn get(
-    State(shared): State<Shared>,
+    State(state): State<SharedState>,
     id: PathId,
     headers: HeaderMap,
 ) -> Result<Json<WaitlistEntry>, Problem> {
-    let user = shared.keys.user(&headers)?;
+    let user = state.keys.user(&headers)?;
     let product = id.or(Problem::NotWaiting)?;
-    let place = shared.store.waiting(product, &user.id).await?;
+    let place = state.store.waiting_entry(product, &user.id).await?;
     place.map(Json).ok_or(Problem::NotWaiting)
 }
 
@@ -44,18 +44,18 @@ pub(super) async fn get(
     ),
 )]
 pub(super) async fn leave(
-    State(shared): State<Shared>,
+    State(state): State<SharedState>,
     id: PathId,
     request: Request,
 ) -> Result<StatusCode, Problem> {
     let began = Began::of(&request);
-    let user = shared.keys.user(request.headers())?;
+    let user = state.keys.user(request.headers())?;
     let product = id.or(Problem::NotWaiting)?;
-    // Most who ask do not wait any more: their lane need not hear of it.
-    if shared.store.waiting(product, &user.id).await?.is_none() {
+    // Most callers have no place any more: a read is cheaper than a command to the lane.
+    if state.store.waiting_entry(product, &user.id).await?.is_none() {
         return Err(Problem::NotWaiting);
     }
-    if shared.sequencer.leave(product, user.id, began).await? {
+    if state.sequencer.leave(product, user.id, began).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(Problem::NotWaiting)

@@ -1,4 +1,4 @@
-//! What a service stands on, made from its settings: listeners, Redis nodes, the lock, the gateway.
+//! Connects what the settings name: listeners, Redis nodes, the lock, the payment gateway.
 
 use std::{net::SocketAddr, path::Path};
 
@@ -6,12 +6,12 @@ use anyhow::Context;
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::{
-    api::serve, config, embedded, lock::Lock, payment::Gateway, redis::Redis, sequencer::Bounds,
-    tasks::Tasks,
+    api::serve, config, embedded, lock::Lock, payment::Gateway, redis::Redis,
+    sequencer::LaneBounds, tasks::Tasks,
 };
 
-/// Connections that wait to be accepted: a drop opens for thousands at once, and each one that
-/// the system drops comes back a second later.
+/// Connections that wait to be accepted: a drop opens for thousands at once, and a client whose
+/// connection the kernel drops retries only a second later.
 const BACKLOG: u32 = 4_096;
 
 pub(super) fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
@@ -75,9 +75,9 @@ pub(super) fn redis(
         .transpose()
 }
 
-pub(super) fn bounds(config: &config::Serve) -> Bounds {
+pub(super) fn lane_bounds(config: &config::Serve) -> LaneBounds {
     let size = |value: u32| usize::try_from(value).unwrap_or(usize::MAX);
-    Bounds {
+    LaneBounds {
         batch_max: size(config.limits.order_batch_max),
         queue_max: size(config.limits.lane_queue_max),
         patience: config.redis.lock_patience_ms,

@@ -1,17 +1,25 @@
-//! What became of an order request.
+//! The outcome of an order request: created, replayed, waitlisted, or refused with a reason.
 
 use chrono::{DateTime, Utc};
 
-use super::{Order, WaitlistEntry};
+use super::{Code, Order, WaitlistEntry};
 
-/// What became of an order request: every variant is a decision.
+/// The outcome of an order request; every variant is a decision, failures are elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Created(Order),
+    /// The order that the same `Idempotency-Key` made before.
     Replayed(Order),
     /// A place on the waitlist: a new one, or the one that the user has.
     Waitlisted(WaitlistEntry),
+    /// The place that the same `Idempotency-Key` made before.
     WaitReplayed(WaitlistEntry),
+    Refused(Refusal),
+}
+
+/// Why an order request got neither an order nor a place, with the extras of its problem document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
     ProductNotFound,
     QuantityOverLimit {
         max_per_order: i32,
@@ -33,20 +41,69 @@ pub enum Outcome {
     },
 }
 
-impl Outcome {
-    /// The label of the outcome in metrics: `created`, `replayed`, or the refusal's code.
-    pub fn label(&self) -> &'static str {
+impl Refusal {
+    /// The code of the problem document, which is also the label in metrics.
+    pub fn code(&self) -> Code {
         match self {
-            Self::Created(_) => "created",
-            Self::Replayed(_) | Self::WaitReplayed(_) => "replayed",
-            Self::Waitlisted(_) => "waitlisted",
-            Self::ProductNotFound => "product_not_found",
-            Self::QuantityOverLimit { .. } => "invalid_request",
-            Self::NotOnSale { .. } => "not_on_sale",
-            Self::KeyReused => "idempotency_key_reused",
-            Self::PurchaseLimit { .. } => "purchase_limit",
-            Self::SoldOut { .. } => "sold_out",
-            Self::InsufficientStock { .. } => "insufficient_stock",
+            Self::ProductNotFound => Code::ProductNotFound,
+            Self::QuantityOverLimit { .. } => Code::InvalidRequest,
+            Self::NotOnSale { .. } => Code::NotOnSale,
+            Self::KeyReused => Code::IdempotencyKeyReused,
+            Self::PurchaseLimit { .. } => Code::PurchaseLimit,
+            Self::SoldOut { .. } => Code::SoldOut,
+            Self::InsufficientStock { .. } => Code::InsufficientStock,
         }
+    }
+}
+
+impl Outcome {
+    /// The outcome as the order metrics label it.
+    pub fn label(&self) -> OutcomeLabel {
+        match self {
+            Self::Created(_) => OutcomeLabel::Created,
+            Self::Replayed(_) | Self::WaitReplayed(_) => OutcomeLabel::Replayed,
+            Self::Waitlisted(_) => OutcomeLabel::Waitlisted,
+            Self::Refused(refusal) => OutcomeLabel::Refused(refusal.code()),
+        }
+    }
+}
+
+impl From<Refusal> for Outcome {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// The `outcome` label of the order metrics: a success, or the code of a refusal or failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OutcomeLabel {
+    Created,
+    Replayed,
+    Waitlisted,
+    Refused(Code),
+}
+
+impl OutcomeLabel {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Replayed => "replayed",
+            Self::Waitlisted => "waitlisted",
+            Self::Refused(code) => code.name(),
+        }
+    }
+
+    /// Every label that an order request can have.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let codes = Code::all().filter(|code| code.refuses_orders());
+        [Self::Created, Self::Replayed, Self::Waitlisted]
+            .into_iter()
+            .chain(codes.map(Self::Refused))
+    }
+}
+
+impl From<Code> for OutcomeLabel {
+    fn from(code: Code) -> Self {
+        Self::Refused(code)
     }
 }

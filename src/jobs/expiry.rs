@@ -1,9 +1,8 @@
-//! Ends holds: sleeps until the next one is over, and has its product's lane give the units back.
-//! Also has those served who wait although they need not, because a node died over it, or because
-//! the product lets them pass from now on.
+//! Expiry job: sleeps until the next hold expires, then sends a command to its product's lane.
 //!
-//! Every node does so, and the lane's decision rests on what is true then: whoever comes second
-//! finds nothing to do.
+//! It also sends commands for products whose waitlist can be served without a returned unit: after
+//! a node died in between, or after `waitlist_skip` was set. The job runs on every node; the lane
+//! decides on current rows, so a second command changes nothing.
 
 use std::time::{Duration, Instant};
 
@@ -17,11 +16,11 @@ use crate::{
     tasks::Tasks,
 };
 
-/// A hold that another node made, and did not live to end, is noticed after this long.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// The next look after the database could not be asked, or a lane was not done.
+/// The longest sleep, after which the holds of a node that died are noticed.
+const POLL_EVERY: Duration = Duration::from_secs(1);
+/// Pause after a failed query or an unfinished command.
 const AFTER_FAILURE: Duration = Duration::from_millis(200);
-/// Products whose holds end at the same moment are tended to side by side, so many.
+/// Products with expired holds that are served concurrently.
 const PRODUCTS_AT_ONCE: usize = 16;
 
 #[derive(Debug)]
@@ -36,9 +35,9 @@ impl Expiry {
     }
 
     pub async fn run(self, tasks: Tasks) {
-        let mut news = self.sequencer.deadlines().watch();
+        let mut earlier = self.sequencer.deadlines().watch();
         loop {
-            news.mark_unchanged();
+            earlier.mark_unchanged();
             let pause = match self.run_once(self.store.now()).await {
                 Ok(next) => self.until(next),
                 Err(error) => {
@@ -48,45 +47,45 @@ impl Expiry {
             };
             tokio::select! {
                 going_on = tasks.pause(pause) => if !going_on { return },
-                // A hold that ends earlier than those we knew.
-                _ = news.changed() => {}
+                // A lane made a hold that expires earlier.
+                _ = earlier.changed() => {}
             }
         }
     }
 
     fn until(&self, next: Option<DateTime<Utc>>) -> Duration {
         let left = next.map(|next| next - self.store.now());
-        left.map_or(LOOK_AGAIN, |left| {
-            left.to_std().unwrap_or(AFTER_FAILURE).min(LOOK_AGAIN)
+        left.map_or(POLL_EVERY, |left| {
+            left.to_std().unwrap_or(AFTER_FAILURE).min(POLL_EVERY)
         })
     }
 
-    /// Ends what is over at `now`; says when the next hold ends.
+    /// Ends the holds that have expired at `now`; returns the next expiry.
     pub async fn run_once(&self, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, Error> {
         let next = self.store.next_expiry().await?;
-        self.sequencer.deadlines().looked(next);
-        let mut products = self.store.neglected_products().await?;
+        self.sequencer.deadlines().set(next);
+        let mut products = self.store.products_with_serviceable_entries().await?;
         if next.is_some_and(|next| next <= now) {
-            products.extend(self.store.products_with_due_orders(now).await?);
+            products.extend(self.store.products_with_expired_holds(now).await?);
         }
-        if products.is_empty() || self.tend(products).await > 0 {
+        if products.is_empty() || self.expire_holds(products).await > 0 {
             return Ok(next);
         }
         let next = self.store.next_expiry().await?;
-        self.sequencer.deadlines().looked(next);
+        self.sequencer.deadlines().set(next);
         Ok(next)
     }
 
-    /// Has the products tended to; says how many could not be.
-    async fn tend(&self, mut products: Vec<ProductId>) -> usize {
+    /// Sends the command for each product; returns the number of failures.
+    async fn expire_holds(&self, mut products: Vec<ProductId>) -> usize {
         products.sort_unstable();
         products.dedup();
-        let tended = products
+        let expired = products
             .into_iter()
-            .map(|product| self.sequencer.tend(product, Instant::now()));
-        stream::iter(tended)
+            .map(|product| self.sequencer.expire_holds(product, Instant::now()));
+        stream::iter(expired)
             .buffer_unordered(PRODUCTS_AT_ONCE)
-            .filter(|tended| std::future::ready(tended.is_err()))
+            .filter(|result| std::future::ready(result.is_err()))
             .count()
             .await
     }

@@ -1,4 +1,4 @@
-//! Asks the payment gateway again about payments that nobody works on any more.
+//! Payment recovery job: repeats the gateway calls of stale payments and refunds.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ const EVERY: Duration = Duration::from_secs(1);
 pub async fn run(checkout: Checkout, tasks: Tasks) {
     while tasks.pause(EVERY).await {
         if let Err(error) = checkout.recover_once().await {
-            tracing::debug!(%error, "cannot look for open payments: {error}");
+            tracing::debug!(%error, "cannot read open payments: {error}");
         }
     }
 }

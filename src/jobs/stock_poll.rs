@@ -1,30 +1,30 @@
-//! Looks at the stock of what is sold: for the gauges, and for watchers whom Redis did not tell.
+//! Stock poll job: refreshes the stock gauges, and the subscribers that missed a stock event.
 
 use std::{collections::HashMap, time::Duration};
 
 use crate::{
     domain::ProductId,
-    events::{Events, Stock},
     metrics,
+    stock_events::{StockEvent, StockEvents},
     store::{Error, Store},
     tasks::Tasks,
 };
 
-/// A watcher is at most this much behind while Redis is away.
+/// How far a subscriber may be behind while Redis is unreachable.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// The newest products, whose gauges are kept fresh.
+/// The newest products, whose gauges are refreshed.
 const PRODUCTS: u64 = 200;
 
 #[derive(Debug)]
 pub struct StockPoll {
     store: Store,
-    events: Events,
-    gauges: HashMap<ProductId, metrics::Product>,
+    events: StockEvents,
+    gauges: HashMap<ProductId, metrics::ProductMetrics>,
 }
 
 impl StockPoll {
-    pub fn new(store: Store, events: Events) -> Self {
+    pub fn new(store: Store, events: StockEvents) -> Self {
         Self {
             store,
             events,
@@ -35,7 +35,7 @@ impl StockPoll {
     pub async fn run(mut self, tasks: Tasks) {
         loop {
             if let Err(error) = self.run_once().await {
-                tracing::debug!(%error, "cannot look at the stock: {error}");
+                tracing::debug!(%error, "cannot read the stock: {error}");
             }
             if !tasks.pause(EVERY).await {
                 return;
@@ -53,15 +53,15 @@ impl StockPoll {
                 .entry(product.id)
                 .or_insert_with(|| metrics::product(&product.sku))
                 .stock
-                .set(product.stock);
-            self.events.seen(Stock::from(product));
+                .set(product.stock.on_hand);
+            self.events.notify_local(StockEvent::from(product));
         }
         for id in self.events.watched() {
             if products.iter().any(|product| product.id == id) {
                 continue;
             }
             if let Some(product) = self.store.product(id).await? {
-                self.events.seen(Stock::from(&product));
+                self.events.notify_local(StockEvent::from(&product));
             }
         }
         self.gauges

@@ -1,4 +1,4 @@
-//! Keeps the figures of the recorder, the process and the runtime fresh.
+//! Upkeep job: refreshes the metrics of the recorder, the process and the Tokio runtimes.
 
 use std::time::Duration;
 

@@ -3,12 +3,15 @@
 //! A node leaves the lock at its first missed ping and comes back only after it has answered for
 //! longer than a lock lives: one that restarted empty has forgotten locks that are still held.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::future::join_all;
 use redis::{Client, aio::MultiplexedConnection};
 
-use super::{Health, redlock};
+use super::{Health, redlock::Redlock};
 use crate::{metrics, tasks::Tasks};
 
 const PING_EVERY: Duration = Duration::from_millis(100);
@@ -60,7 +63,7 @@ impl Node {
 }
 
 /// Pings every node until the service stops.
-pub(super) async fn watch(redlock: redlock::Shared, tasks: Tasks) {
+pub(super) async fn watch(redlock: Arc<Redlock>, tasks: Tasks) {
     let mut nodes: Vec<Node> = redlock
         .clients
         .iter()

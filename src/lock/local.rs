@@ -2,9 +2,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
+
+use parking_lot::Mutex;
 
 use super::{Attempt, Guard};
 
@@ -18,7 +20,7 @@ pub struct Local {
 }
 
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct HeldKey {
     key: String,
     owner: u64,
     keys: Keys,
@@ -34,7 +36,7 @@ impl Local {
 
     pub(super) fn try_acquire(&self, key: String) -> Attempt {
         let now = Instant::now();
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = self.keys.lock();
         if keys.get(&key).is_some_and(|(_, end)| now < *end) {
             return Attempt::Busy;
         }
@@ -43,7 +45,7 @@ impl Local {
         Attempt::Acquired(Guard {
             taken: now,
             valid_until: now + self.ttl,
-            held: super::Held::Local(Held {
+            held: super::HeldLock::Local(HeldKey {
                 key,
                 owner,
                 keys: Arc::clone(&self.keys),
@@ -52,9 +54,9 @@ impl Local {
     }
 }
 
-impl Held {
+impl HeldKey {
     pub(super) fn release(self) {
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = self.keys.lock();
         if keys
             .get(&self.key)
             .is_some_and(|(owner, _)| *owner == self.owner)

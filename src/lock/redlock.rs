@@ -6,15 +6,15 @@
 //! nodes, so that any two lock holders meet on a node.
 
 use std::{
-    sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
+use parking_lot::RwLock;
 use redis::{Client, IntoConnectionInfo, RedisError, io::tcp::TcpSettings};
 use rslock::{LockError, LockManager};
 use tokio::sync::{Notify, oneshot};
 
-use super::{Attempt, Guard, Health, Held};
+use super::{Attempt, Guard, Health, HeldLock};
 use crate::{domain::Secret, tasks::Tasks};
 
 /// A try that takes longer met a node that fell silent; the health watch finds out which.
@@ -76,7 +76,7 @@ impl Redlock {
             Ok(Ok(Ok(lock))) => Attempt::Acquired(Guard {
                 taken: started,
                 valid_until: Instant::now() + validity(&lock),
-                held: Held::Redlock(Box::new(lock)),
+                held: HeldLock::Redlock(Box::new(lock)),
             }),
             // Contention and dead nodes look alike here; the watch soon tells them apart.
             Ok(Ok(Err(LockError::Unavailable))) => Attempt::Busy,
@@ -113,14 +113,13 @@ impl Redlock {
                 None
             }
         };
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) =
+        *self.current.write() =
             Current { healthy, manager };
     }
 
     fn current(&self) -> Current {
         self.current
             .read()
-            .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 }
@@ -163,9 +162,6 @@ pub(super) async fn release(lock: rslock::Lock) {
     // A silent node must not keep the releasing task; the key ends by itself.
     drop(tokio::time::timeout(TRY_TIMEOUT, lock.release()).await);
 }
-
-/// The lock as its lanes and its health watch share it.
-pub(super) type Shared = Arc<Redlock>;
 
 #[cfg(test)]
 mod tests {

@@ -3,22 +3,23 @@
 use metrics::Counter;
 
 use super::{label::label, orders};
+use crate::domain::Code;
 
 /// Counts the orders for this product that were refused as sold out.
 #[derive(Clone)]
-pub struct SoldOut(Counter);
+pub struct SoldOutRefusals(Counter);
 
-impl std::fmt::Debug for SoldOut {
+impl std::fmt::Debug for SoldOutRefusals {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SoldOut").finish_non_exhaustive()
+        f.debug_struct("SoldOutRefusals").finish_non_exhaustive()
     }
 }
 
-pub fn sold_out(sku: &str) -> SoldOut {
-    SoldOut(orders(&label(sku), "sold_out"))
+pub fn sold_out(sku: &str) -> SoldOutRefusals {
+    SoldOutRefusals(orders(&label(sku), Code::SoldOut.into()))
 }
 
-impl SoldOut {
+impl SoldOutRefusals {
     pub fn increment(&self) {
         self.0.increment(1);
     }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{LazyLock, PoisonError, RwLock},
+    sync::LazyLock,
     time::Duration,
 };
 
@@ -10,6 +10,7 @@ use metrics::{
     Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
     gauge, histogram,
 };
+use parking_lot::RwLock;
 
 /// Route, then method and status: all three are small sets.
 type Handles = HashMap<String, HashMap<(&'static str, u16), (Counter, Histogram)>>;
@@ -41,7 +42,7 @@ pub fn in_flight() -> &'static Gauge {
 
 /// A request was answered; `route` is the pattern of its path.
 pub fn answered(method: &'static str, route: &str, status: u16, took: Duration) {
-    let handles = HANDLES.read().unwrap_or_else(PoisonError::into_inner);
+    let handles = HANDLES.read();
     let known = handles.get(route).and_then(|of| of.get(&(method, status)));
     if let Some((requests, duration)) = known {
         requests.increment(1);
@@ -52,7 +53,7 @@ pub fn answered(method: &'static str, route: &str, status: u16, took: Duration) 
     let (requests, duration) = make(method, route, status);
     requests.increment(1);
     duration.record(took);
-    let mut handles = HANDLES.write().unwrap_or_else(PoisonError::into_inner);
+    let mut handles = HANDLES.write();
     let of_route = handles.entry(route.to_owned()).or_default();
     of_route.insert((method, status), (requests, duration));
 }

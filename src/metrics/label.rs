@@ -4,13 +4,15 @@
 use std::{
     collections::HashSet,
     sync::{
-        Mutex, OnceLock, PoisonError,
+        LazyLock,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
+use parking_lot::Mutex;
+
 static PRODUCTS_MAX: AtomicUsize = AtomicUsize::new(200);
-static LABELS: OnceLock<Mutex<HashSet<String>>> = OnceLock::new();
+static LABELS: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default);
 
 /// So many products have a label of their own.
 pub(super) fn limit(products_max: usize) {
@@ -19,10 +21,7 @@ pub(super) fn limit(products_max: usize) {
 
 /// The sku while there is room for another label, `other` afterwards.
 pub(super) fn label(sku: &str) -> String {
-    let mut labels = LABELS
-        .get_or_init(Mutex::default)
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
+    let mut labels = LABELS.lock();
     if labels.contains(sku) {
         return sku.to_owned();
     }

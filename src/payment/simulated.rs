@@ -1,33 +1,33 @@
 //! A gateway that moves no money, for the demo. Its answer follows from the question alone, so it
 //! gives the same one again, also after a restart.
 
-use super::{Charge, Charged};
-use crate::domain::Payment;
+use super::{Charge, ChargeResult};
+use crate::domain::{Payment, PaymentStatus};
 
 /// Payment methods that begin so decline; the first is the name of Stripe's test methods.
 const DECLINING: [&str; 2] = ["pm_card_chargeDeclined", "decline"];
 
-pub(super) fn charge(charge: &Charge<'_>) -> Charged {
+pub(super) fn charge(charge: &Charge<'_>) -> ChargeResult {
     let id = format!("sim_{}", charge.order_id.simple());
     let declines = |start: &&str| charge.payment_method.starts_with(*start);
     if DECLINING.iter().any(declines) {
-        return Charged::Declined {
+        return ChargeResult::Declined {
             intent: Some(id),
             reason: "card_declined".to_owned(),
         };
     }
-    Charged::Paid(Payment {
+    ChargeResult::Paid(Payment {
         id,
-        status: "succeeded".to_owned(),
+        status: PaymentStatus::Succeeded,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{domain::OrderId, payment::Asked};
+    use crate::{domain::OrderId, payment::SendMode};
 
-    fn of(order_id: OrderId, payment_method: &str) -> Charged {
+    fn of(order_id: OrderId, payment_method: &str) -> ChargeResult {
         charge(&Charge {
             order_id,
             amount: 1_999,
@@ -35,7 +35,7 @@ mod tests {
             payment_method,
             intent: None,
             attempt: 1,
-            asked: Asked::First,
+            mode: SendMode::First,
         })
     }
 
@@ -43,7 +43,7 @@ mod tests {
     fn the_same_question_has_the_same_answer() {
         let order = OrderId::now_v7();
         let paid = of(order, "pm_card_visa");
-        assert!(matches!(&paid, Charged::Paid(payment) if payment.id.starts_with("sim_")));
+        assert!(matches!(&paid, ChargeResult::Paid(payment) if payment.id.starts_with("sim_")));
         assert_eq!(of(order, "pm_card_visa"), paid);
         assert_ne!(of(OrderId::now_v7(), "pm_card_visa"), paid);
     }
@@ -56,7 +56,7 @@ mod tests {
             "decline-me",
         ] {
             let declined = of(OrderId::now_v7(), method);
-            assert!(matches!(declined, Charged::Declined { .. }), "{method}");
+            assert!(matches!(declined, ChargeResult::Declined { .. }), "{method}");
         }
     }
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use reqwest::{Client, RequestBuilder, Response, Url, redirect::Policy};
 use tokio::time::{Instant, timeout_at};
 
-use self::answer::Answer;
-use super::{Asked, Charge, Charged, Error, SetupError, Why};
+use self::answer::StripeResponse;
+use super::{SendMode, Charge, ChargeResult, Error, SetupError, Cause};
 use crate::domain::{OrderId, Secret};
 
 mod answer;
@@ -67,14 +67,14 @@ impl Stripe {
         &self,
         charge: &Charge<'_>,
         within: Duration,
-    ) -> Result<Charged, Error> {
+    ) -> Result<ChargeResult, Error> {
         let question = match charge.intent {
             Some(intent) if charge.attempt > 1 => self.confirm(charge, intent),
             Some(_) | None => self.create(charge),
         };
         match send(question, within).await {
             Ok(answer) => answer::charged(&answer, charge),
-            Err(why) => Err(without_answer(why, charge.asked)),
+            Err(why) => Err(without_answer(why, charge.mode)),
         }
     }
 
@@ -130,31 +130,31 @@ impl Stripe {
 }
 
 /// What no answer at all means for the attempt.
-fn without_answer(why: Why, asked: Asked) -> Error {
-    match (why, asked) {
-        (why @ Why::Unreachable(_), Asked::First) => Error::NotCharged(why),
-        (why, Asked::First | Asked::Again) => Error::Unknown(why),
+fn without_answer(why: Cause, mode: SendMode) -> Error {
+    match (why, mode) {
+        (why @ Cause::Unreachable(_), SendMode::First) => Error::NotCharged(why),
+        (why, SendMode::First | SendMode::Retry) => Error::Unknown(why),
     }
 }
 
-async fn send(question: RequestBuilder, within: Duration) -> Result<Answer, Why> {
+async fn send(question: RequestBuilder, within: Duration) -> Result<StripeResponse, Cause> {
     let deadline = Instant::now() + within;
     let answer = async {
-        let response = question.send().await.map_err(trouble)?;
+        let response = question.send().await.map_err(transport_error)?;
         let status = response.status().as_u16();
         let body = body(response).await?;
-        Ok(Answer { status, body })
+        Ok(StripeResponse { status, body })
     };
     timeout_at(deadline, answer)
         .await
-        .unwrap_or(Err(Why::Silent))
+        .unwrap_or(Err(Cause::Timeout))
 }
 
-async fn body(mut response: Response) -> Result<Vec<u8>, Why> {
+async fn body(mut response: Response) -> Result<Vec<u8>, Cause> {
     let mut body = Vec::new();
-    while let Some(part) = response.chunk().await.map_err(trouble)? {
+    while let Some(part) = response.chunk().await.map_err(transport_error)? {
         if body.len() + part.len() > ANSWER_BYTES_MAX {
-            return Err(Why::Garbage("a body over 1 MiB"));
+            return Err(Cause::Malformed("a body over 1 MiB"));
         }
         body.extend_from_slice(&part);
     }
@@ -162,14 +162,14 @@ async fn body(mut response: Response) -> Result<Vec<u8>, Why> {
 }
 
 /// The URL is left out: it names the intent.
-fn trouble(error: reqwest::Error) -> Why {
+fn transport_error(error: reqwest::Error) -> Cause {
     let error = error.without_url();
     if error.is_connect() {
         // The request waits for its connection, so nothing of it was sent.
-        Why::Unreachable(error)
+        Cause::Unreachable(error)
     } else if error.is_timeout() {
-        Why::Silent
+        Cause::Timeout
     } else {
-        Why::Broken(error)
+        Cause::Broken(error)
     }
 }

@@ -1,5 +1,4 @@
-//! A channel between nodes: what is put into an outbox reaches every node that listens, unless
-//! Redis is away.
+//! Redis publish/subscribe between nodes, with resubscription after a lost connection.
 
 use std::time::Duration;
 
@@ -13,20 +12,20 @@ use tokio::sync::mpsc;
 use super::Redis;
 use crate::tasks::Tasks;
 
-/// Pause before listening anew after Redis or the listener's buffer failed.
-const LISTEN_AGAIN: Duration = Duration::from_millis(200);
+/// Pause before a new subscription after Redis or the listener's buffer failed.
+const RESUBSCRIBE_AFTER: Duration = Duration::from_millis(200);
 
-/// What a listener notices.
+/// What a listener receives.
 #[derive(Debug)]
-pub enum Heard<T> {
-    /// From now on every word is heard.
+pub enum ChannelEvent<T> {
+    /// From now on every message arrives.
     Connected,
-    Word(T),
-    /// Words may be missed until the next [`Heard::Connected`].
+    Message(T),
+    /// Messages may be lost until the next [`ChannelEvent::Connected`].
     Lost,
 }
 
-/// Publishes what comes out of the outbox, until the service stops.
+/// Publishes the messages of the outbox, until the service stops.
 pub async fn publish<T: Serialize>(
     redis: Client,
     channel: &'static str,
@@ -34,37 +33,38 @@ pub async fn publish<T: Serialize>(
     tasks: Tasks,
 ) {
     loop {
-        let word = tokio::select! {
+        let message = tokio::select! {
             () = tasks.stopped() => return,
-            word = outbox.recv() => word,
+            message = outbox.recv() => message,
         };
-        let Some(word) = word else { return };
-        let Ok(text) = serde_json::to_string(&word) else {
+        let Some(message) = message else { return };
+        let Ok(text) = serde_json::to_string(&message) else {
             continue;
         };
-        let told: Result<(), _> = redis
+        let published: Result<(), _> = redis
             .with_options(&Redis::fail_fast())
             .publish(channel, text)
             .await;
-        if let Err(error) = told {
+        if let Err(error) = published {
             tracing::debug!(%error, "not published on {channel}: {error}");
         }
     }
 }
 
-/// Subscribes again and again: fred's listeners end for good when their buffer overflows.
+/// Subscribes, and subscribes again after every loss: fred's listeners end for good when their
+/// buffer overflows.
 pub async fn listen<T: DeserializeOwned>(
     redis: SubscriberClient,
     channel: &'static str,
-    hear: impl Fn(Heard<T>),
+    handle: impl Fn(ChannelEvent<T>),
     tasks: Tasks,
 ) {
     loop {
         tokio::select! {
             () = tasks.stopped() => return,
-            () = try_listen(&redis, channel, &hear) => hear(Heard::Lost),
+            () = try_listen(&redis, channel, &handle) => handle(ChannelEvent::Lost),
         }
-        if !tasks.pause(LISTEN_AGAIN).await {
+        if !tasks.pause(RESUBSCRIBE_AFTER).await {
             return;
         }
     }
@@ -73,28 +73,28 @@ pub async fn listen<T: DeserializeOwned>(
 async fn try_listen<T: DeserializeOwned>(
     redis: &SubscriberClient,
     channel: &'static str,
-    hear: &impl Fn(Heard<T>),
+    handle: &impl Fn(ChannelEvent<T>),
 ) {
     let mut messages = redis.message_rx();
     let mut reconnected = redis.reconnect_rx();
     if redis.wait_for_connect().await.is_err() || redis.subscribe(channel).await.is_err() {
         return;
     }
-    hear(Heard::Connected);
+    handle(ChannelEvent::Connected);
     loop {
         tokio::select! {
             message = messages.recv() => {
                 let Ok(message) = message else { return };
-                // One connection hears all channels.
+                // One connection receives all channels.
                 if &*message.channel != channel {
                     continue;
                 }
                 let text = message.value.into_string().unwrap_or_default();
-                if let Ok(word) = serde_json::from_str(&text) {
-                    hear(Heard::Word(word));
+                if let Ok(message) = serde_json::from_str(&text) {
+                    handle(ChannelEvent::Message(message));
                 }
             }
-            // Subscriptions do not survive a reconnect by themselves.
+            // fred does not renew subscriptions after a reconnect.
             _ = reconnected.recv() => return,
         }
     }

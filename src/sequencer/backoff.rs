@@ -1,10 +1,10 @@
-//! How long a lane waits before it tries again.
+//! Exponential back-off with jitter between a lane's attempts.
 
 use std::time::Duration;
 
 use crate::domain::jitter;
 
-/// A pause that doubles up to a bound, each time spread by jitter so that nodes do not meet.
+/// A pause that doubles up to a bound, with jitter so that nodes do not retry in step.
 #[derive(Debug)]
 pub(super) struct Backoff {
     next: Duration,
@@ -12,8 +12,8 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    /// Between tries at a busy lock, for who does not hear of the holder's commit: a batch takes
-    /// a few milliseconds, so who waits longer than that misses its turn.
+    /// Between attempts at a busy lock, in case the holder's stock event does not arrive: a batch
+    /// takes a few milliseconds, so a longer pause would miss the turn.
     pub(super) fn busy() -> Self {
         Self {
             next: Duration::from_micros(500),
@@ -21,7 +21,7 @@ impl Backoff {
         }
     }
 
-    /// Between tries at a database that does not answer.
+    /// Between attempts at a database that does not answer.
     pub(super) fn unreachable() -> Self {
         Self {
             next: Duration::from_millis(5),

@@ -1,37 +1,37 @@
-//! The writing of one batch: facts, decision and change in one transaction.
+//! Writes one batch: reads facts, decides and writes the changes in one transaction.
 //!
-//! The version guard makes it safe without any lock: whoever wrote the product since our row was
-//! read makes our change match nothing.
+//! The fence makes it safe without any lock: after any other write of the product since the row
+//! was read, the update of this batch matches no row.
 
 use chrono::{DateTime, Utc};
 
 use super::{
-    asks::Asks,
     decide::{Decision, Facts, decide},
     facts::facts,
+    pending::PendingBatch,
 };
 use crate::{
     domain::{Product, reference},
     store::{Constraint, Error, Release, StockChange, Transaction},
 };
 
-/// What came of a batch.
+/// The result of writing a batch.
 #[derive(Debug)]
 pub(super) enum Written {
     /// Durable; the product afterwards.
     Committed(Box<Product>),
     /// Nothing to write.
     Unchanged,
-    /// Somebody wrote first: read again, decide again.
+    /// Another node wrote the product first: read and decide again.
     Fenced,
 }
 
-/// Wishes for a product, on their way into the database. It outlives a write that is given up,
-/// and then tells how far that came.
+/// A batch of commands for one product. It outlives a write that times out, and then tells
+/// whether the commit had begun.
 #[derive(Debug)]
 pub(super) struct Batch<'a> {
     product: &'a Product,
-    asks: &'a Asks,
+    pending: &'a PendingBatch,
     /// The database's time.
     at: DateTime<Utc>,
     decision: Decision,
@@ -39,20 +39,20 @@ pub(super) struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn new(product: &'a Product, asks: &'a Asks, at: DateTime<Utc>) -> Self {
+    pub(super) fn new(product: &'a Product, pending: &'a PendingBatch, at: DateTime<Utc>) -> Self {
         Self {
             product,
-            asks,
+            pending,
             at,
             decision: Decision::default(),
             committing: false,
         }
     }
 
-    /// Decides, and writes the decision.
+    /// Decides the batch and writes the decision.
     ///
-    /// `before_commit` hears the stock that will be left, if it is another. Without a transaction
-    /// it is known that there is nothing to look up or to write.
+    /// `before_commit` is called with the stock on hand after the batch, if that has changed.
+    /// Without a transaction there must be nothing to look up or to write.
     pub(super) async fn write(
         &mut self,
         transaction: Option<Transaction>,
@@ -60,11 +60,12 @@ impl<'a> Batch<'a> {
     ) -> Result<Written, Error> {
         let (product, at) = (self.product, self.at);
         let facts = match &transaction {
-            Some(transaction) => facts(transaction, product, self.asks, at).await?,
+            Some(transaction) => facts(transaction, product, self.pending, at).await?,
             None => Facts::default(),
         };
-        let more = facts.is_not_all();
-        self.decision = decide(product, facts, self.asks.wishes(), at, reference);
+        let more = facts.has_more_holds();
+        let commands = self.pending.commands();
+        self.decision = decide(product, facts, commands, at, reference);
         self.decision.more |= more;
         let Some(transaction) = transaction.filter(|_| self.decision.changes(product)) else {
             return Ok(Written::Unchanged);
@@ -72,14 +73,15 @@ impl<'a> Batch<'a> {
         match self.change(&transaction).await {
             Ok(true) => {}
             Ok(false) => return Ok(Written::Fenced),
-            // The key was used for another product meanwhile, or a reference was drawn twice.
+            // The key was used for another product meanwhile, or a reference was drawn twice: a
+            // second decision finds the key, or draws another reference.
             Err(Error::Violates(Constraint::IdempotencyKey | Constraint::Reference)) => {
                 return Ok(Written::Fenced);
             }
             Err(error) => return Err(error),
         }
-        if self.decision.stock != product.stock {
-            before_commit(self.decision.stock);
+        if self.decision.stock.on_hand != product.stock.on_hand {
+            before_commit(self.decision.stock.on_hand);
         }
         self.committing = true;
         match transaction.commit().await {
@@ -95,7 +97,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Sends the decision's changes; false when somebody wrote before us.
+    /// Sends the decision's changes; false when another node wrote the product first.
     async fn change(&mut self, transaction: &Transaction) -> Result<bool, Error> {
         let product = self.product;
         let decision = &mut self.decision;
@@ -103,8 +105,6 @@ impl<'a> Batch<'a> {
             product_id: product.id,
             version: product.version,
             stock: decision.stock,
-            stock_total: decision.stock_total,
-            stock_reserved: decision.stock_reserved,
         };
         if decision.only_sells() {
             decision.new.sort_by_key();
@@ -115,21 +115,21 @@ impl<'a> Batch<'a> {
         }
         for release in Release::ALL {
             let orders = decision.released(release);
-            // A buyer may have begun to pay meanwhile.
+            // Its buyer may have begun to pay since the order was read.
             if !transaction.release_orders(release, &orders).await? {
                 return Ok(false);
             }
         }
         decision.new.sort_by_key();
         transaction.insert_orders(&decision.new).await?;
-        // Before the new entries: whoever leaves may have joined again.
+        // Before the new entries: a user who left may have joined again.
         let ended = transaction.leave(&decision.left).await?
             && transaction.offer_entries(&decision.offered).await?;
         transaction.insert_entries(&decision.joined).await?;
         Ok(ended)
     }
 
-    /// Whether the outcome is in the database's hands.
+    /// Whether the commit was sent, so that the batch may be durable.
     pub(super) fn may_be_durable(&self) -> bool {
         self.committing
     }
@@ -143,8 +143,6 @@ impl<'a> Batch<'a> {
 fn after(before: &Product, decision: &Decision, at: DateTime<Utc>) -> Product {
     Product {
         stock: decision.stock,
-        stock_total: decision.stock_total,
-        stock_reserved: decision.stock_reserved,
         version: before.version + 1,
         updated_at: at,
         ..before.clone()

@@ -1,7 +1,7 @@
-//! Who owns a wish: the lane that works on it, or the caller that may give it up.
+//! Ownership of a command: the batch that claims it, or the caller that may abandon it.
 //!
-//! Both sides change one atomic state, so a wish is either given up and never begun, or begun
-//! and finished: a buyer who was told `unavailable` never finds an order later.
+//! Both sides change one atomic state, so a command is either abandoned and never executed, or
+//! claimed and finished: after the answer `unavailable` a buyer never finds an order.
 
 use std::sync::{
     Arc,
@@ -9,14 +9,14 @@ use std::sync::{
 };
 
 const WAITING: u8 = 0;
-const TAKEN: u8 = 1;
-const GONE: u8 = 2;
+const CLAIMED: u8 = 1;
+const ABANDONED: u8 = 2;
 
 /// The lane's side.
 #[derive(Debug)]
 pub(super) struct Claim(Arc<AtomicU8>);
 
-/// The caller's side; dropped, it gives the wish up.
+/// The caller's side; dropping it abandons the command.
 #[derive(Debug)]
 pub(super) struct Ticket(Arc<AtomicU8>);
 
@@ -25,37 +25,37 @@ pub(super) fn new() -> (Claim, Ticket) {
     (Claim(Arc::clone(&state)), Ticket(state))
 }
 
-/// Of a wish that nobody waits for, so that nobody gives it up.
-pub(super) fn of_nobody() -> Claim {
+/// The claim of a command without a caller, which is never abandoned.
+pub(super) fn without_caller() -> Claim {
     Claim(Arc::new(AtomicU8::new(WAITING)))
 }
 
 impl Claim {
-    /// Begins; false if the caller gave up before.
+    /// Claims the command; false if its caller has abandoned it.
     pub(super) fn take(&self) -> bool {
         self.0
-            .compare_exchange(WAITING, TAKEN, AcqRel, Acquire)
+            .compare_exchange(WAITING, CLAIMED, AcqRel, Acquire)
             .unwrap_or_else(|state| state)
-            != GONE
+            != ABANDONED
     }
 
-    /// Nothing was written: the caller may give up again.
+    /// Returns the claim after nothing was written: the caller may abandon the command again.
     pub(super) fn put_back(&self) {
-        let _ = self.0.compare_exchange(TAKEN, WAITING, AcqRel, Acquire);
+        let _ = self.0.compare_exchange(CLAIMED, WAITING, AcqRel, Acquire);
     }
 
-    pub(super) fn is_gone(&self) -> bool {
-        self.0.load(Acquire) == GONE
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.0.load(Acquire) == ABANDONED
     }
 }
 
 impl Ticket {
-    /// Gives up; false if the lane has begun.
+    /// Abandons the command; false if a batch has claimed it.
     pub(super) fn abandon(&self) -> bool {
         self.0
-            .compare_exchange(WAITING, GONE, AcqRel, Acquire)
+            .compare_exchange(WAITING, ABANDONED, AcqRel, Acquire)
             .unwrap_or_else(|state| state)
-            != TAKEN
+            != CLAIMED
     }
 }
 
@@ -70,15 +70,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wish_that_was_given_up_is_never_begun() {
+    fn an_abandoned_command_is_never_claimed() {
         let (claim, ticket) = new();
         assert!(ticket.abandon());
         assert!(!claim.take());
-        assert!(claim.is_gone());
+        assert!(claim.is_abandoned());
     }
 
     #[test]
-    fn a_wish_that_was_begun_cannot_be_given_up() {
+    fn a_claimed_command_cannot_be_abandoned() {
         let (claim, ticket) = new();
         assert!(claim.take());
         assert!(!ticket.abandon());

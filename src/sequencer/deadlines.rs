@@ -1,12 +1,11 @@
-//! When the next hold ends, for the job that ends holds: told by the lanes that make them, so that
-//! nobody has to look for it again and again.
+//! The next hold expiry: lanes report the holds they make, so that the expiry job need not poll.
 
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
 #[derive(Debug)]
 pub struct Deadlines {
-    /// The earliest one that the job does not know yet.
+    /// The earliest expiry that the job has not read yet.
     next: watch::Sender<Option<DateTime<Utc>>>,
 }
 
@@ -19,8 +18,8 @@ impl Default for Deadlines {
 }
 
 impl Deadlines {
-    /// A hold ends at this time.
-    pub(super) fn is_known(&self, end: DateTime<Utc>) {
+    /// Adds the expiry of a new hold.
+    pub(super) fn add(&self, end: DateTime<Utc>) {
         self.next.send_if_modified(|next| {
             let earlier = next.is_none_or(|next| end < next);
             if earlier {
@@ -30,15 +29,16 @@ impl Deadlines {
         });
     }
 
-    /// The job has looked: only what is earlier than `found` is news from now on.
-    pub fn looked(&self, found: Option<DateTime<Utc>>) {
+    /// Records that the job has read `found` from the database: from now on only an earlier
+    /// expiry wakes it.
+    pub fn set(&self, found: Option<DateTime<Utc>>) {
         self.next.send_if_modified(|next| {
             *next = found;
             false
         });
     }
 
-    /// Wakes when an earlier end becomes known.
+    /// Wakes its receiver when a lane adds an earlier expiry.
     pub fn watch(&self) -> watch::Receiver<Option<DateTime<Utc>>> {
         self.next.subscribe()
     }

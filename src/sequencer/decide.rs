@@ -1,8 +1,11 @@
-//! The decision: a pure function from what is true to what shall be.
+//! Decides a batch of commands: a pure function from a product's facts to replies and changes.
 //!
-//! Wishes are decided in their order of arrival, each against what those before it left. A wish
-//! that does not fit never keeps a later one that fits from being served; units that come back go
-//! to those who wait before anybody else is looked at.
+//! Commands are decided in their order of arrival, each against the state that the earlier ones
+//! left (`decide/decider.rs`). A command that does not fit never prevents a later one that fits;
+//! returned units are offered to the waitlist before any later command is decided.
+//!
+//! `orders.rs` decides orders, `returned_units.rs` restocks, cancellations and expired holds,
+//! `offers.rs` the waitlist.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -10,111 +13,110 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::{
-    domain::{Order, OrderId, OrderRequest, OrderStatus, Outcome, Product, UserId, WaitlistEntry},
-    store::{Due, Known, NewEntry, NewOrders, Queued, Release},
+    domain::{
+        Order, OrderId, OrderRequest, OrderStatus, Outcome, Product, StockLevel, UserId,
+        WaitlistEntry,
+    },
+    store::{ExpiredHold, IdempotencyRecord, NewEntry, NewOrders, Queued, Release, StoredOrder, UserKey},
 };
 
-mod course;
-mod give_back;
-mod waiting;
+mod decider;
+mod offers;
+mod orders;
+mod returned_units;
 
-/// What somebody wants of a product.
+/// A command for a product's lane.
 #[derive(Clone, Debug)]
-pub(super) enum Wish {
+pub(super) enum Command {
     Order(Box<OrderRequest>),
     Restock(i32),
     Cancel(OrderId, Release),
-    /// A user who no longer waits.
+    /// Removes the user from the waitlist.
     Leave(UserId),
-    /// Holds that have ended give their units back, and who waits is served.
-    Tend,
+    /// Returns the units of expired holds and serves the waitlist.
+    ExpireHolds,
 }
 
-/// What became of a wish.
+/// The reply to a command.
 #[expect(
     clippy::large_enum_variant,
-    reason = "nearly every verdict is an order's"
+    reason = "nearly every reply is an order's"
 )]
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Reply {
     Order(Outcome),
     Restocked,
-    /// More units than [`crate::domain::STOCK_MAX`] would have been offered.
+    /// The total would exceed [`crate::domain::STOCK_MAX`].
     RestockTooLarge,
     Cancelled(Box<Order>),
-    /// The order is this, or not there.
+    /// The order's status, or `None` when there is no such order.
     NotCancelled(Option<OrderStatus>),
     Left,
     NotWaiting,
-    Tended,
-    /// Of whatever was wanted but an order.
+    HoldsExpired,
+    /// The reply to every command but an order when the product does not exist.
     NoProduct,
 }
 
-/// What is true of a product before the batch.
+/// Facts about a product before the batch, as far as the batch's commands need them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Facts {
-    /// What the wishes' idempotency keys stand for.
-    pub(super) known: HashMap<(UserId, String), Known>,
-    /// Units that the wishes' users hold or wait for; empty where the product has no limit.
+    /// Orders and places that the commands' idempotency keys made before.
+    pub(super) idempotency_records: HashMap<UserKey, IdempotencyRecord>,
+    /// Units that the commands' users hold or wait for; empty where the product has no limit.
     pub(super) held: HashMap<UserId, i64>,
-    /// Orders that are to be cancelled, and whether they were offered to somebody who waited.
-    pub(super) orders: HashMap<OrderId, (Order, bool)>,
-    /// Orders whose hold has ended.
-    pub(super) due: Vec<Due>,
-    /// The places of the wishes' users.
+    /// Orders to be cancelled.
+    pub(super) orders: HashMap<OrderId, StoredOrder>,
+    pub(super) expired_holds: Vec<ExpiredHold>,
+    /// The places of the commands' users.
     pub(super) places: HashMap<UserId, WaitlistEntry>,
     pub(super) queue: Queue,
 }
 
-/// Who waits for the product.
+/// The product's waitlist, as far as it was read.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Queue {
     pub(super) count: i64,
-    /// The first of them, as far as they were looked up.
+    /// The first entries.
     pub(super) first: VecDeque<Queued>,
-    /// Whether nobody who could be served waits behind these.
-    pub(super) is_whole: bool,
+    /// Whether `first` has every entry that this batch could serve.
+    pub(super) is_complete: bool,
 }
 
-/// What shall be: a verdict per wish, in their order, and what to write.
+/// The decision on a batch: a reply per command, in their order, and the changes to write.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Decision {
-    pub(super) verdicts: Vec<Verdict>,
-    pub(super) stock: i32,
-    pub(super) stock_total: i32,
-    pub(super) stock_reserved: i32,
+    pub(super) replies: Vec<Reply>,
+    pub(super) stock: StockLevel,
     pub(super) new: NewOrders,
     pub(super) released: Vec<(OrderId, Release)>,
-    /// New entries, some of them offered or left already.
+    /// New waitlist entries, some of them offered or left already.
     pub(super) joined: Vec<NewEntry>,
-    /// Entries from before, and the orders that they became.
+    /// Earlier entries, and the orders made for them.
     pub(super) offered: Vec<(Uuid, OrderId)>,
-    /// Entries from before that nobody waits in any more.
+    /// Earlier entries that left the waitlist.
     pub(super) left: Vec<Uuid>,
-    /// How many wait afterwards, where that was looked up.
+    /// Entries that wait afterwards, where the waitlist was read.
     pub(super) waiting: Option<i64>,
-    /// Users whose orders or places have changed without their asking.
-    pub(super) concerned: Vec<UserId>,
-    /// Offers that ended unpaid.
+    /// Users whose orders or places were changed by others.
+    pub(super) affected_users: Vec<UserId>,
+    /// Orders made for waitlist entries that ended unpaid.
     pub(super) offers_lost: Vec<Release>,
-    /// Whether there is more to tend to than fits into one batch.
+    /// Whether expired holds or serviceable entries remain for another batch.
     pub(super) more: bool,
 }
 
 impl Decision {
-    /// Whether anything is to be written.
+    /// Whether there is anything to write.
     pub(super) fn changes(&self, product: &Product) -> bool {
         !self.new.orders.is_empty()
             || !self.released.is_empty()
             || !self.joined.is_empty()
             || !self.left.is_empty()
             || self.stock != product.stock
-            || self.stock_total != product.stock_total
-            || self.stock_reserved != product.stock_reserved
     }
 
-    /// Whether nothing is to be written but new orders and what they leave of the stock.
+    /// Whether new orders and the stock that they leave are the only changes.
     pub(super) fn only_sells(&self) -> bool {
         self.released.is_empty()
             && self.joined.is_empty()
@@ -123,12 +125,13 @@ impl Decision {
             && !self.new.orders.is_empty()
     }
 
+    /// Units of the new orders.
     pub(super) fn units(&self) -> u64 {
         let units = self.new.orders.iter().map(|new| new.order.quantity);
         units.map(|units| u64::try_from(units).unwrap_or(0)).sum()
     }
 
-    /// How many who waited got an order.
+    /// The number of orders made for waitlist entries.
     pub(super) fn offers(&self) -> usize {
         let orders = self.new.orders.iter();
         orders.filter(|new| new.from_waitlist).count()
@@ -141,26 +144,26 @@ impl Decision {
     }
 }
 
-/// Decides `wishes`; `reference` makes a new order's short name.
+/// Decides `commands`; `reference` makes a new order's reference.
 pub(super) fn decide<'a>(
     product: &Product,
     facts: Facts,
-    wishes: impl Iterator<Item = &'a Wish>,
+    commands: impl Iterator<Item = &'a Command>,
     now: DateTime<Utc>,
     reference: impl FnMut() -> String,
 ) -> Decision {
-    let mut course = course::Course::new(product, facts, now, reference);
-    for wish in wishes {
-        let verdict = match wish {
-            Wish::Order(request) => Verdict::Order(course.order(request)),
-            Wish::Restock(quantity) => course.restock(*quantity),
-            Wish::Cancel(order, release) => course.cancel(*order, *release),
-            Wish::Leave(user) => course.leave(user),
-            Wish::Tend => course.tend(),
+    let mut decider = decider::Decider::new(product, facts, now, reference);
+    for command in commands {
+        let reply = match command {
+            Command::Order(request) => Reply::Order(decider.order(request)),
+            Command::Restock(quantity) => decider.restock(*quantity),
+            Command::Cancel(order, release) => decider.cancel(*order, *release),
+            Command::Leave(user) => decider.leave(user),
+            Command::ExpireHolds => decider.expire_holds(),
         };
-        course.decision.verdicts.push(verdict);
+        decider.decision.replies.push(reply);
     }
-    course.finish()
+    decider.finish()
 }
 
 #[cfg(test)]

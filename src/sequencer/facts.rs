@@ -1,96 +1,98 @@
-//! What a batch has to know before it can be decided, and nothing that it need not.
+//! Reads the facts that a batch's commands need: keys, holdings, orders, expired holds, the waitlist.
 
 use std::{collections::HashMap, sync::Arc};
 
 use chrono::{DateTime, Utc};
 
 use super::{
-    asks::Asks,
-    decide::{Facts, Queue, Wish},
+    decide::{Command, Facts, Queue},
+    pending::PendingBatch,
 };
 use crate::{
     domain::{OrderRequest, Product, UserId},
-    store::{Error, Transaction},
+    store::{Error, Transaction, UserKey},
 };
 
-/// Holds that one batch ends; the next ones come with the next batch.
-const DUE_MAX: u64 = 1_000;
-/// Places that one batch looks at.
+/// Expired holds that one batch ends; the next batch ends the rest.
+const EXPIRED_MAX: u64 = 1_000;
+/// Waitlist entries that one batch reads.
 const QUEUE_MAX: u64 = 1_000;
 
 impl Facts {
-    /// Whether there may be more holds to end than were looked up.
-    pub(super) fn is_not_all(&self) -> bool {
-        u64::try_from(self.due.len()).is_ok_and(|due| due >= DUE_MAX)
+    /// Whether more holds may have expired than were read.
+    pub(super) fn has_more_holds(&self) -> bool {
+        u64::try_from(self.expired_holds.len()).is_ok_and(|count| count >= EXPIRED_MAX)
     }
 }
 
-/// Looks up what the wishes call for.
+/// Reads the facts for the batch.
 pub(super) async fn facts(
     transaction: &Transaction,
     product: &Product,
-    asks: &Asks,
+    pending: &PendingBatch,
     now: DateTime<Utc>,
 ) -> Result<Facts, Error> {
     let mut facts = Facts::default();
-    let keys: Vec<_> = requests(asks).filter_map(key).collect();
+    let keys: Vec<_> = requests(pending).filter_map(key).collect();
     if !keys.is_empty() {
-        facts.known = transaction.known_orders(&keys).await?;
-        // Whatever the product: a key that got a place is another one's nowhere.
-        facts.known.extend(transaction.known_entries(&keys).await?);
+        let records = &mut facts.idempotency_records;
+        *records = transaction.orders_by_key(&keys).await?;
+        records.extend(transaction.entries_by_key(&keys).await?);
     }
     let mut cancelled = Vec::new();
-    let (mut waiting, mut tends, mut ends_holds) = (Vec::new(), false, false);
-    for wish in asks.wishes() {
-        match wish {
-            Wish::Order(request) if product.waitlist && request.waitlist => {
-                waiting.push(Arc::clone(&request.user_id));
+    let (mut waitlist_users, mut returns_units, mut expires_holds) = (Vec::new(), false, false);
+    for command in pending.commands() {
+        match command {
+            Command::Order(request) if product.waitlist && request.waitlist => {
+                waitlist_users.push(Arc::clone(&request.user_id));
             }
-            Wish::Order(_) => {}
-            Wish::Restock(_) => tends = true,
-            Wish::Cancel(order, _) => cancelled.push(*order),
-            Wish::Leave(user) => waiting.push(Arc::clone(user)),
-            Wish::Tend => (tends, ends_holds) = (true, true),
+            Command::Order(_) => {}
+            Command::Restock(_) => returns_units = true,
+            Command::Cancel(order, _) => cancelled.push(*order),
+            Command::Leave(user) => waitlist_users.push(Arc::clone(user)),
+            Command::ExpireHolds => (returns_units, expires_holds) = (true, true),
         }
     }
-    if ends_holds {
-        facts.due = transaction.due_orders(product.id, now, DUE_MAX).await?;
+    if expires_holds {
+        let expired = transaction.expired_holds(product.id, now, EXPIRED_MAX);
+        facts.expired_holds = expired.await?;
     }
     if product.max_per_user.is_some() {
-        facts.held = held(transaction, product, asks).await?;
+        facts.held = held(transaction, product, pending).await?;
     }
     if !cancelled.is_empty() {
-        tends = true;
+        returns_units = true;
         facts.orders = transaction.orders_of(product.id, cancelled).await?;
     }
-    if !waiting.is_empty() {
-        facts.places = transaction.waiting_users(product.id, &waiting).await?;
+    if !waitlist_users.is_empty() {
+        let entries = transaction.entries_of_users(product.id, &waitlist_users);
+        facts.places = entries.await?;
     }
-    if tends || !waiting.is_empty() {
-        facts.queue = queue(transaction, product, returning(product, asks, &facts)).await?;
+    if returns_units || !waitlist_users.is_empty() {
+        facts.queue = queue(transaction, product, returning(product, pending, &facts)).await?;
     }
     Ok(facts)
 }
 
-fn requests(asks: &Asks) -> impl Iterator<Item = &OrderRequest> {
-    asks.wishes().filter_map(|wish| match wish {
-        Wish::Order(request) => Some(&**request),
-        Wish::Restock(_) | Wish::Cancel(..) | Wish::Leave(_) | Wish::Tend => None,
+fn requests(pending: &PendingBatch) -> impl Iterator<Item = &OrderRequest> {
+    pending.commands().filter_map(|command| match command {
+        Command::Order(request) => Some(&**request),
+        Command::Restock(_) | Command::Cancel(..) | Command::Leave(_) | Command::ExpireHolds => None,
     })
 }
 
-fn key(request: &OrderRequest) -> Option<(UserId, String)> {
+fn key(request: &OrderRequest) -> Option<UserKey> {
     let key = request.key.as_ref()?;
     Some((Arc::clone(&request.user_id), key.key.clone()))
 }
 
-/// What the wishes' users hold or wait for.
+/// Units that the commands' users hold or wait for.
 async fn held(
     transaction: &Transaction,
     product: &Product,
-    asks: &Asks,
+    pending: &PendingBatch,
 ) -> Result<HashMap<UserId, i64>, Error> {
-    let users: Vec<_> = requests(asks)
+    let users: Vec<_> = requests(pending)
         .map(|request| Arc::clone(&request.user_id))
         .collect();
     if users.is_empty() {
@@ -99,18 +101,18 @@ async fn held(
     transaction.held_units(product.id, &users).await
 }
 
-/// The most units that those who wait may be offered in this batch.
-fn returning(product: &Product, asks: &Asks, facts: &Facts) -> i32 {
-    let restocked = asks.wishes().map(|wish| match wish {
-        Wish::Restock(quantity) => *quantity,
-        Wish::Order(_) | Wish::Cancel(..) | Wish::Leave(_) | Wish::Tend => 0,
+/// The most units that the waitlist may be offered in this batch.
+fn returning(product: &Product, pending: &PendingBatch, facts: &Facts) -> i32 {
+    let restocked = pending.commands().map(|command| match command {
+        Command::Restock(quantity) => *quantity,
+        Command::Order(_) | Command::Cancel(..) | Command::Leave(_) | Command::ExpireHolds => 0,
     });
-    let cancelled = facts.orders.values().map(|(order, _)| order.quantity);
-    let due = facts.due.iter().map(|due| due.quantity);
+    let cancelled = facts.orders.values().map(|stored| stored.order.quantity);
+    let expired = facts.expired_holds.iter().map(|hold| hold.quantity);
     restocked
         .chain(cancelled)
-        .chain(due)
-        .fold(product.stock, i32::saturating_add)
+        .chain(expired)
+        .fold(product.stock.on_hand, i32::saturating_add)
 }
 
 async fn queue(transaction: &Transaction, product: &Product, units: i32) -> Result<Queue, Error> {
@@ -119,16 +121,16 @@ async fn queue(transaction: &Transaction, product: &Product, units: i32) -> Resu
     if count == 0 || units == 0 {
         return Ok(Queue {
             count,
-            is_whole: count == 0,
+            is_complete: count == 0,
             ..Queue::default()
         });
     }
-    // Only where those who do not fit may be passed can they be left out.
+    // Entries that do not fit block later ones unless the product has `waitlist_skip`.
     let at_most = product.waitlist_skip.then_some(units);
     let first = transaction.queue(product.id, at_most, QUEUE_MAX).await?;
     Ok(Queue {
         count,
-        is_whole: u64::try_from(first.len()).is_ok_and(|seen| seen < QUEUE_MAX),
+        is_complete: u64::try_from(first.len()).is_ok_and(|seen| seen < QUEUE_MAX),
         first: first.into(),
     })
 }

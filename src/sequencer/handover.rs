@@ -1,9 +1,9 @@
-//! Fairness between nodes: a node that has just released knows the next lock key first, and would
-//! win again and again while others wait into their patience.
+//! Fair handover of the lock between nodes.
 //!
-//! So a node that waits says so in Redis, and a node that writes looks meanwhile, and lets the
-//! other go first. A hint only: where Redis does not say, a node lets the others go first every few
-//! turns.
+//! The last holder computes the next lock key first and would win every race, while other nodes
+//! run into `LOCK_PATIENCE_MS`. Therefore a waiting node sets a short-lived key in Redis; a node
+//! that writes reads it meanwhile, and yields the next turn. The key is a hint: without an answer
+//! from Redis, a node yields every few turns.
 
 use std::{future::Future, pin::pin, time::Duration};
 
@@ -17,26 +17,26 @@ use crate::{
     redis::{Redis, waiting_key},
 };
 
-/// How long a node's word that it waits holds; it is renewed while it is true.
-const WAITING_MS: i64 = 20;
-/// Saying it must not take longer: a Redis that fell silent is no reason to wait.
-const SAY_WITHIN: Duration = Duration::from_millis(2);
-/// After so many turns a node lets others go first, while Redis does not say whether any wait.
-const UNKNOWING: u32 = 4;
+/// TTL of the "node is waiting" key, in milliseconds; refreshed while the node waits.
+const WAITING_TTL_MS: i64 = 20;
+/// Time limit for setting the key, so that a silent Redis does not delay the next attempt.
+const ANNOUNCE_TIMEOUT: Duration = Duration::from_millis(2);
+/// Without an answer from Redis, a node yields one of this many turns.
+const YIELD_EVERY: u32 = 4;
 
-/// Says that this node waits for the product.
-pub(super) async fn wait(redis: Option<&Redis>, product: ProductId, node: &str) {
+/// Announces to other nodes that this one waits for the product's lock.
+pub(super) async fn announce_waiting(redis: Option<&Redis>, product: ProductId, node: &str) {
     let Some(redis) = redis else { return };
-    let expiration = Some(Expiration::PX(WAITING_MS));
+    let expiration = Some(Expiration::PX(WAITING_TTL_MS));
     let commands = redis.commands.with_options(&Redis::fail_fast());
-    let say = commands.set::<(), _, _>(waiting_key(product), node, expiration, None, false);
-    if let Ok(Err(error)) = tokio::time::timeout(SAY_WITHIN, say).await {
-        tracing::trace!(%error, "cannot say that this node waits: {error}");
+    let set = commands.set::<(), _, _>(waiting_key(product), node, expiration, None, false);
+    if let Ok(Err(error)) = tokio::time::timeout(ANNOUNCE_TIMEOUT, set).await {
+        tracing::trace!(%error, "cannot announce that this node waits: {error}");
     }
 }
 
-/// Whether another node waits for the product; nothing where Redis does not say.
-pub(super) async fn somebody_waits(
+/// Whether another node waits for the product's lock; `None` without an answer from Redis.
+pub(super) async fn other_node_waits(
     redis: Option<&Redis>,
     product: ProductId,
     node: &str,
@@ -52,9 +52,9 @@ pub(super) async fn somebody_waits(
     Some(waiting.ok()?.is_some_and(|other| other != node))
 }
 
-/// Does the work, and asks beside it; there is no answer if it is not there when the work is done,
-/// so that a silent Redis keeps nobody waiting.
-pub(super) async fn meanwhile<T>(
+/// Awaits the work, with the question beside it. An answer that comes after the work is ignored,
+/// so that a silent Redis delays nothing.
+pub(super) async fn alongside<T>(
     work: impl Future<Output = T>,
     question: impl Future<Output = Option<bool>>,
 ) -> (T, Option<bool>) {
@@ -66,18 +66,18 @@ pub(super) async fn meanwhile<T>(
     }
 }
 
-/// Counts the turns that a node takes without knowing whether others wait.
+/// Counts the turns that a node takes without an answer from Redis.
 #[derive(Debug, Default)]
 pub(super) struct Turns(u32);
 
 impl Turns {
-    /// Whether others go first now, after a turn in which Redis said whether anybody waits.
-    pub(super) const fn others_first(&mut self, somebody_waits: Option<bool>) -> bool {
-        if let Some(waits) = somebody_waits {
+    /// Whether this node yields its next turn, given the answer during the last one.
+    pub(super) const fn yields_turn(&mut self, other_node_waits: Option<bool>) -> bool {
+        if let Some(waits) = other_node_waits {
             self.0 = 0;
             return waits;
         }
-        self.0 = (self.0 + 1) % UNKNOWING;
+        self.0 = (self.0 + 1) % YIELD_EVERY;
         self.0 == 0
     }
 }
@@ -87,14 +87,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_does_not_know_lets_others_go_first_now_and_then() {
+    fn without_an_answer_a_node_yields_every_few_turns() {
         let mut turns = Turns::default();
-        assert!(turns.others_first(Some(true)));
-        assert!(!turns.others_first(Some(false)));
-        let asked: Vec<bool> = (0..2 * UNKNOWING)
-            .map(|_| turns.others_first(None))
+        assert!(turns.yields_turn(Some(true)));
+        assert!(!turns.yields_turn(Some(false)));
+        let yields: Vec<bool> = (0..2 * YIELD_EVERY)
+            .map(|_| turns.yields_turn(None))
             .collect();
-        assert_eq!(asked.iter().filter(|first| **first).count(), 2);
-        assert!(!asked[0], "every turn would halve what a lone node sells");
+        assert_eq!(yields.iter().filter(|yields| **yields).count(), 2);
+        assert!(!yields[0], "every turn would halve what a lone node sells");
     }
 }

@@ -1,12 +1,12 @@
-//! The lane: the single writer of one product on this node.
+//! The lane: a task that is the single writer of one product on this node.
 //!
-//! It gathers what waits, takes the lock of the stock level that it sees, decides and writes the
-//! batch in one transaction, answers everybody, and releases off the response path. While one
-//! batch commits the next one gathers, so the batch grows with the load by itself.
+//! It gathers pending commands, takes the lock of the stock level that it read, decides and writes
+//! the batch in one transaction, replies to all callers, and releases the lock off the response
+//! path. While one batch commits, the next one gathers, so the batch size follows the load.
 //!
-//! A decision that writes may rest on the row as the lane itself left it: the version guard
-//! catches a stale one. A batch of refusals writes nothing that could be guarded, so it rests on
-//! a row that was read after its wishes had arrived.
+//! A decision that writes may use the row as the lane's last commit left it, because the fence
+//! rejects a stale one. A batch of refusals writes nothing that the fence could protect, so it uses
+//! a row that was read after its commands had arrived.
 
 use std::{
     sync::{
@@ -21,106 +21,123 @@ use tokio::{
     time::timeout,
 };
 
-use self::ahead::Ahead;
+use self::lock_prefetch::LockPrefetch;
 use super::{
-    Error,
-    asks::{Ask, Asks},
+    Error, Parts,
     backoff::Backoff,
     handover,
     lanes::{Context, Lanes},
+    pending::{PendingBatch, PendingCommand},
 };
 use crate::{
     domain::{Product, ProductId, jitter},
-    events::Stock,
     lock::{Attempt, Guard},
-    metrics, store,
+    metrics,
+    stock_events::StockEvent,
+    store,
 };
 
-mod ahead;
+mod lock_prefetch;
 mod report;
 mod write;
 
-/// A lane without wishes goes away after this long.
+/// A lane without commands ends after this long.
 const IDLE: Duration = Duration::from_secs(10);
-/// The share of the request time-out that a wish may wait before a batch with it begins.
+/// The share of the request time-out after which a command is too old for a new batch.
 const BEGIN_WITHIN: f64 = 0.5;
-/// How long another node that waits may take to write before this one tries again. It ends
-/// early, with the word of the other node's commit.
+/// How long this node lets a waiting node write before it tries again; the stock event of the
+/// other node's commit ends it early.
 const HEAD_START: Duration = Duration::from_millis(5);
 
 #[derive(Debug)]
 pub(super) struct Lane {
     product_id: ProductId,
-    inbox: mpsc::Receiver<Ask>,
+    inbox: mpsc::Receiver<PendingCommand>,
     lanes: Arc<Lanes>,
     /// The row as this lane's last commit left it.
-    known: Option<Product>,
-    /// The lock of the level that the row is at, or soon will be.
-    ahead: Option<Ahead>,
-    /// Filled once the product is known.
-    metrics: Arc<OnceLock<metrics::Product>>,
+    cached_product: Option<Product>,
+    /// The lock of the level that the row has or will have.
+    prefetch: Option<LockPrefetch>,
+    /// Set once the product has been read.
+    metrics: Arc<OnceLock<metrics::ProductMetrics>>,
     /// Wakes the lane when another node has written the product.
-    changes: watch::Receiver<Option<Stock>>,
-    /// This lane's name towards other nodes.
+    changes: watch::Receiver<Option<StockEvent>>,
+    /// Identifies this lane to other nodes.
     name: String,
     turns: handover::Turns,
 }
 
-/// Whether the lane's product is there.
+/// Whether the lane's product exists.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Exists {
     Yes,
     No,
 }
 
-/// What to do with the batch next.
+/// The row that a batch is decided on.
+struct ProductRow {
+    product: Product,
+    source: RowSource,
+}
+
+/// Where the row comes from, which decides whether refusals may be based on it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RowSource {
+    /// Read after the batch's commands had arrived.
+    Database,
+    /// This lane's last commit.
+    Cache,
+}
+
+/// The next step for the batch.
 enum Step {
-    /// Everybody was answered.
+    /// All commands have a reply.
     Done,
-    /// Everybody was told that there is no such product.
+    /// All commands were refused: the product does not exist.
     NoProduct,
     /// The row has moved on: read and decide again.
     Again,
     /// Another node has the lock.
     Busy,
-    /// The database does not answer, or does not want to.
+    /// The database does not answer, or refuses a statement.
     Failed(store::Error),
 }
 
 impl Lane {
     pub(super) fn new(
         product: ProductId,
-        inbox: mpsc::Receiver<Ask>,
-        metrics: Arc<OnceLock<metrics::Product>>,
+        inbox: mpsc::Receiver<PendingCommand>,
+        metrics: Arc<OnceLock<metrics::ProductMetrics>>,
         lanes: Arc<Lanes>,
     ) -> Self {
-        let changes = lanes.context.events.watch(product);
+        let changes = lanes.context.parts.stock_events.watch(product);
         Self {
             product_id: product,
             inbox,
             changes,
             lanes,
-            known: None,
-            ahead: None,
+            cached_product: None,
+            prefetch: None,
             metrics,
             name: ProductId::now_v7().to_string(),
             turns: handover::Turns::default(),
         }
     }
 
-    /// Serves until the service stops or nobody has asked for a while.
+    /// Serves batches until the service stops or the lane has been idle for [`IDLE`].
     pub(super) async fn run(mut self) {
         let mut batch = Vec::new();
         let batch_max = self.context().bounds.batch_max;
         loop {
             if self.inbox.is_empty() {
-                self.give_back();
+                self.release_prefetched();
             }
             match timeout(IDLE, self.inbox.recv_many(&mut batch, batch_max)).await {
                 Ok(0) => break,
                 Ok(_) => {
-                    let product = self.serve(Asks::new(std::mem::take(&mut batch))).await;
-                    // Anybody can make up an id; it must not cost a lane's place for long.
+                    let pending = PendingBatch::new(std::mem::take(&mut batch));
+                    let product = self.serve(pending).await;
+                    // A made-up id must not keep one of the `LANES_MAX` places.
                     if product == Exists::No && self.lanes.retire(self.product_id, &self.inbox) {
                         break;
                     }
@@ -129,16 +146,16 @@ impl Lane {
                 Err(_) => {}
             }
         }
-        self.give_back();
+        self.release_prefetched();
         if let Some(metrics) = self.metrics.get() {
             metrics.queue.set(0);
         }
     }
 
-    /// Gives back a lock that was taken in vain.
-    fn give_back(&mut self) {
-        if let Some(ahead) = self.ahead.take() {
-            ahead.give_back(&self.context().tasks);
+    /// Releases a prefetched lock that no batch will use.
+    fn release_prefetched(&mut self) {
+        if let Some(prefetch) = self.prefetch.take() {
+            prefetch.release(&self.parts().tasks);
         }
     }
 
@@ -146,116 +163,129 @@ impl Lane {
         &self.lanes.context
     }
 
-    /// The part of the request time-out that `share` stands for.
-    fn within(&self, share: f64) -> Duration {
+    fn parts(&self) -> &Parts {
+        &self.context().parts
+    }
+
+    /// This share of the request time-out.
+    fn share_of_timeout(&self, share: f64) -> Duration {
         self.context().bounds.request_timeout.mul_f64(share)
     }
 
-    /// Tries until every wish of the batch is answered; each has its own patience.
-    async fn serve(&mut self, mut asks: Asks) -> Exists {
+    /// Retries until every command of the batch has a reply; each command has its own age limit.
+    async fn serve(&mut self, mut pending: PendingBatch) -> Exists {
         let mut busy = Backoff::busy();
         let mut unreachable = Backoff::unreachable();
         let begun = Instant::now();
         loop {
-            asks.forget_gone();
-            asks.refuse_older(self.within(BEGIN_WITHIN), Error::Unavailable);
-            if asks.is_empty() {
+            pending.drop_abandoned();
+            pending.refuse_older(self.share_of_timeout(BEGIN_WITHIN), Error::Unavailable);
+            if pending.is_empty() {
                 return Exists::Yes;
             }
-            match self.attempt(&mut asks, begun).await {
+            match self.attempt(&mut pending, begun).await {
                 Step::Done => return Exists::Yes,
                 Step::NoProduct => return Exists::No,
                 Step::Again => {}
                 Step::Busy => {
                     let patience = self.context().bounds.patience;
-                    asks.refuse_older(patience, Error::HighDemand);
-                    let redis = self.context().redis.as_ref();
-                    handover::wait(redis, self.product_id, &self.name).await;
-                    self.change_within(busy.next()).await;
+                    pending.refuse_older(patience, Error::HighDemand);
+                    let redis = self.parts().redis.as_ref();
+                    handover::announce_waiting(redis, self.product_id, &self.name).await;
+                    self.wait_for_change(busy.next()).await;
                 }
                 Step::Failed(error) => {
-                    self.give_back();
-                    self.complain(&error);
+                    self.release_prefetched();
+                    self.log_failure(&error);
                     if matches!(error, store::Error::Refused(_)) {
-                        // A bug, or a schema that is not ours: trying again changes nothing.
-                        asks.refuse_older(Duration::ZERO, Error::Internal);
+                        // A bug, or a foreign schema: a retry changes nothing.
+                        pending.refuse_older(Duration::ZERO, Error::Internal);
                     }
                     tokio::time::sleep(unreachable.next()).await;
                 }
             }
             let batch_max = self.context().bounds.batch_max;
-            asks.top_up(&mut self.inbox, batch_max);
+            pending.top_up(&mut self.inbox, batch_max);
         }
     }
 
-    /// Waits until another node has written the product since we last looked, or until `patience` is over.
-    async fn change_within(&mut self, patience: Duration) {
-        drop(timeout(patience, self.changes.changed()).await);
+    /// Waits until another node has written the product since the last read, at most `time_max`.
+    async fn wait_for_change(&mut self, time_max: Duration) {
+        drop(timeout(time_max, self.changes.changed()).await);
     }
 
-    /// One try: read, lock, write, answer, release.
-    async fn attempt(&mut self, asks: &mut Asks, begun: Instant) -> Step {
-        let newest = self.changes.borrow_and_update().map(|stock| stock.version);
-        // What another node has written since would only be found out by the version guard.
-        let known = self.known.take().filter(|product| {
-            newest.is_none_or(|newest| newest <= product.version) && asks.may_write(product)
-        });
-        let fresh = known.is_none();
-        let product = match known {
-            Some(product) => product,
-            None => match self.context().store.product_to_write(self.product_id).await {
-                Ok(Some(product)) => product,
-                Ok(None) => {
-                    asks.answer_no_product();
-                    return Step::NoProduct;
-                }
-                Err(error) => return Step::Failed(error),
-            },
+    /// One attempt: read, lock, write, reply, release.
+    async fn attempt(&mut self, pending: &mut PendingBatch, begun: Instant) -> Step {
+        let row = match self.row(pending).await {
+            Ok(Some(row)) => row,
+            Ok(None) => {
+                pending.reply_no_product();
+                return Step::NoProduct;
+            }
+            Err(error) => return Step::Failed(error),
         };
-        self.meet(&product);
-        if !asks.may_write(&product) {
-            return Box::pin(self.write(asks, &product, fresh, &AtomicBool::new(false))).await;
+        let product = &row.product;
+        self.update_gauges(product);
+        if !pending.may_write(product) {
+            return Box::pin(self.write(pending, &row, &AtomicBool::new(false))).await;
         }
-        let guard = match self.lock(&product, begun).await {
+        let guard = match self.lock(product, begun).await {
             Ok(guard) => guard,
             Err(busy) => return busy,
         };
-        let (redis, name) = (self.context().redis.clone(), self.name.clone());
+        let (redis, name) = (self.parts().redis.clone(), self.name.clone());
         let alone = AtomicBool::new(false);
         let rival = async {
-            let rival = handover::somebody_waits(redis.as_ref(), product.id, &name).await;
-            // Where nobody can say that it waits, everybody has to get a turn.
+            let rival = handover::other_node_waits(redis.as_ref(), product.id, &name).await;
+            // Without an answer every node has to get a turn.
             alone.store(rival == Some(false), Relaxed);
             rival
         };
-        let write = Box::pin(self.write(asks, &product, fresh, &alone));
-        let (step, rival) = handover::meanwhile(write, rival).await;
+        let write = Box::pin(self.write(pending, &row, &alone));
+        let (step, rival) = handover::alongside(write, rival).await;
         if let Some(guard) = guard {
-            let known = self.known.as_ref();
-            let same_level = known.is_none_or(|known| known.stock == product.stock);
+            let cached = self.cached_product.as_ref();
+            let same_level =
+                cached.is_none_or(|cached| cached.stock.on_hand == product.stock.on_hand);
             self.release(guard, same_level).await;
         }
-        if self.turns.others_first(rival) {
-            self.known = None;
-            self.change_within(jitter(HEAD_START)).await;
+        if self.turns.yields_turn(rival) {
+            self.cached_product = None;
+            self.wait_for_change(jitter(HEAD_START)).await;
         }
         step
     }
 
-    /// Takes the lock of the row's level, or has it already.
-    async fn take(&mut self, product: &Product) -> Attempt {
-        if let Some(ahead) = self.ahead.take()
-            && let Some(attempt) = ahead.at(product.stock, &self.context().tasks).await
+    /// The row to decide on; `None` when the product does not exist.
+    async fn row(&mut self, pending: &PendingBatch) -> Result<Option<ProductRow>, store::Error> {
+        let newest = self.changes.borrow_and_update().map(|event| event.version);
+        // A row that another node has written since would only be rejected by the fence.
+        let cached = self.cached_product.take().filter(|product| {
+            newest.is_none_or(|newest| newest <= product.version) && pending.may_write(product)
+        });
+        if let Some(product) = cached {
+            let source = RowSource::Cache;
+            return Ok(Some(ProductRow { product, source }));
+        }
+        let product = self.parts().store.product_for_write(self.product_id);
+        let source = RowSource::Database;
+        Ok(product.await?.map(|product| ProductRow { product, source }))
+    }
+
+    /// Acquires the lock of the row's level, or uses the prefetched one.
+    async fn acquire(&mut self, product: &Product) -> Attempt {
+        let level = product.stock.on_hand;
+        if let Some(prefetch) = self.prefetch.take()
+            && let Some(attempt) = prefetch.take_at(level, &self.parts().tasks).await
         {
             return attempt;
         }
-        let lock = &self.context().lock;
-        lock.try_acquire(product.id, product.stock).await
+        self.parts().lock.try_acquire(product.id, level).await
     }
 
-    /// Takes the lock, or goes on without one where there is no majority to ask.
+    /// Acquires the lock; without a majority of lock nodes the batch goes on without one.
     async fn lock(&mut self, product: &Product, begun: Instant) -> Result<Option<Guard>, Step> {
-        let attempt = self.take(product).await;
+        let attempt = self.acquire(product).await;
         let Some(metrics) = self.metrics.get() else {
             return Ok(None);
         };

@@ -1,58 +1,51 @@
-//! All lanes of this node: started when they are needed, forgotten when they idle.
+//! Registry of this node's lanes: starts a lane on demand, removes it when idle, routes commands.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
     time::Instant,
 };
 
+use parking_lot::Mutex;
 use tokio::sync::{
     mpsc::{self, error::TrySendError},
     oneshot,
 };
 
-use super::{Bounds, Deadlines, Error, asks::Ask, claim, decide::Wish, lane::Lane};
+use super::{
+    Deadlines, Error, LaneBounds, Parts, claim, decide::Command, lane::Lane,
+    pending::PendingCommand,
+};
 use crate::{
-    domain::{OrderId, ProductId},
-    events::Events,
-    lock::Lock,
+    domain::{Code, OrderId, ProductId},
     metrics,
-    news::News,
-    redis::Redis,
-    store::Store,
-    tasks::Tasks,
 };
 
-/// Products that are sold at the same moment on one node; a lane costs a few kilobytes.
+/// Lanes of one node at a time; a lane costs a few kilobytes.
 const LANES_MAX: usize = 10_000;
 
-/// What lanes work with.
+/// State that all lanes of this node share.
 #[derive(Debug)]
 pub(super) struct Context {
-    pub(super) store: Store,
-    pub(super) lock: Lock,
-    pub(super) events: Events,
-    pub(super) news: News,
-    pub(super) redis: Option<Redis>,
-    pub(super) bounds: Bounds,
-    pub(super) tasks: Tasks,
+    pub(super) parts: Parts,
+    pub(super) bounds: LaneBounds,
     pub(super) deadlines: Deadlines,
 }
 
 #[derive(Debug)]
 pub(super) struct Lanes {
     pub(super) context: Context,
-    /// None once the service stops: then the lanes serve what waits, and end.
+    /// None once the service stops: then the lanes serve the pending commands and end.
     inboxes: Mutex<Option<Inboxes>>,
 }
 
 type Inboxes = HashMap<ProductId, Inbox>;
 
-/// The way to a lane, and to its figures once it knows its product.
+/// The queue of a lane, and its metrics once the lane has read its product.
 #[derive(Debug)]
 struct Inbox {
-    asks: mpsc::Sender<Ask>,
-    metrics: Arc<OnceLock<metrics::Product>>,
+    queue: mpsc::Sender<PendingCommand>,
+    metrics: Arc<OnceLock<metrics::ProductMetrics>>,
 }
 
 impl Lanes {
@@ -61,74 +54,65 @@ impl Lanes {
         Self { context, inboxes }
     }
 
-    /// Takes no more wishes.
+    /// Rejects further commands.
     pub(super) fn close(&self) {
-        self.lock().take();
+        self.inboxes.lock().take();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Inboxes>> {
-        self.inboxes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Puts the wish into its lane's queue, starting the lane if it sleeps.
-    pub(super) fn send(self: &Arc<Self>, product: ProductId, ask: Ask) -> Result<(), Error> {
-        let mut inboxes = self.lock();
+    /// Puts the command into its lane's queue, starting the lane if there is none.
+    pub(super) fn send(self: &Arc<Self>, product: ProductId, pending: PendingCommand) -> Result<(), Error> {
+        let mut inboxes = self.inboxes.lock();
         let Some(inboxes) = inboxes.as_mut() else {
             return Err(Error::Unavailable);
         };
-        let ask = match inboxes.get(&product) {
+        let pending = match inboxes.get(&product) {
             None if inboxes.len() >= LANES_MAX => return Err(Error::HighDemand),
-            None => ask,
-            Some(inbox) => match inbox.asks.try_send(ask) {
+            None => pending,
+            Some(inbox) => match inbox.queue.try_send(pending) {
                 Ok(()) => return Ok(()),
                 Err(TrySendError::Full(_)) => return Err(Error::HighDemand),
-                Err(TrySendError::Closed(ask)) => ask,
+                Err(TrySendError::Closed(pending)) => pending,
             },
         };
-        let (sender, asks) = mpsc::channel(self.context.bounds.queue_max);
-        drop(sender.try_send(ask));
+        let (queue, inbox) = mpsc::channel(self.context.bounds.queue_max);
+        drop(queue.try_send(pending));
         let metrics = Arc::default();
-        let lane = Lane::new(product, asks, Arc::clone(&metrics), Arc::clone(self));
-        let inbox = Inbox {
-            asks: sender,
-            metrics,
-        };
-        inboxes.insert(product, inbox);
-        self.context.tasks.spawn("lane", lane.run());
+        let lane = Lane::new(product, inbox, Arc::clone(&metrics), Arc::clone(self));
+        inboxes.insert(product, Inbox { queue, metrics });
+        self.context.parts.tasks.spawn("lane", lane.run());
         Ok(())
     }
 
-    /// Has the product's lane look for more to tend to; nobody waits for it.
-    pub(super) fn tend(self: &Arc<Self>, product: ProductId) {
-        let (reply, _) = oneshot::channel();
-        let ask = Ask {
-            wish: Wish::Tend,
+    /// Sends [`Command::ExpireHolds`] without a caller.
+    pub(super) fn expire_holds(self: &Arc<Self>, product: ProductId) {
+        let (result, _) = oneshot::channel();
+        let pending = PendingCommand {
+            command: Command::ExpireHolds,
             id: OrderId::now_v7(),
             arrived: Instant::now(),
-            claim: claim::of_nobody(),
-            reply,
+            claim: claim::without_caller(),
+            result,
         };
-        if let Err(error) = self.send(product, ask) {
-            // The job that ends holds comes by again.
-            tracing::debug!(%product, "cannot tend to {product} now: {error}");
+        if let Err(error) = self.send(product, pending) {
+            // The expiry job repeats the command.
+            tracing::debug!(%product, "cannot expire holds of {product} now: {error}");
         }
     }
 
-    /// Counts an order that got no outcome; outcomes are counted by the lanes, for callers who
-    /// have left too.
-    pub(super) fn count(&self, product: ProductId, error: &'static str) {
-        let inboxes = self.lock();
+    /// Counts an order that failed; the lanes count outcomes, also those of disconnected callers.
+    pub(super) fn count_failure(&self, product: ProductId, code: Code) {
+        let inboxes = self.inboxes.lock();
         let inbox = inboxes.as_ref().and_then(|inboxes| inboxes.get(&product));
         match inbox.and_then(|inbox| inbox.metrics.get()) {
-            Some(metrics) => metrics.ordered(error, 1),
-            None => metrics::ordered_unknown(error),
+            Some(metrics) => metrics.ordered(code.into(), 1),
+            None => metrics::ordered_unknown(code.into()),
         }
     }
 
-    /// Forgets an idle lane, unless a wish has just arrived for it.
-    pub(super) fn retire(&self, product: ProductId, asks: &mpsc::Receiver<Ask>) -> bool {
-        let mut inboxes = self.lock();
-        if !asks.is_empty() {
+    /// Removes an idle lane, unless a command has just arrived in its inbox.
+    pub(super) fn retire(&self, product: ProductId, inbox: &mpsc::Receiver<PendingCommand>) -> bool {
+        let mut inboxes = self.inboxes.lock();
+        if !inbox.is_empty() {
             return false;
         }
         if let Some(inboxes) = inboxes.as_mut() {

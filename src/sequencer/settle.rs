@@ -1,7 +1,7 @@
-//! Learns what became of a commit whose answer was lost.
+//! Settles a commit whose answer was lost: finds out whether the database committed it.
 //!
-//! On a new connection the product's row is locked: whoever gets that lock knows that the lost
-//! transaction has ended, one way or the other. Then what it wrote is there as a whole, or not at all.
+//! A new connection locks the product's row. Once it has that lock, the lost transaction has
+//! ended, and its rows are visible either all or not at all.
 
 use std::time::{Duration, Instant};
 
@@ -11,57 +11,58 @@ use crate::{
     store::{Error, Release, Store, Transaction},
 };
 
-/// What the database knows of a lost commit.
+/// The status of a commit whose answer was lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// What was wanted is so; the product's row by now, which others may have written since.
+pub(super) enum CommitStatus {
+    /// The decision is in the database; the product's current row, which other nodes may have
+    /// written since.
     Committed(Box<Product>),
     RolledBack,
-    /// Not to be learned in time.
+    /// Not found out before the deadline.
     Unknown,
 }
 
-/// A look takes no longer, or the database is still away.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time limit of one lookup; after it the database counts as unreachable.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Looks until it is known, or `deadline` has passed.
-pub(super) async fn fate(
+/// Looks the commit up until its status is known or `deadline` has passed.
+pub(super) async fn commit_status(
     store: &Store,
     before: &Product,
     decision: &Decision,
     deadline: Instant,
-) -> Fate {
+) -> CommitStatus {
     let mut backoff = Backoff::unreachable();
     loop {
-        match tokio::time::timeout(LOOK_TIMEOUT, look(store, before, decision)).await {
-            Ok(Ok(fate)) => return fate,
+        match tokio::time::timeout(LOOKUP_TIMEOUT, look_up(store, before, decision)).await {
+            Ok(Ok(status)) => return status,
             Ok(Err(error)) => tracing::debug!(%error, "cannot look up a lost commit: {error}"),
             Err(_) => drop(store.silent()),
         }
         if Instant::now() >= deadline {
-            return Fate::Unknown;
+            return CommitStatus::Unknown;
         }
         tokio::time::sleep(backoff.next()).await;
     }
 }
 
-async fn look(store: &Store, before: &Product, decision: &Decision) -> Result<Fate, Error> {
+async fn look_up(store: &Store, before: &Product, decision: &Decision) -> Result<CommitStatus, Error> {
     let transaction = store.begin().await?;
     let Some(row) = transaction.lock_product(before.id).await? else {
-        return Ok(Fate::RolledBack);
+        return Ok(CommitStatus::RolledBack);
     };
     if row.version == before.version {
-        return Ok(Fate::RolledBack);
+        return Ok(CommitStatus::RolledBack);
     }
-    Ok(match is_there(&transaction, before, decision).await? {
-        Some(true) => Fate::Committed(Box::new(row)),
-        Some(false) => Fate::RolledBack,
-        None => Fate::Unknown,
+    Ok(match is_written(&transaction, before, decision).await? {
+        Some(true) => CommitStatus::Committed(Box::new(row)),
+        Some(false) => CommitStatus::RolledBack,
+        None => CommitStatus::Unknown,
     })
 }
 
-/// Whether the decision was written; nothing where that leaves no trace of its own.
-async fn is_there(
+/// Whether the decision was written; `None` where it leaves no row of its own, as a restock.
+async fn is_written(
     transaction: &Transaction,
     before: &Product,
     decision: &Decision,
@@ -73,10 +74,10 @@ async fn is_there(
         return Ok(Some(transaction.has_entry(new.entry.id).await?));
     }
     let nothing_ended = decision.released.is_empty() && decision.left.is_empty();
-    if nothing_ended || decision.stock_total != before.stock_total {
+    if nothing_ended || decision.stock.total != before.stock.total {
         return Ok(None);
     }
-    // Another node may have ended some of the same orders: only all of them are this decision.
+    // Another node may have ended some of the same orders: only all of them prove this decision.
     for release in Release::ALL {
         let orders = decision.released(release);
         if !transaction.are_released(release, &orders).await? {

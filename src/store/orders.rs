@@ -1,4 +1,4 @@
-//! The table `orders`.
+//! SQL for the table `orders`: reads, lists, lookups by idempotency key. Inserts and releases are below.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use entities::{
     order_status::OrderStatus as Status,
     orders::{COLUMN, Column, Entity, Model},
+    payment_status::PaymentStatus as PaymentStatusColumn,
 };
 use sea_orm::{
     ColumnTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement,
@@ -13,30 +14,33 @@ use sea_orm::{
 };
 
 use super::{Result, Store, Transaction, array, padded};
-use crate::domain::{Order, OrderId, OrderStatus, Payment, ProductId, UserId, WaitlistEntry};
+use crate::domain::{
+    Order, OrderId, OrderStatus, Payment, PaymentStatus, ProductId, UserId, WaitlistEntry,
+};
 
 mod held;
-mod new;
+mod insert;
 mod release;
-mod sell;
 
-pub(in crate::store) use self::release::REFUNDING;
 pub use self::{
-    new::{NewOrder, NewOrders},
+    insert::{NewOrder, NewOrders},
     release::Release,
 };
 
-/// What an idempotency key stands for.
+/// A user's idempotency key.
+pub type UserKey = (UserId, String);
+
+/// The order or place that an idempotency key made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Known {
-    pub answer: Remembered,
+pub struct IdempotencyRecord {
+    pub answer: Recorded,
     /// The request that the key was first used for.
     pub request: String,
 }
 
-/// An answer that took something.
+/// The row that holds the idempotency key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Remembered {
+pub enum Recorded {
     Order(Box<Order>),
     Entry(WaitlistEntry),
 }
@@ -52,10 +56,10 @@ pub struct OrderFilter {
 }
 
 /// A probe of the index per pair. Two `IN` lists would be one probe per user *and* key.
-const KNOWN_POSTGRES: &str = "\
+const BY_KEY_POSTGRES: &str = "\
     SELECT orders.* FROM unnest($1::text[], $2::text[]) AS asked (user_id, key) \
     JOIN orders ON orders.user_id = asked.user_id AND orders.idempotency_key = asked.key";
-const KNOWN_SQLITE: &str = "\
+const BY_KEY_SQLITE: &str = "\
     SELECT orders.* FROM json_each(?) AS asked \
     JOIN orders ON orders.user_id = asked.value ->> 0 \
         AND orders.idempotency_key = asked.value ->> 1";
@@ -84,6 +88,28 @@ impl From<OrderStatus> for Status {
     }
 }
 
+impl From<PaymentStatusColumn> for PaymentStatus {
+    fn from(status: PaymentStatusColumn) -> Self {
+        match status {
+            PaymentStatusColumn::Succeeded => Self::Succeeded,
+            PaymentStatusColumn::Declined => Self::Declined,
+            PaymentStatusColumn::Refunding => Self::Refunding,
+            PaymentStatusColumn::Refunded => Self::Refunded,
+        }
+    }
+}
+
+impl From<PaymentStatus> for PaymentStatusColumn {
+    fn from(status: PaymentStatus) -> Self {
+        match status {
+            PaymentStatus::Succeeded => Self::Succeeded,
+            PaymentStatus::Declined => Self::Declined,
+            PaymentStatus::Refunding => Self::Refunding,
+            PaymentStatus::Refunded => Self::Refunded,
+        }
+    }
+}
+
 impl From<Model> for Order {
     fn from(row: Model) -> Self {
         Self {
@@ -102,7 +128,10 @@ impl From<Model> for Order {
             payment: row
                 .payment_id
                 .zip(row.payment_status)
-                .map(|(id, status)| Payment { id, status }),
+                .map(|(id, status)| Payment {
+                    id,
+                    status: status.into(),
+                }),
         }
     }
 }
@@ -144,8 +173,8 @@ impl Store {
         Ok(first.await?.and_then(|row| row.expires_at))
     }
 
-    /// The products with a hold that has ended.
-    pub async fn products_with_due_orders(&self, now: DateTime<Utc>) -> Result<Vec<ProductId>> {
+    /// The products that have an expired hold.
+    pub async fn products_with_expired_holds(&self, now: DateTime<Utc>) -> Result<Vec<ProductId>> {
         let query = Entity::find()
             .select_only()
             .column(Column::ProductId)
@@ -157,9 +186,17 @@ impl Store {
     }
 }
 
-/// An order whose hold has ended.
+/// An order with the column that its buyer does not see.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Due {
+pub struct StoredOrder {
+    pub order: Order,
+    /// Whether the order was made for a waitlist entry.
+    pub from_waitlist: bool,
+}
+
+/// A pending order whose hold has expired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpiredHold {
     pub id: OrderId,
     pub user_id: UserId,
     pub quantity: i32,
@@ -167,25 +204,25 @@ pub struct Due {
 }
 
 impl Transaction {
-    /// The orders that these users' keys stand for, whatever their product.
-    pub async fn known_orders(
+    /// The orders that these users' keys made, for any product.
+    pub async fn orders_by_key(
         &self,
-        keys: &[(UserId, String)],
-    ) -> Result<HashMap<(UserId, String), Known>> {
-        let statement = self.pairs(KNOWN_POSTGRES, KNOWN_SQLITE, keys);
+        keys: &[UserKey],
+    ) -> Result<HashMap<UserKey, IdempotencyRecord>> {
+        let statement = self.pairs(BY_KEY_POSTGRES, BY_KEY_SQLITE, keys);
         let rows = Entity::find()
             .from_raw_sql(statement)
             .all(&self.inner)
             .await?;
-        let known = rows.into_iter().filter_map(|mut row| {
+        let records = rows.into_iter().filter_map(|mut row| {
             let key = row.idempotency_key.take()?;
             let request = row.idempotency_request.take().unwrap_or_default();
             let order = Order::from(row);
             let name = (Arc::clone(&order.user_id), key);
-            let answer = Remembered::Order(Box::new(order));
-            Some((name, Known { answer, request }))
+            let answer = Recorded::Order(Box::new(order));
+            Some((name, IdempotencyRecord { answer, request }))
         });
-        Ok(known.collect())
+        Ok(records.collect())
     }
 
     /// A statement over pairs of texts, one form for each database.
@@ -193,7 +230,7 @@ impl Transaction {
         &self,
         postgres: &str,
         sqlite: &str,
-        pairs: &[(UserId, String)],
+        pairs: &[UserKey],
     ) -> Statement {
         if self.is_postgres() {
             let firsts = array(pairs.iter().map(|(first, _)| first.to_string()));
@@ -211,7 +248,7 @@ impl Transaction {
         &self,
         product: ProductId,
         ids: Vec<OrderId>,
-    ) -> Result<HashMap<OrderId, (Order, bool)>> {
+    ) -> Result<HashMap<OrderId, StoredOrder>> {
         let rows = Entity::find()
             .filter(COLUMN.product_id.eq(product))
             .filter(Column::Id.is_in(padded(ids)))
@@ -219,18 +256,25 @@ impl Transaction {
             .await?;
         let orders = rows.into_iter().map(|row| {
             let from_waitlist = row.from_waitlist;
-            (row.id, (Order::from(row), from_waitlist))
+            let order = Order::from(row);
+            (
+                order.id,
+                StoredOrder {
+                    order,
+                    from_waitlist,
+                },
+            )
         });
         Ok(orders.collect())
     }
 
-    /// Up to `limit` orders of the product whose hold has ended, the longest ended first.
-    pub async fn due_orders(
+    /// Up to `limit` pending orders of the product whose hold has expired, oldest expiry first.
+    pub async fn expired_holds(
         &self,
         product: ProductId,
         now: DateTime<Utc>,
         limit: u64,
-    ) -> Result<Vec<Due>> {
+    ) -> Result<Vec<ExpiredHold>> {
         let rows = Entity::find()
             .filter(COLUMN.product_id.eq(product))
             .filter(Expr::cust("status = 'pending'"))
@@ -239,16 +283,16 @@ impl Transaction {
             .limit(limit)
             .all(&self.inner)
             .await?;
-        let due = rows.into_iter().map(|row| Due {
+        let expired = rows.into_iter().map(|row| ExpiredHold {
             id: row.id,
             user_id: Arc::from(row.user_id),
             quantity: row.quantity,
             from_waitlist: row.from_waitlist,
         });
-        Ok(due.collect())
+        Ok(expired.collect())
     }
 
-    /// Whether the order is there.
+    /// Whether the order exists.
     pub async fn has_order(&self, id: OrderId) -> Result<bool> {
         Ok(Entity::find_by_id(id).one(&self.inner).await?.is_some())
     }

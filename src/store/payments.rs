@@ -1,18 +1,18 @@
-//! Orders on their way through the payment gateway. None of this changes stock, nor which orders
-//! hold it, so it goes past the lanes: each step is one statement, which says what the order must
-//! be for it.
+//! SQL for `orders`: the payment columns. None of these statements changes stock or the set of live
+//! orders, so they need no lane; each one names the status that the order must have.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use entities::{
     order_status::OrderStatus as Status,
     orders::{COLUMN, Column, Entity, Model},
+    payment_status::PaymentStatus,
 };
 use sea_orm::{
     ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QuerySelect, QueryTrait, UpdateMany,
     sea_query::Expr,
 };
 
-use super::{Result, Store, orders::REFUNDING};
+use super::{Result, Store};
 use crate::domain::{Order, OrderId, OrderStatus, Payment, UserId};
 
 /// Payments that one look for forgotten ones takes up.
@@ -22,22 +22,22 @@ const REMEMBERED: TimeDelta = TimeDelta::hours(23);
 
 /// An order about whose money the gateway is being asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct PaymentAttempt {
     pub order: Order,
     /// What the buyer pays with; empty for a refund.
     pub payment_method: String,
     /// 1 for the buyer's first try.
-    pub attempt: i32,
+    pub number: i32,
     pub from_waitlist: bool,
 }
 
 /// Whether the gateway may be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Begun {
-    Asked(Box<Asked>),
-    /// The order is no longer what it must be, but this.
-    Not(OrderStatus),
-    NoSuchOrder,
+pub enum BeginPayment {
+    Begun(Box<PaymentAttempt>),
+    /// The order has this status, which forbids it.
+    WrongStatus(OrderStatus),
+    NotFound,
 }
 
 /// What the gateway said.
@@ -52,11 +52,11 @@ pub enum PaymentEnd {
     NotAsked,
 }
 
-impl Asked {
+impl PaymentAttempt {
     fn new(row: Model) -> Self {
         Self {
             payment_method: row.payment_method.clone().unwrap_or_default(),
-            attempt: row.payment_attempt,
+            number: row.payment_attempt,
             from_waitlist: row.from_waitlist,
             order: row.into(),
         }
@@ -76,7 +76,7 @@ impl Store {
         user: &UserId,
         payment_method: &str,
         now: DateTime<Utc>,
-    ) -> Result<Begun> {
+    ) -> Result<BeginPayment> {
         let update = Entity::update_many()
             .col_expr(Column::Status, Expr::value(Status::Confirming))
             .col_expr(Column::PaymentMethod, Expr::value(payment_method))
@@ -94,9 +94,9 @@ impl Store {
     }
 
     /// Notes that a confirmed order's money is to be given back.
-    pub async fn begin_refund(&self, id: OrderId, now: DateTime<Utc>) -> Result<Begun> {
+    pub async fn begin_refund(&self, id: OrderId, now: DateTime<Utc>) -> Result<BeginPayment> {
         let update = Entity::update_many()
-            .col_expr(Column::PaymentStatus, Expr::value(REFUNDING))
+            .col_expr(Column::PaymentStatus, Expr::value(PaymentStatus::Refunding))
             .col_expr(Column::PaymentBegunAt, Expr::value(now))
             .col_expr(Column::PaymentAskedAt, Expr::value(now))
             .filter(COLUMN.id.eq(id))
@@ -110,18 +110,18 @@ impl Store {
         id: OrderId,
         now: DateTime<Utc>,
         update: UpdateMany<Entity>,
-    ) -> Result<Begun> {
+    ) -> Result<BeginPayment> {
         let rows = self
             .bounded_write(update.exec_with_returning(&self.write))
             .await?;
         if let Some(row) = rows.into_iter().next() {
-            return Ok(Begun::Asked(Box::new(Asked::new(row))));
+            return Ok(BeginPayment::Begun(Box::new(PaymentAttempt::new(row))));
         }
         let Some(order) = self.order(id).await? else {
-            return Ok(Begun::NoSuchOrder);
+            return Ok(BeginPayment::NotFound);
         };
         let over = order.expires_at.is_some_and(|end| end <= now);
-        Ok(Begun::Not(match order.status {
+        Ok(BeginPayment::WrongStatus(match order.status {
             // Its lane has not got to it yet.
             OrderStatus::Pending if over => OrderStatus::Expired,
             status @ (OrderStatus::Pending
@@ -135,7 +135,7 @@ impl Store {
     /// Writes what the gateway said; none if somebody else wrote it before.
     pub async fn end_payment(
         &self,
-        asked: &Asked,
+        attempt: &PaymentAttempt,
         end: PaymentEnd,
         now: DateTime<Utc>,
     ) -> Result<Option<Order>> {
@@ -145,20 +145,20 @@ impl Store {
         let update = Entity::update_many()
             .col_expr(Column::PaymentMethod, Expr::cust("NULL"))
             .col_expr(Column::PaymentAskedAt, Expr::cust("NULL"))
-            .filter(COLUMN.id.eq(asked.order.id))
+            .filter(COLUMN.id.eq(attempt.order.id))
             .filter(Expr::cust("status = 'confirming'"))
-            .filter(Column::PaymentAttempt.eq(asked.attempt));
+            .filter(Column::PaymentAttempt.eq(attempt.number));
         let update = match end {
             PaymentEnd::Paid(payment) => update
                 .col_expr(Column::Status, Expr::value(Status::Confirmed))
                 .col_expr(Column::ConfirmedAt, Expr::value(now))
                 .col_expr(Column::PaymentId, Expr::value(payment.id))
-                .col_expr(Column::PaymentStatus, Expr::value(payment.status)),
+                .col_expr(Column::PaymentStatus, Expr::value(PaymentStatus::from(payment.status))),
             PaymentEnd::Free => update
                 .col_expr(Column::Status, Expr::value(Status::Confirmed))
                 .col_expr(Column::ConfirmedAt, Expr::value(now)),
             PaymentEnd::Declined(id) => {
-                let status = id.as_ref().map(|_| "declined");
+                let status = id.as_ref().map(|_| PaymentStatus::Declined);
                 pending(update)
                     .col_expr(Column::PaymentId, Expr::value(id))
                     .col_expr(Column::PaymentStatus, Expr::value(status))
@@ -172,13 +172,13 @@ impl Store {
     }
 
     /// A refund that the gateway certainly never heard of.
-    pub async fn forget_refund(&self, id: OrderId) -> Result<()> {
+    pub async fn abandon_refund(&self, id: OrderId) -> Result<()> {
         let update = Entity::update_many()
-            .col_expr(Column::PaymentStatus, Expr::value("succeeded"))
+            .col_expr(Column::PaymentStatus, Expr::value(PaymentStatus::Succeeded))
             .col_expr(Column::PaymentAskedAt, Expr::cust("NULL"))
             .filter(COLUMN.id.eq(id))
             .filter(Expr::cust("status = 'confirmed'"))
-            .filter(Column::PaymentStatus.eq(REFUNDING));
+            .filter(Column::PaymentStatus.eq(PaymentStatus::Refunding));
         self.bounded_write(update.exec(&self.write)).await?;
         Ok(())
     }
@@ -186,11 +186,11 @@ impl Store {
     /// Takes up payments and refunds about which nobody has asked since `before`; another node
     /// that looks now does not find them. What began longer ago than a gateway remembers is left
     /// to people: asked again, it might be charged again.
-    pub async fn take_forgotten(
+    pub async fn take_over_stale_payments(
         &self,
         before: DateTime<Utc>,
         now: DateTime<Utc>,
-    ) -> Result<Vec<Asked>> {
+    ) -> Result<Vec<PaymentAttempt>> {
         let forgotten = Entity::find()
             .select_only()
             .column(Column::Id)
@@ -205,6 +205,6 @@ impl Store {
         let rows = self
             .bounded_write(update.exec_with_returning(&self.write))
             .await?;
-        Ok(rows.into_iter().map(Asked::new).collect())
+        Ok(rows.into_iter().map(PaymentAttempt::new).collect())
     }
 }

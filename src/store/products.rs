@@ -1,4 +1,4 @@
-//! The table `products`.
+//! SQL for the table `products`: reads, creation, changes, and the fenced write of the stock.
 
 use chrono::{DateTime, Utc};
 use entities::products::{ActiveModel, COLUMN, Entity, Model};
@@ -9,9 +9,9 @@ use sea_orm::{
 };
 
 use super::{Result, Store, Transaction};
-use crate::domain::{Product, ProductId};
+use crate::domain::{Product, ProductId, StockLevel};
 
-/// A product to be offered; its id and times are the service's.
+/// A product to be created; the service sets id and times.
 #[derive(Clone, Debug)]
 pub struct NewProduct {
     pub id: ProductId,
@@ -48,15 +48,13 @@ pub struct ProductPatch {
     pub ends_at: Option<Option<DateTime<Utc>>>,
 }
 
-/// What a batch makes of a product's stock.
+/// The stock of a product after a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StockChange {
     pub product_id: ProductId,
-    /// The version that the decision rests on.
+    /// The version that the decision is based on.
     pub version: i64,
-    pub stock: i32,
-    pub stock_total: i32,
-    pub stock_reserved: i32,
+    pub stock: StockLevel,
 }
 
 impl From<Model> for Product {
@@ -68,15 +66,17 @@ impl From<Model> for Product {
             description: row.description,
             price: row.price,
             currency: row.currency,
-            stock_total: row.stock_total,
-            stock: row.stock,
+            stock: StockLevel {
+                total: row.stock_total,
+                on_hand: row.stock,
+                reserved: row.stock_reserved,
+            },
             version: row.version,
             max_per_order: row.max_per_order,
             max_per_user: row.max_per_user,
             hold_seconds: row.hold_seconds,
             waitlist: row.waitlist,
             waitlist_skip: row.waitlist_skip,
-            stock_reserved: row.stock_reserved,
             starts_at: row.starts_at,
             ends_at: row.ends_at,
             created_at: row.created_at,
@@ -93,18 +93,19 @@ impl Store {
         Ok(row.map(Product::from))
     }
 
-    /// The row as a lane reads it: a storm of reads must not keep it waiting for a connection.
-    pub async fn product_to_write(&self, id: ProductId) -> Result<Option<Product>> {
+    /// The row as a lane reads it: on PostgreSQL over the writers' connections, so that a storm of
+    /// reads never delays a batch.
+    pub async fn product_for_write(&self, id: ProductId) -> Result<Option<Product>> {
         if !self.is_postgres() {
-            // Its one connection for writing is the one that other lanes' batches wait for.
+            // The batches of other lanes wait for the only writing connection.
             return self.product(id).await;
         }
         let query = Entity::find_by_id(id).one(&self.write);
         Ok(self.bounded_write(query).await?.map(Product::from))
     }
 
-    /// Those of these products that exist.
-    pub async fn products_among(&self, ids: Vec<ProductId>) -> Result<Vec<Product>> {
+    /// The products with these ids; ids without a product are left out.
+    pub async fn products_by_id(&self, ids: Vec<ProductId>) -> Result<Vec<Product>> {
         let query = Entity::find().filter(COLUMN.id.is_in(ids));
         let rows = self.bounded(|| query.clone().all(&self.read)).await?;
         Ok(rows.into_iter().map(Product::from).collect())
@@ -148,7 +149,7 @@ impl Store {
         Ok(self.bounded_write(insert).await?.into())
     }
 
-    /// Changes the given fields and bumps the version, so that no lane decides by old terms.
+    /// Changes the given fields and bumps the version, which fences lanes that read the old terms.
     ///
     /// # Errors
     /// [`super::Constraint::Sku`] and [`super::Constraint::SaleWindow`] when the row would break them.
@@ -185,13 +186,14 @@ impl Store {
 }
 
 impl Transaction {
-    /// Writes the stock, unless somebody wrote the product since `change.version`: the fence.
+    /// The fence: writes the stock unless the product's version has moved on since
+    /// `change.version`; false then.
     pub async fn write_stock(&self, change: StockChange, now: DateTime<Utc>) -> Result<bool> {
         use entities::products::Column;
         let written = Entity::update_many()
-            .col_expr(Column::Stock, Expr::value(change.stock))
-            .col_expr(Column::StockTotal, Expr::value(change.stock_total))
-            .col_expr(Column::StockReserved, Expr::value(change.stock_reserved))
+            .col_expr(Column::Stock, Expr::value(change.stock.on_hand))
+            .col_expr(Column::StockTotal, Expr::value(change.stock.total))
+            .col_expr(Column::StockReserved, Expr::value(change.stock.reserved))
             .col_expr(Column::UpdatedAt, Expr::value(now))
             .col_expr(Column::Version, next_version())
             .filter(COLUMN.id.eq(change.product_id))
@@ -201,7 +203,7 @@ impl Transaction {
         Ok(written.rows_affected == 1)
     }
 
-    /// Reads the product's row and keeps every other writer of it waiting.
+    /// Reads the product's row and locks it against other writers until the transaction ends.
     pub async fn lock_product(&self, id: ProductId) -> Result<Option<Product>> {
         let mut query = Entity::find_by_id(id);
         if self.is_postgres() {

@@ -4,10 +4,9 @@
 //! On a database that fell silent the next caller would wait behind it, so after every silence
 //! all connections that were open by then are replaced.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 #[derive(Debug, Default)]
 pub(super) struct Trust {
@@ -17,14 +16,13 @@ pub(super) struct Trust {
 impl Trust {
     /// Forgets every connection that is open now.
     pub(super) fn lose(&self) {
-        *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *self.lost.lock() = Some(Instant::now());
     }
 
     /// Whether a connection of this age was opened after the last silence.
     pub(super) fn has(&self, age: Duration) -> bool {
         self.lost
             .lock()
-            .unwrap_or_else(PoisonError::into_inner)
             .is_none_or(|lost| age < lost.elapsed())
     }
 }

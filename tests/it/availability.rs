@@ -7,9 +7,10 @@ use serde_json::json;
 
 use crate::support::{
     SOON, eventually,
+    events::Events,
     http::Answer,
     shop::{Backend, Shop},
-    tokens,
+    tokens, when,
 };
 
 #[rstest]
@@ -92,4 +93,40 @@ async fn the_list_holds_every_product_once(#[case] backend: Backend) {
         .await
         .success(200);
     assert_eq!(whole["products"].as_array().unwrap().len(), 12);
+}
+
+/// Returned units that a waitlist entry wants more of are reserved: availability, the event stream
+/// and an order must all say that none is for sale.
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::three_nodes(Backend::ThreeNodes)]
+#[tokio::test]
+async fn units_reserved_for_the_waitlist_are_for_sale_nowhere(#[case] backend: Backend) {
+    let shop = Shop::open(backend).await;
+    let service = shop.service();
+    let terms = json!({ "hold_seconds": 600, "waitlist": true });
+    let product = service.product(3, terms).await;
+    service.buy("ann", product, 2).await.success(201);
+    service.buy("bob", product, 1).await.success(201);
+    assert_eq!(service.join("carl", product, 3).await, 1);
+    let order = &service.orders_of("ann", product).await[0];
+    let cancelled = service.cancel(&tokens::user("ann"), order["id"].as_str().unwrap());
+    cancelled.send().await.success(200);
+
+    for node in &shop.nodes {
+        let path = format!("/products/{product}");
+        eventually("the product has the returned units", SOON, async || {
+            let body = node.get(&path).send().await.success(200);
+            when(body["stock"] == 2 && body["stock_reserved"] == 2)
+        })
+        .await;
+        let availability = node.get(&format!("{path}/availability")).send().await;
+        let availability = availability.success(200);
+        assert_eq!(availability["available"], false, "{availability}");
+        assert_eq!(availability["stock"], 0, "{availability}");
+        assert_eq!(availability["message"], "Stock: 0 remaining");
+        let mut events = Events::open(node.get(&format!("{path}/events"))).await;
+        assert_eq!(events.next(SOON).await["stock"], 0);
+        node.buy("dora", product, 1).await.refusal(409, "sold_out");
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use flash_sale::{
     domain::{Payment, Secret},
-    payment::{Asked, Charge, Charged, Error, Gateway, stripe::Stripe},
+    payment::{SendMode, Charge, ChargeResult, Error, Gateway, stripe::Stripe},
 };
 use rstest::rstest;
 use uuid::Uuid;
@@ -37,29 +37,29 @@ fn first(order_id: Uuid, payment_method: &str) -> Charge<'_> {
         payment_method,
         intent: None,
         attempt: 1,
-        asked: Asked::First,
+        mode: SendMode::First,
     }
 }
 
 fn again(charge: Charge<'_>) -> Charge<'_> {
     Charge {
-        asked: Asked::Again,
+        mode: SendMode::Retry,
         ..charge
     }
 }
 
 #[track_caller]
-fn paid(charged: Result<Charged, Error>) -> Payment {
+fn paid(charged: Result<ChargeResult, Error>) -> Payment {
     match charged {
-        Ok(Charged::Paid(payment)) => payment,
+        Ok(ChargeResult::Paid(payment)) => payment,
         other => panic!("not paid: {other:?}"),
     }
 }
 
 #[track_caller]
-fn declined(charged: Result<Charged, Error>) -> (Option<String>, String) {
+fn declined(charged: Result<ChargeResult, Error>) -> (Option<String>, String) {
     match charged {
-        Ok(Charged::Declined { intent, reason }) => (intent, reason),
+        Ok(ChargeResult::Declined { intent, reason }) => (intent, reason),
         other => panic!("not declined: {other:?}"),
     }
 }
@@ -78,7 +78,7 @@ async fn a_good_card_is_charged_once_and_the_order_is_named() {
     let repeated = paid(gateway.charge(&again(first(order, GOOD)), WITHIN).await);
 
     assert_eq!(payment, repeated);
-    assert_eq!(payment.status, "succeeded");
+    assert_eq!(payment.status, PaymentStatus::Succeeded);
     let charges = server.charges_of(order).await;
     assert_eq!(charges.len(), 1, "{charges:?}");
     assert_eq!(charges[0]["amount"], 1_999);

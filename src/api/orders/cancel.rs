@@ -1,4 +1,4 @@
-//! `/orders/{id}/cancel`: the units come back, and so does the money.
+//! HTTP handler of `/orders/{id}/cancel`: returns the units and refunds the payment.
 
 use axum::{
     Json,
@@ -8,7 +8,7 @@ use axum::{
 use super::visible;
 use crate::{
     api::{
-        Shared,
+        SharedState,
         auth::Role,
         extract::PathId,
         observe::Began,
@@ -31,25 +31,25 @@ use crate::{
     ),
 )]
 pub(in crate::api) async fn cancel(
-    State(shared): State<Shared>,
+    State(state): State<SharedState>,
     id: PathId,
     request: Request,
 ) -> Result<Json<Order>, Problem> {
     let began = Began::of(&request);
-    let user = shared.keys.user(request.headers())?;
-    let order = visible(&shared, id, &user).await?;
+    let user = state.keys.user(request.headers())?;
+    let order = visible(&state, id, &user).await?;
     let cancelled = match (order.status, user.role) {
         (OrderStatus::Pending, _) => {
             let (product, id) = (order.product_id, order.id);
-            let cancelled = shared.sequencer.cancel(product, id, Release::Cancel, began);
+            let cancelled = state.sequencer.cancel(product, id, Release::Cancel, began);
             cancelled.await?
         }
-        (OrderStatus::Confirmed, Role::Admin) => shared.checkout.undo(order, began).await?,
+        (OrderStatus::Confirmed, Role::Admin) => state.checkout.undo(order, began).await?,
         (order_status, _) => return Err(Problem::OrderNotPending { order_status }),
     };
     match cancelled {
         Cancel::Done(order) => Ok(Json(*order)),
-        Cancel::Not(order_status) => Err(Problem::OrderNotPending { order_status }),
+        Cancel::WrongStatus(order_status) => Err(Problem::OrderNotPending { order_status }),
         Cancel::NotFound => Err(Problem::OrderNotFound),
     }
 }

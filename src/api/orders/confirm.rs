@@ -1,4 +1,4 @@
-//! `/orders/{id}/confirm`: the buyer pays.
+//! HTTP handler of `/orders/{id}/confirm`: pays for a pending order.
 
 use axum::{
     Json,
@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::visible;
 use crate::{
     api::{
-        Shared,
+        SharedState,
         extract::{self, PathId},
         problem::{Problem, ProblemDocument},
     },
@@ -42,21 +42,21 @@ pub(in crate::api) struct Confirmation {
     ),
 )]
 pub(in crate::api) async fn confirm(
-    State(shared): State<Shared>,
+    State(state): State<SharedState>,
     id: PathId,
     request: Request,
 ) -> Result<Json<Order>, Problem> {
-    let sent = extract::from_user::<Confirmation>(&shared, request).await?;
-    let order = visible(&shared, id, &sent.user).await?;
+    let sent = extract::from_user::<Confirmation>(&state, request).await?;
+    let order = visible(&state, id, &sent.user).await?;
     if order.user_id != sent.user.id {
         // Not even an admin pays for somebody else.
         return Err(Problem::OrderNotFound);
     }
     let method = sent.body.payment_method;
-    match shared.checkout.confirm(&order, method, sent.began).await? {
+    match state.checkout.confirm(&order, method, sent.began).await? {
         Confirmed::Done(order) => Ok(Json(*order)),
         Confirmed::Declined { reason } => Err(Problem::PaymentDeclined { reason }),
-        Confirmed::Not(order_status) => Err(Problem::OrderNotPending { order_status }),
+        Confirmed::WrongStatus(order_status) => Err(Problem::OrderNotPending { order_status }),
         Confirmed::NotFound => Err(Problem::OrderNotFound),
     }
 }

@@ -1,4 +1,4 @@
-//! The document of a problem (RFC 9457), as it is sent.
+//! The JSON of a problem document (RFC 9457).
 
 use std::borrow::Cow;
 
@@ -7,9 +7,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::FieldError;
-use crate::domain::{OrderId, OrderStatus};
+use crate::domain::{Code, OrderId, OrderStatus};
 
-/// How the document of a problem looks; extras depend on the code.
+/// A problem document; its extra members depend on the code.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct ProblemDocument {
     pub r#type: String,
@@ -17,13 +17,13 @@ pub(in crate::api) struct ProblemDocument {
     pub status: u16,
     #[schema(value_type = String)]
     pub detail: Cow<'static, str>,
-    pub code: &'static str,
+    pub code: Code,
     #[serde(flatten)]
     #[schema(ignore)]
     pub extras: Extras,
 }
 
-/// The members of a document beside the standard ones.
+/// The extra members of a problem document.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(in crate::api) enum Extras {
@@ -57,8 +57,8 @@ pub(in crate::api) enum Extras {
 }
 
 /// `sold_out` as a title: `Sold out`.
-pub(super) fn title(code: &str) -> String {
-    let words = code.replace('_', " ");
+pub(super) fn title(code: Code) -> String {
+    let words = code.name().replace('_', " ");
     let mut letters = words.chars();
     match letters.next() {
         Some(first) => first.to_uppercase().chain(letters).collect(),

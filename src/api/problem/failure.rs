@@ -1,11 +1,11 @@
-//! Failures of the stages behind the API, as problems.
+//! Errors of the other modules as problems.
 
 use std::sync::Arc;
 
 use super::Problem;
 use crate::{cache, checkout, sequencer, store};
 
-/// A read of a product, for which many may have waited.
+/// A failed read of a product, which several callers may share.
 impl From<Arc<cache::Error>> for Problem {
     fn from(error: Arc<cache::Error>) -> Self {
         match &*error {
@@ -31,7 +31,7 @@ impl From<sequencer::Error> for Problem {
             sequencer::Error::Unavailable => Self::Unavailable,
             sequencer::Error::OutcomeUnknown(order_id) => Self::OutcomeUnknown { order_id },
             sequencer::Error::Internal => Self::Internal {
-                cause: "the database refused a batch; its lane logged why".to_owned(),
+                cause: "the database refused a batch; the lane logged the cause".to_owned(),
             },
         }
     }

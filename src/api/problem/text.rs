@@ -1,4 +1,4 @@
-//! What a problem tells people.
+//! The `detail` texts of problems.
 
 use std::borrow::Cow;
 
@@ -28,7 +28,7 @@ impl Problem {
             Self::ProductNotFound => "There is no such product.".into(),
             Self::OrderNotFound => "There is no such order, or it is not yours.".into(),
             Self::OrderNotPending { order_status } => {
-                format!("The order is {}.", order_status.name()).into()
+                format!("The order is {}.", order_status).into()
             }
             Self::NotWaiting => "You do not wait for this product.".into(),
             Self::PaymentDeclined { reason } => {
@@ -37,7 +37,7 @@ impl Problem {
             }
             Self::PaymentsDisabled => "This service takes no payments: PAYMENTS is none.".into(),
             Self::SkuTaken => "Another product has this sku.".into(),
-            Self::Refused(outcome) => refusal::detail(outcome),
+            Self::Refused(refusal) => refusal::detail(refusal),
             Self::HighDemand => "High demand! Please try again.".into(),
             Self::Unavailable => {
                 "Orders cannot be taken right now; nothing was written. Please try again.".into()

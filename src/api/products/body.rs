@@ -1,4 +1,4 @@
-//! The bodies that admins send: shape, bounds, and the way into the store.
+//! Request bodies of the admins' product calls: fields, bounds, conversion for the store.
 
 use chrono::{DateTime, SubsecRound, Utc};
 use garde::Validate;
@@ -11,15 +11,16 @@ use crate::{
     store,
 };
 
-/// How many units an order takes when the shop does not say.
+/// The default `max_per_order`.
 const MAX_PER_ORDER: i32 = 10;
 /// The longest hold: a week.
 const HOLD_MAX: i32 = 7 * 24 * 60 * 60;
 
-/// A product to offer.
+/// A new product.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::api) struct NewProduct {
+#[schema(as = NewProduct)]
+pub(in crate::api) struct NewProductBody {
     #[garde(length(chars, min = 1, max = 64), custom(printable))]
     sku: String,
     #[garde(length(chars, min = 1, max = 200), custom(printable))]
@@ -41,7 +42,7 @@ pub(in crate::api) struct NewProduct {
     #[serde(default)]
     #[garde(skip)]
     waitlist: bool,
-    /// Whether waiting entries that fit may pass one that does not.
+    /// Whether waitlist entries that fit may pass one that does not.
     #[serde(default)]
     #[garde(skip)]
     waitlist_skip: bool,
@@ -51,14 +52,15 @@ pub(in crate::api) struct NewProduct {
     ends_at: Option<DateTime<Utc>>,
 }
 
-/// What to change of a product: everything but its stock.
+/// The fields of a product to change: all but its stock.
 #[expect(
     clippy::option_option,
-    reason = "left out, null and a value are three things"
+    reason = "absent, null and a value differ"
 )]
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::api) struct ProductPatch {
+#[schema(as = ProductPatch)]
+pub(in crate::api) struct ProductPatchBody {
     #[garde(inner(length(chars, min = 1, max = 64), custom(printable)))]
     #[serde(default, deserialize_with = "present")]
     sku: Option<String>,
@@ -97,7 +99,7 @@ pub(in crate::api) struct ProductPatch {
     ends_at: Option<Option<DateTime<Utc>>>,
 }
 
-/// Units to add to what was ever offered.
+/// Units to add to the product's total.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::api) struct RestockBody {
@@ -105,8 +107,8 @@ pub(in crate::api) struct RestockBody {
     pub(super) quantity: i32,
 }
 
-impl NewProduct {
-    pub(super) fn offered_at(self, now: DateTime<Utc>) -> store::NewProduct {
+impl NewProductBody {
+    pub(super) fn created_at(self, now: DateTime<Utc>) -> store::NewProduct {
         let body = self;
         store::NewProduct {
             id: ProductId::now_v7(),
@@ -128,8 +130,8 @@ impl NewProduct {
     }
 }
 
-impl From<ProductPatch> for store::ProductPatch {
-    fn from(body: ProductPatch) -> Self {
+impl From<ProductPatchBody> for store::ProductPatch {
+    fn from(body: ProductPatchBody) -> Self {
         Self {
             sku: body.sku,
             name: body.name,
@@ -147,14 +149,14 @@ impl From<ProductPatch> for store::ProductPatch {
     }
 }
 
-/// Tells a field that was sent, `null` or not, from one that was left out.
+/// Distinguishes a field that was sent, `null` or not, from an absent one.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     field: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(field).map(Some)
 }
 
-/// What the database keeps.
+/// The precision of the database.
 fn micros(at: DateTime<Utc>) -> DateTime<Utc> {
     at.trunc_subsecs(6)
 }

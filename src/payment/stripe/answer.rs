@@ -2,11 +2,11 @@
 
 use serde::Deserialize;
 
-use super::super::{Asked, Charge, Charged, Error, Why};
-use crate::domain::Payment;
+use super::super::{SendMode, Charge, ChargeResult, Error, Cause};
+use crate::domain::{Payment, PaymentStatus};
 
 /// An answer as it came; `Debug` is left out because a body may hold a buyer's data.
-pub(super) struct Answer {
+pub(super) struct StripeResponse {
     pub(super) status: u16,
     pub(super) body: Vec<u8>,
 }
@@ -27,12 +27,12 @@ struct Metadata {
 }
 
 #[derive(Deserialize)]
-struct Failure {
-    error: Fault,
+struct ErrorBody {
+    error: ApiError,
 }
 
 #[derive(Deserialize)]
-struct Fault {
+struct ApiError {
     #[serde(rename = "type")]
     kind: String,
     code: Option<String>,
@@ -46,49 +46,49 @@ struct Refund {
     payment_intent: Option<String>,
 }
 
-fn unknown<T>(why: Why) -> Result<T, Error> {
+fn unknown<T>(why: Cause) -> Result<T, Error> {
     Err(Error::Unknown(why))
 }
 
 /// What the answer to a creation or a confirmation means.
-pub(super) fn charged(answer: &Answer, charge: &Charge<'_>) -> Result<Charged, Error> {
+pub(super) fn charged(answer: &StripeResponse, charge: &Charge<'_>) -> Result<ChargeResult, Error> {
     match answer.status {
         200 => judge(parse(answer)?, charge),
-        400 | 402 | 404 => faulted(answer.status, parse::<Failure>(answer)?.error, charge),
+        400 | 402 | 404 => refused(answer.status, parse::<ErrorBody>(answer)?.error, charge),
         // Nothing was looked at, but an earlier call may have been.
-        status @ (401 | 403) if charge.asked == Asked::First => {
-            Err(Error::NotCharged(Why::Key(status)))
+        status @ (401 | 403) if charge.mode == SendMode::First => {
+            Err(Error::NotCharged(Cause::Key(status)))
         }
-        status @ (401 | 403) => unknown(Why::Key(status)),
-        status => unknown(Why::Status(status)),
+        status @ (401 | 403) => unknown(Cause::Key(status)),
+        status => unknown(Cause::Status(status)),
     }
 }
 
-fn parse<'a, T: Deserialize<'a>>(answer: &'a Answer) -> Result<T, Error> {
-    serde_json::from_slice(&answer.body).or(unknown(Why::Garbage("a body of another shape")))
+fn parse<'a, T: Deserialize<'a>>(answer: &'a StripeResponse) -> Result<T, Error> {
+    serde_json::from_slice(&answer.body).or(unknown(Cause::Malformed("a body of another shape")))
 }
 
-fn judge(intent: Intent, charge: &Charge<'_>) -> Result<Charged, Error> {
+fn judge(intent: Intent, charge: &Charge<'_>) -> Result<ChargeResult, Error> {
     if let Some(difference) = difference(&intent, charge) {
-        return unknown(Why::OtherPayment(difference));
+        return unknown(Cause::OtherPayment(difference));
     }
     match intent.status.as_str() {
-        "succeeded" => Ok(Charged::Paid(Payment {
+        "succeeded" => Ok(ChargeResult::Paid(Payment {
             id: intent.id,
-            status: intent.status,
+            status: PaymentStatus::Succeeded,
         })),
         "requires_payment_method" => Ok(declined(Some(intent.id), "card_declined")),
         // Nobody is ever given what it takes to go on with it, so it stays unpaid.
         "requires_action" => Ok(declined(Some(intent.id), "authentication_required")),
         // It can never succeed, so the next attempt may have another.
         "canceled" => Ok(declined(None, "canceled")),
-        "processing" => unknown(Why::Working("processing")),
-        _ => unknown(Why::Working("a status that we do not ask for")),
+        "processing" => unknown(Cause::Working("processing")),
+        _ => unknown(Cause::Working("a status that we do not ask for")),
     }
 }
 
-fn declined(intent: Option<String>, reason: &str) -> Charged {
-    Charged::Declined {
+fn declined(intent: Option<String>, reason: &str) -> ChargeResult {
+    ChargeResult::Declined {
         intent,
         reason: reason.to_owned(),
     }
@@ -118,79 +118,79 @@ fn is_id(id: &str) -> bool {
     (1..=255).contains(&id.len()) && id.bytes().all(part)
 }
 
-fn faulted(status: u16, fault: Fault, charge: &Charge<'_>) -> Result<Charged, Error> {
-    if fault.kind == "idempotency_error" {
-        return unknown(Why::KeyReused);
+fn refused(status: u16, error: ApiError, charge: &Charge<'_>) -> Result<ChargeResult, Error> {
+    if error.kind == "idempotency_error" {
+        return unknown(Cause::KeyReused);
     }
     if status == 402 {
-        return refused_by_bank(fault, charge);
+        return refused_by_bank(error, charge);
     }
-    if fault.kind != "invalid_request_error" {
-        return unknown(Why::Status(status));
+    if error.kind != "invalid_request_error" {
+        return unknown(Cause::Status(status));
     }
     // Such as an intent that has succeeded already, which tells how it stands.
-    if fault.code.as_deref() == Some("payment_intent_unexpected_state") {
-        return match fault.payment_intent {
+    if error.code.as_deref() == Some("payment_intent_unexpected_state") {
+        return match error.payment_intent {
             Some(intent) => judge(intent, charge),
-            None => unknown(Why::Garbage("no intent beside its unexpected state")),
+            None => unknown(Cause::Malformed("no intent beside its unexpected state")),
         };
     }
     // Under the key of an earlier call that did charge, its success would have been said again:
     // this refusal speaks for the whole attempt.
-    match (fault.param.as_deref(), fault.code) {
+    match (error.param.as_deref(), error.code) {
         (Some("payment_method"), _) | (None, None) => Ok(declined(
             charge.intent.map(str::to_owned),
             "invalid_payment_method",
         )),
-        (Some("amount"), _) => Err(Error::NotCharged(Why::Refused("the amount", status))),
-        (Some("currency"), _) => Err(Error::NotCharged(Why::Refused("the currency", status))),
+        (Some("amount"), _) => Err(Error::NotCharged(Cause::Refused("the amount", status))),
+        (Some("currency"), _) => Err(Error::NotCharged(Cause::Refused("the currency", status))),
         // Perhaps an intent that this account does not know, after the key was changed.
-        (Some(_) | None, _) if charge.asked == Asked::Again => {
-            unknown(Why::Refused("another part", status))
+        (Some(_) | None, _) if charge.mode == SendMode::Retry => {
+            unknown(Cause::Refused("another part", status))
         }
-        (Some(_) | None, _) => Err(Error::NotCharged(Why::Refused("another part", status))),
+        (Some(_) | None, _) => Err(Error::NotCharged(Cause::Refused("another part", status))),
     }
 }
 
-fn refused_by_bank(fault: Fault, charge: &Charge<'_>) -> Result<Charged, Error> {
+fn refused_by_bank(error: ApiError, charge: &Charge<'_>) -> Result<ChargeResult, Error> {
     // The code, not the decline code: that would tell a thief that the card is known as stolen.
-    let reason = fault.code.filter(|code| {
+    let reason = error.code.filter(|code| {
         code.len() <= 64 && code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
     });
     let reason = reason.as_deref().unwrap_or("card_declined");
-    let Some(intent) = fault.payment_intent else {
+    let Some(intent) = error.payment_intent else {
         return Ok(declined(charge.intent.map(str::to_owned), reason));
     };
     match judge(intent, charge)? {
-        Charged::Paid(_) => unknown(Why::Garbage("a decline of a payment that succeeded")),
-        Charged::Declined { intent, .. } => Ok(declined(intent, reason)),
+        ChargeResult::Paid(_) => unknown(Cause::Malformed("a decline of a payment that succeeded")),
+        ChargeResult::Declined { intent, .. } => Ok(declined(intent, reason)),
     }
 }
 
 /// What the answer to a refund means.
-pub(super) fn refunded(answer: &Answer, payment_id: &str) -> Result<(), Error> {
+pub(super) fn refunded(answer: &StripeResponse, payment_id: &str) -> Result<(), Error> {
     match answer.status {
         200 => {
             let refund: Refund = parse(answer)?;
             match refund.status.as_str() {
                 _ if refund.payment_intent.as_deref() != Some(payment_id) => {
-                    unknown(Why::OtherPayment("the intent"))
+                    unknown(Cause::OtherPayment("the intent"))
                 }
                 "succeeded" | "pending" => Ok(()),
-                "failed" | "canceled" => Err(Error::NotCharged(Why::RefundFailed)),
-                _ => unknown(Why::Working("a refund that waits for somebody")),
+                "failed" | "canceled" => Err(Error::NotCharged(Cause::RefundFailed)),
+                _ => unknown(Cause::Working("a refund that waits for somebody")),
             }
         }
         status @ (400 | 402 | 404) => {
-            let fault = parse::<Failure>(answer)?.error;
-            match fault.code.as_deref() {
+            let error = parse::<ErrorBody>(answer)?.error;
+            match error.code.as_deref() {
                 Some("charge_already_refunded") => Ok(()),
-                _ if fault.kind == "idempotency_error" => unknown(Why::KeyReused),
-                _ => Err(Error::NotCharged(Why::Refused("the payment", status))),
+                _ if error.kind == "idempotency_error" => unknown(Cause::KeyReused),
+                _ => Err(Error::NotCharged(Cause::Refused("the payment", status))),
             }
         }
-        status @ (401 | 403) => unknown(Why::Key(status)),
-        status => unknown(Why::Status(status)),
+        status @ (401 | 403) => unknown(Cause::Key(status)),
+        status => unknown(Cause::Status(status)),
     }
 }
 

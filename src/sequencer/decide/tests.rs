@@ -1,4 +1,4 @@
-//! What every decision must keep, whatever the batch: checked over random batches.
+//! Property tests of decisions over random batches: conservation, order, limits, keys.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -7,11 +7,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    domain::{IdempotencyKey, ProductId, STOCK_MAX, now, reference},
-    store::Remembered,
+    domain::{IdempotencyKey, ProductId, Refusal, STOCK_MAX, now, reference},
+    store::Recorded,
 };
 
-mod waiting;
+mod offers;
 
 const USERS: [&str; 4] = ["ada", "bob", "cleo", "dan"];
 
@@ -24,15 +24,17 @@ fn product(stock: i32, max_per_user: Option<i32>) -> Product {
         description: None,
         price: 1_999,
         currency: "EUR".to_owned(),
-        stock_total: 1_000,
-        stock,
+        stock: StockLevel {
+            total: 1_000,
+            on_hand: stock,
+            reserved: 0,
+        },
         version: 7,
         max_per_order: 10,
         max_per_user,
         hold_seconds: None,
         waitlist: false,
         waitlist_skip: false,
-        stock_reserved: 0,
         starts_at: None,
         ends_at: None,
         created_at: at,
@@ -54,20 +56,20 @@ fn request(user: usize, quantity: i32, key: Option<u8>) -> OrderRequest {
     }
 }
 
-fn wish() -> impl Strategy<Value = Wish> {
+fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         9 => (0..4_usize, 1..12, prop::option::of(0..6_u8))
-            .prop_map(|(user, quantity, key)| Wish::Order(Box::new(request(user, quantity, key)))),
-        1 => (1..20).prop_map(Wish::Restock),
+            .prop_map(|(user, quantity, key)| Command::Order(Box::new(request(user, quantity, key)))),
+        1 => (1..20).prop_map(Command::Restock),
     ]
 }
 
-fn run(product: &Product, wishes: &[Wish]) -> Decision {
-    decide(product, Facts::default(), wishes.iter(), now(), reference)
+fn run(product: &Product, commands: &[Command]) -> Decision {
+    decide(product, Facts::default(), commands.iter(), now(), reference)
 }
 
-fn created(verdict: &Verdict) -> Option<&Order> {
-    if let Verdict::Order(Outcome::Created(order)) = verdict {
+fn created(reply: &Reply) -> Option<&Order> {
+    if let Reply::Order(Outcome::Created(order)) = reply {
         return Some(order);
     }
     None
@@ -76,35 +78,40 @@ fn created(verdict: &Verdict) -> Option<&Order> {
 proptest! {
     #[test]
     fn units_are_conserved(
-        stock in 0..60, limit in prop::option::of(1..20), wishes in prop::collection::vec(wish(), 0..80),
+        stock in 0..60, limit in prop::option::of(1..20), commands in prop::collection::vec(command(), 0..80),
     ) {
         let product = product(stock, limit);
-        let decision = run(&product, &wishes);
-        let sold: i32 = decision.verdicts.iter().filter_map(created).map(|o| o.quantity).sum();
-        let restocked: i32 = wishes.iter().map(|wish| match wish {
-            Wish::Restock(quantity) => *quantity,
-            Wish::Order(_) | Wish::Cancel(..) | Wish::Leave(_) | Wish::Tend => 0,
+        let decision = run(&product, &commands);
+        let sold: i32 = decision.replies.iter().filter_map(created).map(|o| o.quantity).sum();
+        let restocked: i32 = commands.iter().map(|command| match command {
+            Command::Restock(quantity) => *quantity,
+            Command::Order(_) | Command::Cancel(..) | Command::Leave(_) | Command::ExpireHolds => 0,
         }).sum();
-        prop_assert_eq!(decision.stock, stock + restocked - sold);
-        prop_assert_eq!(decision.stock_total, product.stock_total + restocked);
-        prop_assert!(decision.stock >= 0);
+        prop_assert_eq!(decision.stock.on_hand, stock + restocked - sold);
+        prop_assert_eq!(decision.stock.total, product.stock.total + restocked);
+        prop_assert!(decision.stock.on_hand >= 0);
         prop_assert_eq!(decision.units(), u64::try_from(sold).unwrap());
-        prop_assert_eq!(decision.verdicts.len(), wishes.len());
+        prop_assert_eq!(decision.replies.len(), commands.len());
         prop_assert_eq!(decision.changes(&product), sold != 0 || restocked != 0);
     }
 
     #[test]
     fn no_unit_stays_while_a_request_that_fits_waits(
-        stock in 0..60, wishes in prop::collection::vec(wish(), 0..80),
+        stock in 0..60, commands in prop::collection::vec(command(), 0..80),
     ) {
-        let decision = run(&product(stock, None), &wishes);
+        let decision = run(&product(stock, None), &commands);
         let mut left = stock;
-        for (wish, verdict) in wishes.iter().zip(&decision.verdicts) {
-            match (wish, verdict) {
-                (Wish::Restock(quantity), _) => left += quantity,
-                (Wish::Order(_), Verdict::Order(Outcome::Created(order))) => left -= order.quantity,
-                (Wish::Order(_), Verdict::Order(Outcome::SoldOut { .. })) => prop_assert_eq!(left, 0),
-                (Wish::Order(request), Verdict::Order(Outcome::InsufficientStock { available })) => {
+        for (command, reply) in commands.iter().zip(&decision.replies) {
+            match (command, reply) {
+                (Command::Restock(quantity), _) => left += quantity,
+                (Command::Order(_), Reply::Order(Outcome::Created(order))) => left -= order.quantity,
+                (Command::Order(_), Reply::Order(Outcome::Refused(Refusal::SoldOut { .. }))) => {
+                    prop_assert_eq!(left, 0);
+                }
+                (
+                    Command::Order(request),
+                    Reply::Order(Outcome::Refused(Refusal::InsufficientStock { available })),
+                ) => {
                     prop_assert_eq!(*available, left);
                     prop_assert!(left < request.quantity);
                 }
@@ -114,32 +121,32 @@ proptest! {
     }
 
     #[test]
-    fn who_came_first_is_served_first(
-        stock in 0..30, wishes in prop::collection::vec((0..4_usize, Just(1)), 1..60),
+    fn commands_are_served_in_arrival_order(
+        stock in 0..30, commands in prop::collection::vec((0..4_usize, Just(1)), 1..60),
     ) {
-        let wishes: Vec<Wish> = wishes.into_iter()
-            .map(|(user, quantity)| Wish::Order(Box::new(request(user, quantity, None))))
+        let commands: Vec<Command> = commands.into_iter()
+            .map(|(user, quantity)| Command::Order(Box::new(request(user, quantity, None))))
             .collect();
-        let decision = run(&product(stock, None), &wishes);
-        let first_refused = decision.verdicts.iter().position(|v| created(v).is_none());
-        let last_served = decision.verdicts.iter().rposition(|v| created(v).is_some());
+        let decision = run(&product(stock, None), &commands);
+        let first_refused = decision.replies.iter().position(|v| created(v).is_none());
+        let last_served = decision.replies.iter().rposition(|v| created(v).is_some());
         if let (Some(refused), Some(served)) = (first_refused, last_served) {
             prop_assert!(served < refused);
         }
     }
 
     #[test]
-    fn nobody_gets_more_than_the_limit(
-        limit in 1..12, held in 0..12_i64, wishes in prop::collection::vec(wish(), 0..80),
+    fn no_user_exceeds_the_limit(
+        limit in 1..12, held in 0..12_i64, commands in prop::collection::vec(command(), 0..80),
     ) {
         let product = product(500, Some(limit));
         let facts = Facts {
             held: USERS.iter().map(|user| (UserId::from(*user), held)).collect(),
             ..Facts::default()
         };
-        let decision = decide(&product, facts, wishes.iter(), now(), reference);
+        let decision = decide(&product, facts, commands.iter(), now(), reference);
         for user in USERS {
-            let bought: i64 = decision.verdicts.iter().filter_map(created)
+            let bought: i64 = decision.replies.iter().filter_map(created)
                 .filter(|order| &*order.user_id == user)
                 .map(|order| i64::from(order.quantity)).sum();
             prop_assert!(bought == 0 || held + bought <= i64::from(limit));
@@ -147,8 +154,8 @@ proptest! {
     }
 
     #[test]
-    fn a_key_buys_once(wishes in prop::collection::vec(wish(), 0..80)) {
-        let decision = run(&product(500, None), &wishes);
+    fn a_key_buys_once(commands in prop::collection::vec(command(), 0..80)) {
+        let decision = run(&product(500, None), &commands);
         let keys: Vec<_> = decision.new.orders.iter()
             .filter_map(|new| Some((&new.order.user_id, &new.key.as_ref()?.key)))
             .collect();
@@ -158,29 +165,29 @@ proptest! {
 }
 
 #[test]
-fn an_answer_is_given_again_even_when_sold_out_and_over() {
+fn a_key_is_replayed_even_when_sold_out_and_off_sale() {
     let mut product = product(1, Some(1));
     let first = request(0, 1, Some(1));
-    let sold = run(&product, &[Wish::Order(Box::new(first.clone()))]);
-    let order = created(&sold.verdicts[0]).unwrap().clone();
-    product.stock = 0;
+    let sold = run(&product, &[Command::Order(Box::new(first.clone()))]);
+    let order = created(&sold.replies[0]).unwrap().clone();
+    product.stock.on_hand = 0;
     product.ends_at = Some(now() - TimeDelta::days(1));
     let facts = Facts {
-        known: [(
+        idempotency_records: [(
             (Arc::clone(&first.user_id), "1".to_owned()),
-            Known {
-                answer: Remembered::Order(Box::new(order.clone())),
+            IdempotencyRecord {
+                answer: Recorded::Order(Box::new(order.clone())),
                 request: "1".to_owned(),
             },
         )]
         .into(),
         ..Facts::default()
     };
-    let again = [Wish::Order(Box::new(request(0, 1, Some(1))))];
+    let again = [Command::Order(Box::new(request(0, 1, Some(1))))];
     let decision = decide(&product, facts, again.iter(), now(), reference);
     assert_eq!(
-        decision.verdicts,
-        [Verdict::Order(Outcome::Replayed(order))]
+        decision.replies,
+        [Reply::Order(Outcome::Replayed(order))]
     );
     assert!(!decision.changes(&product));
 }
@@ -190,9 +197,9 @@ fn a_hold_makes_the_order_pending() {
     let mut product = product(1, None);
     product.hold_seconds = Some(90);
     let at = now();
-    let wishes = [Wish::Order(Box::new(request(0, 1, None)))];
-    let decision = decide(&product, Facts::default(), wishes.iter(), at, reference);
-    let order = created(&decision.verdicts[0]).unwrap();
+    let commands = [Command::Order(Box::new(request(0, 1, None)))];
+    let decision = decide(&product, Facts::default(), commands.iter(), at, reference);
+    let order = created(&decision.replies[0]).unwrap();
     assert_eq!(order.status, OrderStatus::Pending);
     assert_eq!(order.expires_at, Some(at + TimeDelta::seconds(90)));
     assert_eq!(order.confirmed_at, None);
@@ -203,11 +210,11 @@ fn a_restock_beyond_the_bound_changes_nothing() {
     let product = product(0, None);
     let decision = run(
         &product,
-        &[Wish::Restock(i32::MAX), Wish::Restock(STOCK_MAX)],
+        &[Command::Restock(i32::MAX), Command::Restock(STOCK_MAX)],
     );
     assert_eq!(
-        decision.verdicts,
-        [Verdict::RestockTooLarge, Verdict::RestockTooLarge]
+        decision.replies,
+        [Reply::RestockTooLarge, Reply::RestockTooLarge]
     );
     assert!(!decision.changes(&product));
 }

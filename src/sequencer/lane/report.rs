@@ -1,11 +1,11 @@
-//! What a lane tells: its callers, the metrics, the log.
+//! The lane's reports: replies to callers, product metrics, hold deadlines, log lines.
 
 use std::{collections::HashMap, time::Instant};
 
 use super::{
     super::{
-        asks::Asks,
-        decide::{Decision, Verdict},
+        decide::{Decision, Reply},
+        pending::PendingBatch,
     },
     Lane,
 };
@@ -17,13 +17,14 @@ use crate::{
 };
 
 impl Lane {
-    pub(super) fn answer(&self, asks: &mut Asks, decision: Decision, product: &Product) {
+    /// Counts the outcomes and replies to the callers.
+    pub(super) fn reply(&self, pending: &mut PendingBatch, decision: Decision, product: &Product) {
         if let Some(metrics) = self.metrics.get() {
-            let orders = u32::try_from(asks.len()).unwrap_or(u32::MAX);
+            let orders = u32::try_from(pending.len()).unwrap_or(u32::MAX);
             metrics.batch_orders.record(orders);
             let mut outcomes = HashMap::new();
-            for verdict in &decision.verdicts {
-                if let Verdict::Order(outcome) = verdict {
+            for reply in &decision.replies {
+                if let Reply::Order(outcome) = reply {
                     *outcomes.entry(outcome.label()).or_default() += 1;
                 }
             }
@@ -31,11 +32,11 @@ impl Lane {
                 metrics.ordered(outcome, orders);
             }
         }
-        asks.answer(decision.verdicts, product);
+        pending.reply(decision.replies, product);
     }
 
-    /// Tells those beside the batch whom it concerns: operators, the job that ends holds, users.
-    pub(super) fn tell_of_changes(&self, decision: &Decision) {
+    /// Reports holds, offers and the waitlist to the metrics, and new holds to the expiry job.
+    pub(super) fn report_changes(&self, decision: &Decision) {
         let expired = decision.released(Release::Expire).len();
         metrics::holds::expired(expired);
         metrics::holds::offered(decision.offers());
@@ -50,33 +51,29 @@ impl Lane {
                 .waitlist
                 .set(i32::try_from(waiting).unwrap_or(i32::MAX));
         }
-        let ends = decision
-            .new
-            .orders
-            .iter()
-            .filter_map(|new| new.order.expires_at);
-        if let Some(end) = ends.min() {
-            self.context().deadlines.is_known(end);
+        let orders = decision.new.orders.iter();
+        if let Some(end) = orders.filter_map(|new| new.order.expires_at).min() {
+            self.context().deadlines.add(end);
         }
     }
 
-    /// Learns the product's sku, its label in the metrics, and shows what is known of it.
-    pub(super) fn meet(&self, product: &Product) {
+    /// Sets the product's gauges; the first call registers its metrics under its sku.
+    pub(super) fn update_gauges(&self, product: &Product) {
         let metrics = self.metrics.get_or_init(|| metrics::product(&product.sku));
-        metrics.stock.set(product.stock);
+        metrics.stock.set(product.stock.on_hand);
         metrics
             .queue
             .set(u32::try_from(self.inbox.len()).unwrap_or(u32::MAX));
     }
 
-    pub(super) fn complain(&self, error: &store::Error) {
+    pub(super) fn log_failure(&self, error: &store::Error) {
         tracing::warn!(
             product = %self.product_id,
             "cannot write orders of {}: {}", self.product_id, error.chain()
         );
     }
 
-    /// Releases after the answers, and before the next batch if that asks for the `same` key.
+    /// Releases after the replies; before the next batch only if that needs the `same` key.
     pub(super) async fn release(&self, guard: Guard, same: bool) {
         if !guard.is_valid(Instant::now()) {
             metrics::lock_lost();
@@ -87,7 +84,7 @@ impl Lane {
         if same {
             guard.release().await;
         } else {
-            self.context().tasks.spawn("release", guard.release());
+            self.parts().tasks.spawn("release", guard.release());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How a lane writes a batch, and what it makes of the result.
+//! The lane's write step: claims the batch, writes it within its time, settles a lost commit.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering::Relaxed},
@@ -10,40 +10,40 @@ use tokio::time::timeout;
 use super::{
     super::{
         Error,
-        asks::Asks,
         batch::{Batch, Written},
         decide::Decision,
-        settle::{self, Fate},
+        pending::PendingBatch,
+        settle::{self, CommitStatus},
     },
-    Ahead, Lane, Step,
+    Lane, LockPrefetch, ProductRow, RowSource, Step,
 };
 use crate::{
     domain::Product,
-    events::Stock,
+    stock_events::StockEvent,
     store::{self, Transaction},
 };
 
-/// The share after which a wish is no longer taken into a transaction that has just begun.
-const TAKE_WITHIN: f64 = 0.65;
+/// The share of the request time-out after which a command is too old to be claimed.
+const CLAIM_WITHIN: f64 = 0.65;
 /// The share that writing a batch may take.
 const WRITE_WITHIN: f64 = 0.25;
-/// The share that learning an unknown outcome may take; its callers hear `outcome_unknown` before.
+/// The share that settling a lost commit may take; its callers get `outcome_unknown` before.
 const SETTLE_WITHIN: f64 = 0.25;
 
 impl Lane {
-    /// Writes the batch and answers it.
+    /// Writes the batch and replies to it.
     ///
-    /// While it commits, the next level's lock is taken, if this node is `alone` by then.
+    /// While it commits, the next level's lock is prefetched, if this node is `alone` by then.
     pub(super) async fn write(
         &mut self,
-        asks: &mut Asks,
-        product: &Product,
-        fresh: bool,
+        pending: &mut PendingBatch,
+        row: &ProductRow,
         alone: &AtomicBool,
     ) -> Step {
-        let store = &self.context().store;
-        let transaction = if asks.need_transaction(product) {
-            // Before the wishes are taken: waiting for a connection harms nobody but who waits.
+        let product = &row.product;
+        let store = &self.parts().store;
+        let transaction = if pending.need_transaction(product) {
+            // Before the claim: callers may abandon commands that wait for a connection.
             match store.begin().await {
                 Ok(transaction) => Some(transaction),
                 Err(error) => return Step::Failed(error),
@@ -51,106 +51,115 @@ impl Lane {
         } else {
             None
         };
-        asks.refuse_older(self.within(TAKE_WITHIN), Error::Unavailable);
-        asks.take();
-        let mut batch = Batch::new(product, asks, store.now());
+        pending.refuse_older(self.share_of_timeout(CLAIM_WITHIN), Error::Unavailable);
+        pending.claim();
+        let mut batch = Batch::new(product, pending, store.now());
         let written = self.write_batch(&mut batch, transaction, alone).await;
         let may_be_durable = batch.may_be_durable();
         let decision = batch.into_decision();
         match written {
             Ok(Written::Committed(product)) => {
-                self.committed(asks, decision, *product);
+                self.committed(pending, decision, *product);
                 Step::Done
             }
-            Ok(Written::Unchanged) if fresh => {
-                self.answer(asks, decision, product);
+            Ok(Written::Unchanged) if row.source == RowSource::Database => {
+                self.reply(pending, decision, product);
                 Step::Done
             }
             Ok(Written::Unchanged) => {
-                asks.put_back();
+                pending.unclaim();
                 Step::Again
             }
             Ok(Written::Fenced) => {
-                asks.put_back();
+                pending.unclaim();
                 if let Some(metrics) = self.metrics.get() {
                     metrics.fence_rejected.increment(1);
                 }
                 Step::Again
             }
             Err(error) if may_be_durable => {
-                self.complain(&error);
-                self.settle(asks, product, decision).await
+                self.log_failure(&error);
+                self.settle(pending, product, decision).await
             }
             Err(error) => {
-                asks.put_back();
+                pending.unclaim();
                 Step::Failed(error)
             }
         }
     }
 
-    /// Writes the batch within its time.
+    /// Writes the batch within its share of the request time-out.
     async fn write_batch(
         &mut self,
         batch: &mut Batch<'_>,
         transaction: Option<Transaction>,
         alone: &AtomicBool,
     ) -> Result<Written, store::Error> {
-        let context = self.context();
-        let mut ahead = None;
-        let before_commit = |stock| {
-            if stock > 0 && alone.load(Relaxed) && !self.inbox.is_empty() {
-                let (lock, tasks) = (&context.lock, &context.tasks);
-                ahead = Some(Ahead::begin(lock, self.product_id, stock, tasks));
+        let parts = self.parts();
+        let mut prefetch = None;
+        let before_commit = |on_hand| {
+            if on_hand > 0 && alone.load(Relaxed) && !self.inbox.is_empty() {
+                let (lock, tasks) = (&parts.lock, &parts.tasks);
+                prefetch = Some(LockPrefetch::start(lock, self.product_id, on_hand, tasks));
             }
         };
         let writing = batch.write(transaction, before_commit);
-        let written = match timeout(self.within(WRITE_WITHIN), writing).await {
+        let written = match timeout(self.share_of_timeout(WRITE_WITHIN), writing).await {
             Ok(written) => written,
-            Err(_) => Err(context.store.silent()),
+            Err(_) => Err(parts.store.silent()),
         };
-        if ahead.is_some() {
-            self.give_back();
-            self.ahead = ahead;
+        if prefetch.is_some() {
+            self.release_prefetched();
+            self.prefetch = prefetch;
         }
         if !matches!(written, Ok(Written::Committed(_))) {
-            self.give_back();
+            self.release_prefetched();
         }
         written
     }
 
-    /// Answers by what the database says of a commit whose answer was lost.
-    async fn settle(&mut self, asks: &mut Asks, before: &Product, decision: Decision) -> Step {
-        let deadline = Instant::now() + self.within(SETTLE_WITHIN);
-        match settle::fate(&self.context().store, before, &decision, deadline).await {
-            Fate::Committed(product) => {
-                self.committed(asks, decision, *product);
+    /// Settles a commit whose answer was lost, and replies accordingly.
+    async fn settle(
+        &mut self,
+        pending: &mut PendingBatch,
+        before: &Product,
+        decision: Decision,
+    ) -> Step {
+        let deadline = Instant::now() + self.share_of_timeout(SETTLE_WITHIN);
+        let store = &self.parts().store;
+        match settle::commit_status(store, before, &decision, deadline).await {
+            CommitStatus::Committed(product) => {
+                self.committed(pending, decision, *product);
                 Step::Done
             }
-            Fate::RolledBack => {
-                asks.put_back();
+            CommitStatus::RolledBack => {
+                pending.unclaim();
                 Step::Again
             }
-            Fate::Unknown => {
-                asks.answer_unknown(&decision.verdicts);
+            CommitStatus::Unknown => {
+                pending.fail_unknown(&decision.replies);
                 Step::Done
             }
         }
     }
 
-    fn committed(&mut self, asks: &mut Asks, mut decision: Decision, product: Product) {
+    /// Publishes a durable batch and replies to it.
+    fn committed(&mut self, pending: &mut PendingBatch, mut decision: Decision, product: Product) {
         if let Some(metrics) = self.metrics.get() {
             metrics.units.increment(decision.units());
-            metrics.stock.set(product.stock);
+            metrics.stock.set(product.stock.on_hand);
         }
-        self.context().events.changed(Stock::from(&product));
+        let parts = self.parts();
+        parts.stock_events.publish(StockEvent::from(&product));
+        let affected_users = std::mem::take(&mut decision.affected_users);
+        parts.user_events.publish(affected_users);
+        // Only the commits of other nodes wake this lane.
         self.changes.mark_unchanged();
-        self.tell_of_changes(&decision);
-        let concerned = std::mem::take(&mut decision.concerned);
-        self.context().news.concerns(concerned);
+        self.report_changes(&decision);
         if decision.more {
-            self.lanes.tend(self.product_id);
+            self.lanes.expire_holds(self.product_id);
         }
-        self.answer(asks, decision, &product);
-        self.known = Some(product);
+        self.reply(pending, decision, &product);
+        self.cached_product = Some(product);
     }
 }

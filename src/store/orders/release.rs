@@ -1,29 +1,30 @@
-//! Orders that give their units back.
+//! SQL for `orders`: cancels, expires or undoes orders whose units a lane returns to the stock.
 
 use entities::{
     order_status::OrderStatus as Status,
     orders::{Column, Entity},
+    payment_status::PaymentStatus,
 };
 use sea_orm::{ColumnTrait, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, sea_query::Expr};
 
 use super::super::{Result, Transaction, padded};
 use crate::domain::{OrderId, OrderStatus};
 
-/// Why an order gives its units back, and what it must be for that.
+/// Why an order ends, and which status it must have for that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Release {
     /// A pending order, by its buyer or an admin.
     Cancel,
-    /// A pending order whose hold has ended.
+    /// A pending order whose hold has expired.
     Expire,
-    /// A confirmed order without a payment, or with one that was given back.
+    /// A confirmed order without a payment, or with a refunded one.
     Undo,
 }
 
 impl Release {
     pub const ALL: [Self; 3] = [Self::Cancel, Self::Expire, Self::Undo];
 
-    /// What the orders become.
+    /// The status of the orders afterwards.
     pub fn status(self) -> OrderStatus {
         match self {
             Self::Cancel | Self::Undo => OrderStatus::Cancelled,
@@ -32,12 +33,8 @@ impl Release {
     }
 }
 
-/// What a payment is while it is given back, and afterwards.
-pub(in crate::store) const REFUNDING: &str = "refunding";
-pub(in crate::store) const REFUNDED: &str = "refunded";
-
 impl Transaction {
-    /// Releases orders; false when one of them is no longer what it must be.
+    /// Releases orders; false when one of them no longer has the required status.
     pub async fn release_orders(&self, release: Release, ids: &[OrderId]) -> Result<bool> {
         if ids.is_empty() {
             return Ok(true);
@@ -50,7 +47,7 @@ impl Transaction {
             Release::Undo => update
                 .col_expr(
                     Column::PaymentStatus,
-                    Expr::case(Column::PaymentId.is_not_null(), Expr::value(REFUNDED))
+                    Expr::case(Column::PaymentId.is_not_null(), Expr::value(PaymentStatus::Refunded))
                         .finally(Expr::col(Column::PaymentStatus))
                         .into(),
                 )
@@ -59,14 +56,14 @@ impl Transaction {
                 .filter(
                     Column::PaymentId
                         .is_null()
-                        .or(Column::PaymentStatus.eq(REFUNDING)),
+                        .or(Column::PaymentStatus.eq(PaymentStatus::Refunding)),
                 ),
         };
         let released = update.exec(&self.inner).await?.rows_affected;
         Ok(usize::try_from(released) == Ok(ids.len()))
     }
 
-    /// Whether all of these orders are what this release makes of them.
+    /// Whether all of these orders have the status that this release sets.
     pub async fn are_released(&self, release: Release, ids: &[OrderId]) -> Result<bool> {
         if ids.is_empty() {
             return Ok(true);

@@ -8,7 +8,7 @@ use super::*;
 
 const ORDER: Uuid = Uuid::from_u128(7);
 
-fn attempt(number: u32, intent: Option<&str>, asked: Asked) -> Charge<'_> {
+fn attempt(number: u32, intent: Option<&str>, mode: SendMode) -> Charge<'_> {
     Charge {
         order_id: ORDER,
         amount: 1_999,
@@ -21,15 +21,15 @@ fn attempt(number: u32, intent: Option<&str>, asked: Asked) -> Charge<'_> {
 }
 
 fn first() -> Charge<'static> {
-    attempt(1, None, Asked::First)
+    attempt(1, None, SendMode::First)
 }
 
 fn again() -> Charge<'static> {
-    attempt(1, None, Asked::Again)
+    attempt(1, None, SendMode::Retry)
 }
 
-fn answer(status: u16, body: &Value) -> Answer {
-    Answer {
+fn answer(status: u16, body: &Value) -> StripeResponse {
+    StripeResponse {
         status,
         body: body.to_string().into_bytes(),
     }
@@ -49,10 +49,10 @@ fn fault(kind: &str, more: &Value) -> Value {
     json!({ "error": error })
 }
 
-fn paid() -> Charged {
-    Charged::Paid(Payment {
+fn paid() -> ChargeResult {
+    ChargeResult::Paid(Payment {
         id: "pi_1".to_owned(),
-        status: "succeeded".to_owned(),
+        status: PaymentStatus::Succeeded,
     })
 }
 
@@ -104,7 +104,7 @@ fn an_intent_of_another_payment_confirms_nothing() {
             "{other}"
         );
     }
-    let other = attempt(2, Some("pi_2"), Asked::First);
+    let other = attempt(2, Some("pi_2"), SendMode::First);
     assert!(is_unknown(&charged(
         &answer(200, &intent("succeeded")),
         &other
@@ -124,7 +124,7 @@ fn a_decline_names_the_intent_and_keeps_the_banks_secrets() {
     let bare = fault("invalid_request_error", &json!({ "code": "card_declined" }));
     let outcome = charged(&answer(402, &bare), &first());
     assert_eq!(outcome.unwrap(), declined(None, "card_declined"));
-    let second = attempt(2, Some("pi_1"), Asked::First);
+    let second = attempt(2, Some("pi_1"), SendMode::First);
     let outcome = charged(&answer(402, &bare), &second);
     assert_eq!(outcome.unwrap(), declined(known, "card_declined"));
 }
@@ -135,7 +135,7 @@ fn an_intent_that_has_succeeded_already_is_paid() {
         let state = json!({
             "code": "payment_intent_unexpected_state", "payment_intent": intent(status),
         });
-        let second = attempt(2, Some("pi_1"), Asked::First);
+        let second = attempt(2, Some("pi_1"), SendMode::First);
         charged(
             &answer(400, &fault("invalid_request_error", &state)),
             &second,
@@ -193,7 +193,7 @@ fn whatever_else_comes_is_unknown() {
         &whole[..whole.len() - 1],
     ] {
         for status in [200, 400, 402, 404] {
-            let answer = Answer {
+            let answer = StripeResponse {
                 status,
                 body: body.into(),
             };
@@ -226,7 +226,7 @@ fn a_refund_counts_when_it_is_of_this_payment_or_was_made_before() {
 proptest! {
     #[test]
     fn garbage_never_pays(status in 100_u16..600, body in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let outcome = charged(&Answer { status, body }, &first());
-        prop_assert!(!matches!(outcome, Ok(Charged::Paid(_))));
+        let outcome = charged(&StripeResponse { status, body }, &first());
+        prop_assert!(!matches!(outcome, Ok(ChargeResult::Paid(_))));
     }
 }

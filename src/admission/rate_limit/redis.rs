@@ -1,16 +1,17 @@
-//! The users' limits over all nodes: Redis counts, many users in one round trip.
+//! Rate limits over all nodes: a Lua script in Redis (GCRA), many users in one round trip.
 //!
-//! Requests that come while Redis is asked are asked for together next, so the cost of a round
-//! trip is shared as a lane's commit is. Who asks gets no word while Redis is away, silent or
-//! slow; after such a failure it is left alone for a while, so that it costs nobody time.
+//! Requests that arrive during a round trip share the next one. While Redis is unreachable, silent
+//! or slow, callers get no answer and use this node's buckets; after such a failure Redis is not
+//! called for a while, so that it delays nobody.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use fred::types::Value;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{BUCKET, Blocked};
@@ -24,62 +25,62 @@ static SCRIPT: Script = Script::new(include_str!("../rate_limit.lua"));
 
 /// Users in one call: it keeps Redis busy for about a millisecond.
 const BATCH_MAX: usize = 512;
-/// Requests that wait for Redis; the next ones go by this node's buckets.
+/// Requests that wait for Redis; further ones use this node's buckets.
 const QUEUE_MAX: usize = 16_384;
-/// A Redis that takes longer is no help.
+/// Time limit of a call to Redis.
 const ANSWER_WITHIN: Duration = Duration::from_millis(50);
-/// How long Redis is left alone after it failed.
+/// How long Redis is not called after it failed.
 const AWAY: Duration = Duration::from_millis(500);
-/// Cells that were used without asking are told this often, summed up by user.
-const TELL_EVERY: Duration = Duration::from_millis(20);
-/// Users who owe; further ones are in this node's buckets only.
-const OWING_MAX: usize = 10_000;
+/// How often cells that were used without a call are reported to Redis, summed up by user.
+const REPORT_EVERY: Duration = Duration::from_millis(20);
+/// Users with unreported cells; further ones count in this node's buckets only.
+const UNREPORTED_MAX: usize = 10_000;
 
 #[derive(Debug)]
-struct Ask {
+struct Check {
     user: UserId,
     /// How long until the next cell; zero has taken one.
     reply: oneshot::Sender<Duration>,
 }
 
 #[derive(Debug)]
-pub(super) struct Shared {
-    asks: mpsc::Sender<Ask>,
-    owed: Arc<Owed>,
+pub(super) struct RedisLimiter {
+    checks: mpsc::Sender<Check>,
+    unreported: Arc<Unreported>,
 }
 
-/// Cells that users took without Redis being asked.
+/// Cells that users took without a call to Redis.
 #[derive(Debug, Default)]
-struct Owed {
+struct Unreported {
     users: Mutex<HashMap<UserId, u32>>,
     some: Notify,
 }
 
-impl Owed {
+impl Unreported {
     fn add(&self, user: &UserId) {
-        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut users = self.users.lock();
         if let Some(cells) = users.get_mut(user) {
             *cells = cells.saturating_add(1);
             return;
         }
-        if users.len() < OWING_MAX {
+        if users.len() < UNREPORTED_MAX {
             users.insert(Arc::clone(user), 1);
             self.some.notify_one();
         }
     }
 
-    /// What a call has room for, and whether that was all.
+    /// The cells that one call has room for, and whether that was all.
     fn take(&self) -> (Vec<(UserId, u32)>, bool) {
-        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut users = self.users.lock();
         let taken = users.extract_if(|_, _| true).take(BATCH_MAX).collect();
         (taken, users.is_empty())
     }
 }
 
-impl Shared {
+impl RedisLimiter {
     pub(super) fn new(redis: Redis, cell: Duration, blocked: Blocked, tasks: &Tasks) -> Self {
-        let (asks, inbox) = mpsc::channel(QUEUE_MAX);
-        let owed = Arc::<Owed>::default();
+        let (checks, inbox) = mpsc::channel(QUEUE_MAX);
+        let unreported = Arc::<Unreported>::default();
         let counter = Counter {
             redis,
             cell,
@@ -88,60 +89,60 @@ impl Shared {
         };
         tasks.spawn(
             "rate limits",
-            serve(counter, inbox, Arc::clone(&owed), tasks.clone()),
+            serve(counter, inbox, Arc::clone(&unreported), tasks.clone()),
         );
-        Self { asks, owed }
+        Self { checks, unreported }
     }
 
-    /// Asks for a cell: zero has taken it, else this long until there is one. None when Redis
-    /// does not say.
+    /// Takes a cell: zero when it was taken, else the time until there is one. `None` without an
+    /// answer from Redis.
     pub(super) async fn take(&self, user: &UserId) -> Option<Duration> {
         let (reply, answer) = oneshot::channel();
         let user = Arc::clone(user);
-        self.asks.try_send(Ask { user, reply }).ok()?;
+        self.checks.try_send(Check { user, reply }).ok()?;
         answer.await.ok()
     }
 
-    /// Takes a cell that was used already; Redis is told later.
-    pub(super) fn owe(&self, user: &UserId) {
-        self.owed.add(user);
+    /// Counts a cell that was taken on this node; it is reported to Redis later.
+    pub(super) fn report_later(&self, user: &UserId) {
+        self.unreported.add(user);
     }
 }
 
 async fn serve(
     mut counter: Counter,
-    mut inbox: mpsc::Receiver<Ask>,
-    owed: Arc<Owed>,
+    mut inbox: mpsc::Receiver<Check>,
+    unreported: Arc<Unreported>,
     tasks: Tasks,
 ) {
-    let mut asks = Vec::new();
-    let mut tell_at = None::<Instant>;
+    let mut checks = Vec::new();
+    let mut report_at = None::<Instant>;
     loop {
-        let tell = async {
-            match tell_at {
+        let report = async {
+            match report_at {
                 Some(at) => tokio::time::sleep_until(at.into()).await,
-                None => owed.some.notified().await,
+                None => unreported.some.notified().await,
             }
         };
         tokio::select! {
             // From then on this node's buckets decide.
             () = tasks.stopped() => return,
-            received = inbox.recv_many(&mut asks, BATCH_MAX) => if received == 0 { return },
-            () = tell => match tell_at.take() {
+            received = inbox.recv_many(&mut checks, BATCH_MAX) => if received == 0 { return },
+            () = report => match report_at.take() {
                 Some(_) => {
-                    let (users, all) = owed.take();
-                    counter.tell(&users).await;
-                    // Those who ask may come in between.
-                    tell_at = (!all).then(Instant::now);
+                    let (users, all) = unreported.take();
+                    counter.report(&users).await;
+                    // Checks may be served in between.
+                    report_at = (!all).then(Instant::now);
                 }
-                None => tell_at = Some(Instant::now() + TELL_EVERY),
+                None => report_at = Some(Instant::now() + REPORT_EVERY),
             },
         }
-        counter.ask(&mut asks).await;
+        counter.check(&mut checks).await;
     }
 }
 
-/// The way to Redis.
+/// The caller of the script.
 #[derive(Debug)]
 struct Counter {
     redis: Redis,
@@ -151,27 +152,27 @@ struct Counter {
 }
 
 impl Counter {
-    /// Asks for everybody who waits. Who gets no reply sees the sender go.
-    async fn ask(&mut self, asks: &mut Vec<Ask>) {
-        let batch = std::mem::take(asks);
-        let users: Vec<_> = batch.iter().map(|ask| (&ask.user, 0)).collect();
+    /// Answers the waiting checks; without an answer from Redis their senders are dropped.
+    async fn check(&mut self, checks: &mut Vec<Check>) {
+        let batch = std::mem::take(checks);
+        let users: Vec<_> = batch.iter().map(|check| (&check.user, 0)).collect();
         let waits = self.run(&users).await;
-        for (ask, wait) in batch.into_iter().zip(waits) {
-            let _ = ask.reply.send(wait);
+        for (check, wait) in batch.into_iter().zip(waits) {
+            let _ = check.reply.send(wait);
         }
     }
 
-    /// Tells what was used already, and remembers who has nothing left.
-    async fn tell(&mut self, owed: &[(UserId, u32)]) {
-        let owed: Vec<_> = owed.iter().map(|(user, cells)| (user, *cells)).collect();
-        for ((user, _), wait) in owed.iter().zip(self.run(&owed).await) {
+    /// Reports cells that were taken already, and blocks users without cells.
+    async fn report(&mut self, unreported: &[(UserId, u32)]) {
+        let cells: Vec<_> = unreported.iter().map(|(user, cells)| (user, *cells)).collect();
+        for ((user, _), wait) in cells.iter().zip(self.run(&cells).await) {
             if wait > Duration::ZERO {
                 self.blocked.insert(user, wait);
             }
         }
     }
 
-    /// The script's answers in the order of the users; none at all when Redis does not say.
+    /// The script's answers in the order of the users; empty without an answer from Redis.
     async fn run(&mut self, users: &[(&UserId, u32)]) -> Vec<Duration> {
         if users.is_empty() || Instant::now() < self.away_until {
             return Vec::new();

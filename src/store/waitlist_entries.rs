@@ -1,10 +1,13 @@
-//! The table `waitlist_entries`.
+//! SQL for the table `waitlist_entries`: entries and their positions.
 //!
 //! Only lanes write it, in the transaction that bumps their product's version.
 
 use std::{collections::HashMap, sync::Arc};
 
-use entities::waitlist_entries::{COLUMN, Column, Entity, Model};
+use entities::{
+    waitlist_entries::{COLUMN, Column, Entity, Model},
+    waitlist_status::WaitlistStatus as Status,
+};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult, PaginatorTrait,
     QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select,
@@ -13,14 +16,14 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::{Result, Store, Transaction, padded};
-use crate::domain::{ProductId, UserId, WaitingStatus, WaitlistEntry};
+use crate::domain::{ProductId, UserId, WaitlistStatus, WaitlistEntry};
 
-mod known;
+mod by_key;
 mod queue;
 
 pub use self::queue::{NewEntry, Queued};
 
-/// An entry with how many wait up to it.
+/// An entry and its place: the number of waiting entries up to and including it.
 #[derive(FromQueryResult)]
 struct Placed {
     #[sea_orm(nested)]
@@ -28,23 +31,39 @@ struct Placed {
     place: i64,
 }
 
-/// How many of the product wait up to and with the entry.
+/// The place of an entry.
 const PLACE: &str = "(SELECT COUNT(*) FROM waitlist_entries AS ahead \
     WHERE ahead.product_id = waitlist_entries.product_id AND ahead.status = 'waiting' \
     AND ahead.position <= waitlist_entries.position)";
 
+impl From<Status> for WaitlistStatus {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Waiting => Self::Waiting,
+            Status::Offered => Self::Offered,
+            Status::Left => Self::Left,
+        }
+    }
+}
+
+impl From<WaitlistStatus> for Status {
+    fn from(status: WaitlistStatus) -> Self {
+        match status {
+            WaitlistStatus::Waiting => Self::Waiting,
+            WaitlistStatus::Offered => Self::Offered,
+            WaitlistStatus::Left => Self::Left,
+        }
+    }
+}
+
 fn entry(row: Model, place: Option<i64>) -> WaitlistEntry {
-    let status = match row.status.as_str() {
-        "waiting" => WaitingStatus::Waiting,
-        "offered" => WaitingStatus::Offered,
-        _ => WaitingStatus::Left,
-    };
+    let status = WaitlistStatus::from(row.status);
     WaitlistEntry {
         id: row.id,
         product_id: row.product_id,
         user_id: Arc::from(row.user_id),
         quantity: row.quantity,
-        position: place.filter(|_| status == WaitingStatus::Waiting),
+        position: place.filter(|_| status == WaitlistStatus::Waiting),
         status,
         order_id: row.order_id,
         created_at: row.created_at,
@@ -64,8 +83,8 @@ fn placed() -> Select<Entity> {
 }
 
 impl Store {
-    /// The place of a user who waits for the product.
-    pub async fn waiting(
+    /// The entry of a user who waits for the product.
+    pub async fn waiting_entry(
         &self,
         product: ProductId,
         user: &UserId,
@@ -80,7 +99,7 @@ impl Store {
         Ok(row.map(|row| entry(row.entry, Some(row.place))))
     }
 
-    /// A place by its id, also one that is no longer waited in.
+    /// An entry by its id, whatever its status.
     pub async fn entry(&self, id: Uuid) -> Result<Option<WaitlistEntry>> {
         let query = placed().filter(Column::Id.eq(id));
         let row = self
@@ -89,8 +108,8 @@ impl Store {
         Ok(row.map(|row| entry(row.entry, Some(row.place))))
     }
 
-    /// Everything that a user waits for, newest first.
-    pub async fn waiting_of(&self, user: &UserId, limit: u64) -> Result<Vec<WaitlistEntry>> {
+    /// The waiting entries of a user, newest first.
+    pub async fn waiting_entries(&self, user: &UserId, limit: u64) -> Result<Vec<WaitlistEntry>> {
         let query = placed()
             .filter(Column::UserId.eq(&**user))
             .filter(Expr::cust("status = 'waiting'"))
@@ -107,8 +126,8 @@ impl Store {
 }
 
 impl Transaction {
-    /// Which of these users wait for the product, and where.
-    pub async fn waiting_users(
+    /// The waiting entries of these users for the product.
+    pub async fn entries_of_users(
         &self,
         product: ProductId,
         users: &[UserId],
@@ -123,10 +142,10 @@ impl Transaction {
         Ok(waiting.collect())
     }
 
-    /// How many wait up to and with each of these entries, by position. Counted in one pass over
-    /// a product's queue, however many entries are asked about.
+    /// The places of these entries, by position. Counted in one pass over a product's queue,
+    /// however many entries are given.
     async fn places(&self, rows: &[Model]) -> Result<HashMap<i64, i64>> {
-        let waiting = |row: &&Model| row.status == WaitingStatus::Waiting.name();
+        let waiting = |row: &&Model| row.status == Status::Waiting;
         let mut products: HashMap<ProductId, Vec<i64>> = HashMap::new();
         for row in rows.iter().filter(waiting) {
             products
@@ -157,7 +176,7 @@ impl Transaction {
         Ok(places)
     }
 
-    /// Whether the place is there.
+    /// Whether the entry exists.
     pub async fn has_entry(&self, id: Uuid) -> Result<bool> {
         let count = Entity::find()
             .filter(Column::Id.eq(id))
@@ -166,14 +185,14 @@ impl Transaction {
         Ok(count > 0)
     }
 
-    /// Whether all of these places were left.
+    /// Whether all of these entries have left the waitlist.
     pub async fn have_left(&self, ids: &[Uuid]) -> Result<bool> {
         if ids.is_empty() {
             return Ok(true);
         }
         let left = Entity::find()
             .filter(Column::Id.is_in(padded(ids.to_vec())))
-            .filter(Column::Status.eq(WaitingStatus::Left.name()))
+            .filter(Column::Status.eq(Status::Left))
             .count(&self.inner)
             .await?;
         Ok(usize::try_from(left) == Ok(ids.len()))

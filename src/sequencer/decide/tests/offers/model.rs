@@ -1,4 +1,4 @@
-//! A model of a product's rows: what batches find, and what they leave.
+//! A model of a product's rows: facts for the next batch, and the changes of the last one.
 
 use std::collections::VecDeque;
 
@@ -6,14 +6,14 @@ use super::*;
 
 /// The rows of a product as batches leave them.
 #[derive(Debug)]
-pub(super) struct Shop {
+pub(super) struct Model {
     pub(super) product: Product,
-    pub(super) orders: Vec<(Order, bool)>,
+    pub(super) orders: Vec<StoredOrder>,
     pub(super) queue: Vec<Queued>,
     pub(super) now: DateTime<Utc>,
 }
 
-/// A wish that names its order by its place among those that were ever made.
+/// A command that names its order by index.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     Buy {
@@ -24,8 +24,8 @@ pub(super) enum Step {
     Restock(i32),
     Cancel(usize),
     Leave(usize),
-    /// Seconds go by, and what is over ends.
-    Tend(i64),
+    /// Seconds pass, and expired holds end.
+    ExpireHolds(i64),
 }
 
 pub(super) fn step() -> impl Strategy<Value = Step> {
@@ -35,7 +35,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         1 => (1..5).prop_map(Step::Restock),
         3 => (0..40_usize).prop_map(Step::Cancel),
         1 => (0..12_usize).prop_map(Step::Leave),
-        2 => (0..40_i64).prop_map(Step::Tend),
+        2 => (0..40_i64).prop_map(Step::ExpireHolds),
     ]
 }
 
@@ -43,11 +43,11 @@ pub(super) fn user(number: usize) -> UserId {
     UserId::from(format!("user-{number}"))
 }
 
-impl Shop {
+impl Model {
     pub(super) fn open(stock: i32, waitlist_skip: bool, max_per_user: Option<i32>) -> Self {
         Self {
             product: Product {
-                stock_total: stock,
+                stock: StockLevel::new(stock),
                 hold_seconds: Some(30),
                 waitlist: true,
                 waitlist_skip,
@@ -59,7 +59,7 @@ impl Shop {
         }
     }
 
-    pub(super) fn wish(&mut self, step: &Step) -> Option<Wish> {
+    pub(super) fn command(&mut self, step: &Step) -> Option<Command> {
         Some(match step {
             Step::Buy {
                 user: number,
@@ -69,17 +69,17 @@ impl Shop {
                 let mut request = request(0, *quantity, None);
                 request.user_id = user(*number);
                 request.waitlist = *waits;
-                Wish::Order(Box::new(request))
+                Command::Order(Box::new(request))
             }
-            Step::Restock(quantity) => Wish::Restock(*quantity),
+            Step::Restock(quantity) => Command::Restock(*quantity),
             Step::Cancel(place) => {
                 let place = place.checked_rem(self.orders.len())?;
-                Wish::Cancel(self.orders[place].0.id, Release::Cancel)
+                Command::Cancel(self.orders[place].order.id, Release::Cancel)
             }
-            Step::Leave(number) => Wish::Leave(user(*number)),
-            Step::Tend(seconds) => {
+            Step::Leave(number) => Command::Leave(user(*number)),
+            Step::ExpireHolds(seconds) => {
                 self.now += TimeDelta::seconds(*seconds);
-                Wish::Tend
+                Command::ExpireHolds
             }
         })
     }
@@ -92,7 +92,7 @@ impl Shop {
                 user_id: Arc::clone(&queued.user_id),
                 quantity: queued.quantity,
                 position: Some(i64::try_from(place + 1).unwrap()),
-                status: WaitingStatus::Waiting,
+                status: WaitlistStatus::Waiting,
                 order_id: None,
                 created_at: self.now,
             };
@@ -102,7 +102,7 @@ impl Shop {
     }
 
     pub(super) fn live(&self) -> impl Iterator<Item = &Order> {
-        let orders = self.orders.iter().map(|(order, _)| order);
+        let orders = self.orders.iter().map(|stored| &stored.order);
         orders.filter(|order| matches!(order.status, OrderStatus::Pending | OrderStatus::Confirmed))
     }
 
@@ -117,30 +117,30 @@ impl Shop {
         held
     }
 
-    /// Units that these wishes may bring back.
-    fn returning(&self, wishes: &[Wish]) -> i32 {
+    /// Units that these commands may return.
+    fn returning(&self, commands: &[Command]) -> i32 {
         let over = |order: &&Order| order.expires_at.is_some_and(|end| end <= self.now);
-        let of = |wish: &Wish| match wish {
-            Wish::Restock(quantity) => *quantity,
-            Wish::Cancel(id, _) => self
+        let of = |command: &Command| match command {
+            Command::Restock(quantity) => *quantity,
+            Command::Cancel(id, _) => self
                 .live()
                 .filter(|o| o.id == *id)
                 .map(|o| o.quantity)
                 .sum(),
-            Wish::Tend => self.live().filter(over).map(|order| order.quantity).sum(),
-            Wish::Order(_) | Wish::Leave(_) => 0,
+            Command::ExpireHolds => self.live().filter(over).map(|order| order.quantity).sum(),
+            Command::Order(_) | Command::Leave(_) => 0,
         };
-        wishes.iter().map(of).sum()
+        commands.iter().map(of).sum()
     }
 
-    /// What the store shows to a batch of these wishes, as far as it looks.
-    pub(super) fn facts(&self, wishes: &[Wish], looks: usize) -> Facts {
-        let units = self.product.stock + self.returning(wishes);
+    /// The facts that the store would read for a batch of these commands, `looks` entries at most.
+    pub(super) fn facts(&self, commands: &[Command], looks: usize) -> Facts {
+        let units = self.product.stock.on_hand + self.returning(commands);
         let is_seen = |queued: &&Queued| !self.product.waitlist_skip || queued.quantity <= units;
         let seen = self.queue.iter().filter(is_seen).take(looks);
         let first: VecDeque<_> = seen.cloned().collect();
         let over = |order: &&Order| order.expires_at.is_some_and(|end| end <= self.now);
-        let due = self.live().filter(over).map(|order| Due {
+        let expired = self.live().filter(over).map(|order| ExpiredHold {
             id: order.id,
             user_id: Arc::clone(&order.user_id),
             quantity: order.quantity,
@@ -151,13 +151,13 @@ impl Shop {
             orders: self
                 .orders
                 .iter()
-                .map(|(o, w)| (o.id, (o.clone(), *w)))
+                .map(|stored| (stored.order.id, stored.clone()))
                 .collect(),
-            due: due.collect(),
+            expired_holds: expired.collect(),
             places: self.places(),
             queue: Queue {
                 count: i64::try_from(self.queue.len()).unwrap(),
-                is_whole: first.len() < looks,
+                is_complete: first.len() < looks,
                 first,
             },
             ..Facts::default()
@@ -167,52 +167,53 @@ impl Shop {
     /// Writes a decision as the store would.
     pub(super) fn write(&mut self, decision: &Decision) {
         for (id, release) in &decision.released {
-            let order = self
+            let stored = self
                 .orders
                 .iter_mut()
-                .find(|(order, _)| order.id == *id)
+                .find(|stored| stored.order.id == *id)
                 .unwrap();
-            assert_eq!(order.0.status, OrderStatus::Pending, "released twice");
-            order.0.status = release.status();
+            assert_eq!(stored.order.status, OrderStatus::Pending, "released twice");
+            stored.order.status = release.status();
         }
         let new = decision.new.orders.iter();
-        self.orders
-            .extend(new.map(|new| (new.order.clone(), new.from_waitlist)));
+        self.orders.extend(new.map(|new| StoredOrder {
+            order: new.order.clone(),
+            from_waitlist: new.from_waitlist,
+        }));
         self.queue.retain(|queued| {
             !decision.left.contains(&queued.id)
                 && !decision.offered.iter().any(|(id, _)| *id == queued.id)
         });
         let joined = decision.joined.iter().map(|new| &new.entry);
-        let waiting = joined.filter(|entry| entry.status == WaitingStatus::Waiting);
+        let waiting = joined.filter(|entry| entry.status == WaitlistStatus::Waiting);
         self.queue.extend(waiting.map(|entry| Queued {
             id: entry.id,
             user_id: Arc::clone(&entry.user_id),
             quantity: entry.quantity,
         }));
         self.product.stock = decision.stock;
-        self.product.stock_total = decision.stock_total;
-        self.product.stock_reserved = decision.stock_reserved;
     }
 
     pub(super) fn check(&self) {
         let product = &self.product;
+        let stock = product.stock;
         let held: i32 = self.live().map(|order| order.quantity).sum();
-        assert_eq!(product.stock_total, product.stock + held, "conservation");
-        assert!(0 <= product.stock_reserved && product.stock_reserved <= product.stock);
+        assert_eq!(stock.total, stock.on_hand + held, "conservation");
+        assert!(0 <= stock.reserved && stock.reserved <= stock.on_hand);
         if self.queue.is_empty() {
-            assert_eq!(product.stock_reserved, 0, "kept for nobody");
+            assert_eq!(stock.reserved, 0, "reserved for an empty waitlist");
         }
-        if product.stock_reserved > 0 {
-            let fits = |queued: &Queued| queued.quantity <= product.stock;
+        if stock.reserved > 0 {
+            let fits = |queued: &Queued| queued.quantity <= stock.on_hand;
             let served = if product.waitlist_skip {
                 self.queue.iter().any(fits)
             } else {
                 self.queue.first().is_some_and(fits)
             };
-            assert!(!served, "somebody who fits was left waiting");
+            assert!(!served, "an entry that fits still waits");
         }
         let users: HashSet<_> = self.queue.iter().map(|queued| &queued.user_id).collect();
-        assert_eq!(users.len(), self.queue.len(), "nobody waits twice");
+        assert_eq!(users.len(), self.queue.len(), "a user has two places");
         if let Some(limit) = product.max_per_user {
             for (user, held) in self.held() {
                 assert!(held <= i64::from(limit), "{user} holds {held}");

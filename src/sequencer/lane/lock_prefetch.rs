@@ -1,8 +1,8 @@
-//! The lock of the next stock level, taken while the batch before it commits.
+//! Prefetches the lock of the next stock level while the current batch commits.
 //!
-//! The key names the stock level, so a lane knows its next key as soon as it has decided, and may
-//! ask for it before the last one is released. It does so only when orders wait here already and
-//! no other node waits for the product.
+//! The key names the stock level, so a lane can compute the next key as soon as it has decided,
+//! and request it before it releases the current one. It does so only while orders are queued
+//! here and no other node waits for the product.
 
 use std::time::Duration;
 
@@ -14,22 +14,22 @@ use crate::{
     tasks::Tasks,
 };
 
-/// A lock that was taken longer ago might run out while its batch is written.
-const FRESH: Duration = Duration::from_millis(500);
+/// An older lock might expire while its batch is written.
+const AGE_MAX: Duration = Duration::from_millis(500);
 
-/// A try under way, or its result.
+/// An attempt in progress, or its result.
 #[derive(Debug)]
-pub(super) struct Ahead {
+pub(super) struct LockPrefetch {
     stock: i32,
     attempt: oneshot::Receiver<Attempt>,
 }
 
-impl Ahead {
-    /// Begins to take the lock of `product` at `stock`.
-    pub(super) fn begin(lock: &Lock, product: ProductId, stock: i32, tasks: &Tasks) -> Self {
+impl LockPrefetch {
+    /// Starts to acquire the lock of `product` at `stock`.
+    pub(super) fn start(lock: &Lock, product: ProductId, stock: i32, tasks: &Tasks) -> Self {
         let (taken, attempt) = oneshot::channel();
         let lock = lock.clone();
-        tasks.spawn("lock ahead", async move {
+        tasks.spawn("lock prefetch", async move {
             let attempt = lock.try_acquire(product, stock).await;
             if let Err(Attempt::Acquired(guard)) = taken.send(attempt) {
                 guard.release().await;
@@ -38,16 +38,16 @@ impl Ahead {
         Self { stock, attempt }
     }
 
-    /// What the try came to, if it was for this level and is worth something: who was busy then
-    /// may not be any more.
-    pub(super) async fn at(self, stock: i32, tasks: &Tasks) -> Option<Attempt> {
+    /// The result of the attempt, if it was for this level and is still useful: a busy lock may be
+    /// free by now, and an old one is released.
+    pub(super) async fn take_at(self, stock: i32, tasks: &Tasks) -> Option<Attempt> {
         if self.stock != stock {
-            self.give_back(tasks);
+            self.release(tasks);
             return None;
         }
         match self.attempt.await.ok()? {
             Attempt::Busy => None,
-            Attempt::Acquired(guard) if guard.taken().elapsed() > FRESH => {
+            Attempt::Acquired(guard) if guard.taken().elapsed() > AGE_MAX => {
                 tasks.spawn("release", guard.release());
                 None
             }
@@ -55,8 +55,8 @@ impl Ahead {
         }
     }
 
-    /// Releases off the response path what was taken in vain.
-    pub(super) fn give_back(self, tasks: &Tasks) {
+    /// Releases the unused lock, off the response path.
+    pub(super) fn release(self, tasks: &Tasks) {
         tasks.spawn("release", async move {
             if let Ok(Attempt::Acquired(guard)) = self.attempt.await {
                 guard.release().await;
@@ -74,12 +74,12 @@ mod tests {
     const TTL: Duration = Duration::from_mins(1);
 
     #[tokio::test]
-    async fn a_lock_that_was_taken_in_vain_is_free_again() {
+    async fn an_unused_prefetched_lock_is_released() {
         let (lock, product) = (Lock::local(TTL), ProductId::now_v7());
         let tasks = Tasks::default();
 
-        Ahead::begin(&lock, product, 5, &tasks).give_back(&tasks);
-        let other_level = Ahead::begin(&lock, product, 3, &tasks).at(2, &tasks);
+        LockPrefetch::start(&lock, product, 5, &tasks).release(&tasks);
+        let other_level = LockPrefetch::start(&lock, product, 3, &tasks).take_at(2, &tasks);
 
         assert!(other_level.await.is_none());
         assert!(tasks.drained(TTL).await);
@@ -93,11 +93,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_else_gets_a_lock_that_was_taken_ahead() {
+    async fn a_prefetched_lock_is_busy_for_others() {
         let (lock, product) = (Lock::local(TTL), ProductId::now_v7());
         let tasks = Tasks::default();
 
-        let taken = Ahead::begin(&lock, product, 5, &tasks).at(5, &tasks).await;
+        let taken = LockPrefetch::start(&lock, product, 5, &tasks).take_at(5, &tasks).await;
 
         assert!(matches!(taken, Some(Attempt::Acquired(_))), "{taken:?}");
         let second = lock.try_acquire(product, 5).await;

@@ -1,22 +1,22 @@
-//! The waitlist: who joins, who is served, who leaves.
+//! Decides the waitlist: joins, leaves, and offers of returned units to waiting buyers.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
-use super::{Verdict, course::Course};
+use super::{Reply, decider::Decider};
 use crate::{
-    domain::{OrderId, OrderRequest, Outcome, UserId, WaitingStatus, WaitlistEntry},
-    store::{NewEntry, NewOrder, Queued, Remembered},
+    domain::{OrderId, OrderRequest, Outcome, UserId, WaitlistEntry, WaitlistStatus},
+    store::{NewEntry, NewOrder, Queued, Recorded},
 };
 
-impl<R: FnMut() -> String> Course<'_, R> {
-    /// Whether the request may wait for units that come back.
+impl<R: FnMut() -> String> Decider<'_, R> {
+    /// Whether the request may join the waitlist.
     pub(super) fn may_wait(&self, request: &OrderRequest) -> bool {
         self.product.waitlist && request.waitlist
     }
 
-    /// The place that the user has already: nobody waits twice.
+    /// The place that the user has already: a user has one place per product.
     pub(super) fn place_of(&self, request: &OrderRequest) -> Option<Outcome> {
-        if !self.may_wait(request) || request.quantity <= self.within_reach(request) {
+        if !self.may_wait(request) || request.quantity <= self.available_to(request) {
             return None;
         }
         let place = self.facts.places.get(&request.user_id)?;
@@ -31,11 +31,11 @@ impl<R: FnMut() -> String> Course<'_, R> {
             user_id: Arc::clone(&request.user_id),
             quantity: request.quantity,
             position: Some(self.facts.queue.count),
-            status: WaitingStatus::Waiting,
+            status: WaitlistStatus::Waiting,
             order_id: None,
             created_at: self.now,
         };
-        if self.facts.queue.is_whole {
+        if self.facts.queue.is_complete {
             self.facts.queue.first.push_back(Queued {
                 id: entry.id,
                 user_id: Arc::clone(&entry.user_id),
@@ -44,9 +44,9 @@ impl<R: FnMut() -> String> Course<'_, R> {
         }
         let user = Arc::clone(&entry.user_id);
         self.facts.places.insert(user, entry.clone());
-        self.hold(&entry.user_id, entry.quantity);
+        self.count_held(&entry.user_id, entry.quantity);
         if let Some(key) = &request.key {
-            self.remember(&entry.user_id, key, Remembered::Entry(entry.clone()));
+            self.record_key(&entry.user_id, key, Recorded::Entry(entry.clone()));
         }
         self.decision.waiting = Some(self.facts.queue.count);
         self.decision.joined.push(NewEntry {
@@ -56,28 +56,28 @@ impl<R: FnMut() -> String> Course<'_, R> {
         entry
     }
 
-    pub(super) fn leave(&mut self, user: &UserId) -> Verdict {
+    pub(super) fn leave(&mut self, user: &UserId) -> Reply {
         let Some(place) = self.facts.places.remove(user) else {
-            return Verdict::NotWaiting;
+            return Reply::NotWaiting;
         };
         let queue = &mut self.facts.queue;
         queue.count -= 1;
         queue.first.retain(|queued| queued.id != place.id);
-        self.hold(user, -place.quantity);
+        self.count_held(user, -place.quantity);
         self.decision.left.push(place.id);
-        // Who was behind may fit.
-        self.serve_who_waits();
-        Verdict::Left
+        // Later entries may fit now.
+        self.offer_to_waitlist();
+        Reply::Left
     }
 
-    /// Offers what is there to those who wait, in their order. One who wants more than there is
-    /// keeps those behind waiting, unless the product lets them pass.
-    pub(super) fn serve_who_waits(&mut self) {
+    /// Offers the units on hand to the waitlist, in its order. An entry that wants more units than
+    /// are left blocks the later ones, unless the product has `waitlist_skip`.
+    pub(super) fn offer_to_waitlist(&mut self) {
         let mut next = 0;
-        while self.decision.stock > 0
+        while self.decision.stock.on_hand > 0
             && let Some(queued) = self.facts.queue.first.get(next)
         {
-            if queued.quantity > self.decision.stock {
+            if queued.quantity > self.decision.stock.on_hand {
                 if !self.product.waitlist_skip {
                     break;
                 }
@@ -88,10 +88,11 @@ impl<R: FnMut() -> String> Course<'_, R> {
         }
         self.decision.waiting = Some(self.facts.queue.count);
         if self.facts.queue.count == 0 {
-            self.decision.stock_reserved = 0;
+            self.decision.stock.end_reservation();
         }
     }
 
+    /// Makes an order for a waitlist entry.
     fn offer(&mut self, queued: Queued) {
         let Queued {
             id,
@@ -101,38 +102,13 @@ impl<R: FnMut() -> String> Course<'_, R> {
         let order = self.new_order(OrderId::now_v7(), Arc::clone(&user_id), quantity);
         self.facts.queue.count -= 1;
         self.facts.places.remove(&user_id);
-        self.decision.stock -= quantity;
-        let reserved = &mut self.decision.stock_reserved;
-        *reserved = (*reserved - quantity).max(0);
+        self.decision.stock.offer(quantity);
         self.decision.offered.push((id, order.id));
-        self.decision.concerned.push(user_id);
+        self.decision.affected_users.push(user_id);
         self.decision.new.orders.push(NewOrder {
             order,
             key: None,
             from_waitlist: true,
         });
-    }
-
-    /// Whoever joins in this batch may be offered an order, or leave, in this batch too: the entry
-    /// is written as it is in the end, for the same user may have joined once more.
-    pub(super) fn settle_joined(&mut self) {
-        let decision = &mut self.decision;
-        if decision.joined.is_empty() {
-            return;
-        }
-        let joined = decision.joined.iter_mut().map(|new| &mut new.entry);
-        let mut joined: HashMap<_, _> = joined.map(|entry| (entry.id, entry)).collect();
-        let mut is_from_before = |id, status, order_id| {
-            let Some(entry) = joined.get_mut(&id) else {
-                return true;
-            };
-            entry.status = status;
-            entry.order_id = order_id;
-            false
-        };
-        let left = &mut decision.left;
-        left.retain(|id| is_from_before(*id, WaitingStatus::Left, None));
-        let offered = &mut decision.offered;
-        offered.retain(|(id, order)| is_from_before(*id, WaitingStatus::Offered, Some(*order)));
     }
 }

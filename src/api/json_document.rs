@@ -1,5 +1,5 @@
-//! A JSON document that is sent as it is, many times: making it again would cost more than the
-//! rest of the answer.
+//! A rendered JSON body that is sent many times; rendering it again would cost more than the rest
+//! of the response.
 
 use axum::{
     http::{HeaderValue, header},
@@ -9,16 +9,16 @@ use bytes::Bytes;
 use serde::Serialize;
 
 #[derive(Debug)]
-pub(super) struct Document(pub(super) Bytes);
+pub(super) struct JsonDocument(pub(super) Bytes);
 
-impl IntoResponse for Document {
+impl IntoResponse for JsonDocument {
     fn into_response(self) -> Response {
         let kind = HeaderValue::from_static("application/json");
         ([(header::CONTENT_TYPE, kind)], self.0).into_response()
     }
 }
 
-/// The JSON of a value of ours, which always has one.
+/// Renders a value whose serialization cannot fail.
 pub(super) fn json<T: Serialize>(value: &T) -> Bytes {
     serde_json::to_vec(value).unwrap_or_default().into()
 }

@@ -1,8 +1,11 @@
-//! The queue of a product: who joins, who is next, who is served, who leaves.
+//! SQL for `waitlist_entries`: the queue of a product (join, next entries, offers, leaves).
 
 use std::sync::Arc;
 
-use entities::waitlist_entries::{ActiveModel, COLUMN, Column, Entity};
+use entities::{
+    waitlist_entries::{ActiveModel, COLUMN, Column, Entity},
+    waitlist_status::WaitlistStatus as Status,
+};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
     ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
@@ -12,19 +15,19 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::super::{Result, Store, Transaction, padded};
-use crate::domain::{IdempotencyKey, OrderId, ProductId, UserId, WaitingStatus, WaitlistEntry};
+use crate::domain::{IdempotencyKey, OrderId, ProductId, UserId, WaitlistEntry};
 
 /// Rows of one insert: SQLite takes 32,766 parameters.
 const ROWS: usize = 1_000;
 
-/// A place to be taken.
+/// An entry to be inserted.
 #[derive(Clone, Debug)]
 pub struct NewEntry {
     pub entry: WaitlistEntry,
     pub key: Option<IdempotencyKey>,
 }
 
-/// Who is to be served, in order.
+/// A waiting entry, as the decision needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Queued {
     pub id: Uuid,
@@ -32,8 +35,8 @@ pub struct Queued {
     pub quantity: i32,
 }
 
-/// Products that keep units for somebody who could have them.
-const NEGLECTED: &str = "\
+/// Products with reserved units that a waiting entry could have.
+const SERVICEABLE: &str = "\
     SELECT id FROM products WHERE stock_reserved > 0 AND CASE WHEN waitlist_skip \
     THEN EXISTS (SELECT 1 FROM waitlist_entries WHERE product_id = products.id \
         AND status = 'waiting' AND quantity <= products.stock) \
@@ -41,11 +44,11 @@ const NEGLECTED: &str = "\
         AND status = 'waiting' ORDER BY position LIMIT 1) <= products.stock END";
 
 impl Store {
-    /// Products with somebody who could be served: their node did not live to do it, or those who
-    /// fit were not allowed to pass before.
-    pub async fn neglected_products(&self) -> Result<Vec<ProductId>> {
+    /// Products with a waiting entry that could be served: their node died before it did so, or
+    /// `waitlist_skip` was set since.
+    pub async fn products_with_serviceable_entries(&self) -> Result<Vec<ProductId>> {
         let backend = self.read.get_database_backend();
-        let statement = Statement::from_string(backend, NEGLECTED);
+        let statement = Statement::from_string(backend, SERVICEABLE);
         let rows = self.bounded(|| self.read.query_all_raw(statement.clone()));
         let rows = rows.await?;
         let ids = rows.iter().map(|row| row.try_get_by_index(0));
@@ -54,7 +57,7 @@ impl Store {
 }
 
 impl Transaction {
-    /// How many wait for the product.
+    /// The number of waiting entries of the product.
     pub async fn waiting_count(&self, product: ProductId) -> Result<u64> {
         Ok(Entity::find()
             .filter(COLUMN.product_id.eq(product))
@@ -63,7 +66,7 @@ impl Transaction {
             .await?)
     }
 
-    /// The first up to `limit` who wait for no more than `units`.
+    /// The first waiting entries, up to `limit`, of at most `units` each.
     pub async fn queue(
         &self,
         product: ProductId,
@@ -87,7 +90,7 @@ impl Transaction {
         Ok(queued.collect())
     }
 
-    /// Adds places at the end, in this order.
+    /// Inserts entries at the end of the queue, in this order.
     pub async fn insert_entries(&self, entries: &[NewEntry]) -> Result<()> {
         for chunk in entries.chunks(ROWS) {
             Entity::insert_many(chunk.iter().map(row))
@@ -97,7 +100,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Notes what was offered to whom; false when one of them no longer waits.
+    /// Marks entries as offered; false when one of them no longer waits.
     pub async fn offer_entries(&self, offers: &[(Uuid, OrderId)]) -> Result<bool> {
         let mut written = 0;
         for chunk in offers.chunks(ROWS) {
@@ -108,7 +111,7 @@ impl Transaction {
             let ids = chunk.iter().map(|(entry, _)| *entry);
             let update = Entity::update_many()
                 .col_expr(Column::OrderId, orders.into())
-                .col_expr(Column::Status, Expr::value(WaitingStatus::Offered.name()))
+                .col_expr(Column::Status, Expr::value(Status::Offered))
                 .filter(Column::Id.is_in(ids))
                 .filter(Expr::cust("status = 'waiting'"));
             written += update.exec(&self.inner).await?.rows_affected;
@@ -116,13 +119,13 @@ impl Transaction {
         Ok(usize::try_from(written) == Ok(offers.len()))
     }
 
-    /// Notes who no longer waits; false when one of them did not.
+    /// Marks entries as left; false when one of them no longer waits.
     pub async fn leave(&self, entries: &[Uuid]) -> Result<bool> {
         if entries.is_empty() {
             return Ok(true);
         }
         let update = Entity::update_many()
-            .col_expr(Column::Status, Expr::value(WaitingStatus::Left.name()))
+            .col_expr(Column::Status, Expr::value(Status::Left))
             .filter(Column::Id.is_in(padded(entries.to_vec())))
             .filter(Expr::cust("status = 'waiting'"));
         let left = update.exec(&self.inner).await?.rows_affected;
@@ -138,7 +141,7 @@ fn row(new: &NewEntry) -> ActiveModel {
         product_id: Set(entry.product_id),
         user_id: Set(entry.user_id.to_string()),
         quantity: Set(entry.quantity),
-        status: Set(entry.status.name().to_owned()),
+        status: Set(entry.status.into()),
         order_id: Set(entry.order_id),
         idempotency_key: Set(key.as_ref().map(|key| key.key.clone())),
         idempotency_request: Set(key.as_ref().map(|key| key.request.clone())),

@@ -1,8 +1,8 @@
-//! The runtime of the crowd: connections and the requests on them, apart from the lanes.
+//! A Tokio runtime for connections and requests, separate from that of lanes and jobs.
 //!
 //! A batch is a chain of short steps: lock, read, write, commit. On one runtime each step would
-//! queue behind the hundreds of requests that arrive and the hundreds of answers that leave; with
-//! two, the system's scheduler lets the lane's next step go first.
+//! queue behind hundreds of arriving requests and leaving responses; with two, the operating
+//! system schedules the lane's next step first.
 
 use std::io;
 
@@ -10,21 +10,21 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::Tasks;
 
-/// As many threads as there are processors; they end when it is dropped.
+/// One thread per processor; they end when it is dropped.
 #[derive(Debug)]
-pub struct Crowd {
+pub struct RequestRuntime {
     runtime: Option<Runtime>,
     handle: Handle,
     tasks: Tasks,
 }
 
-impl Crowd {
+impl RequestRuntime {
     /// # Errors
     /// When the system refuses a thread.
     pub fn start(tasks: &Tasks) -> io::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .enable_all()
-            .thread_name("crowd")
+            .thread_name("requests")
             .build()?;
         Ok(Self {
             tasks: tasks.on(runtime.handle()),
@@ -37,16 +37,16 @@ impl Crowd {
         &self.handle
     }
 
-    /// The service's tasks; those that are started through it run here.
+    /// The service's tasks; those started through this handle run on this runtime.
     pub fn tasks(&self) -> &Tasks {
         &self.tasks
     }
 }
 
-impl Drop for Crowd {
+impl Drop for RequestRuntime {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // To wait for its threads would block a thread of another runtime.
+            // Waiting for its threads would block a thread of another runtime.
             runtime.shutdown_background();
         }
     }

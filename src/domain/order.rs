@@ -1,0 +1,133 @@
+//! An order, its status and payment, and the parsed request that asks for one.
+
+use chrono::{DateTime, Utc};
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+use strum::{Display, EnumString, IntoStaticStr};
+use utoipa::ToSchema;
+
+use super::{OrderId, ProductId, UserId};
+
+/// `pending`, `confirming` and `confirmed` orders are live: they hold stock.
+#[derive(
+    Clone, Copy, Debug, Display, EnumString, PartialEq, Eq, Serialize, Deserialize, ToSchema,
+)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub enum OrderStatus {
+    Pending,
+    Confirming,
+    Confirmed,
+    Cancelled,
+    Expired,
+}
+
+/// An order as its buyer sees it. `total` is `unit_price` × `quantity`, in minor units.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Order {
+    #[schema(value_type = Uuid)]
+    pub id: OrderId,
+    /// `FS-` and 8 Crockford base32 characters.
+    pub reference: String,
+    #[schema(value_type = Uuid)]
+    pub product_id: ProductId,
+    #[schema(value_type = String)]
+    pub user_id: UserId,
+    pub quantity: i32,
+    pub unit_price: i64,
+    pub total: i64,
+    pub currency: String,
+    pub status: OrderStatus,
+    pub created_at: DateTime<Utc>,
+    pub expires_at: Option<DateTime<Utc>>,
+    pub confirmed_at: Option<DateTime<Utc>>,
+    pub payment: Option<Payment>,
+}
+
+/// The payment of an order at the gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Payment {
+    /// The gateway's identifier.
+    pub id: String,
+    pub status: PaymentStatus,
+}
+
+/// The state of an order's last payment attempt, or of its refund.
+#[derive(
+    Clone, Copy, Debug, IntoStaticStr, PartialEq, Eq, Serialize, Deserialize, ToSchema,
+)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub enum PaymentStatus {
+    Succeeded,
+    Declined,
+    /// A refund is requested; its outcome is not known yet.
+    Refunding,
+    Refunded,
+}
+
+/// An `Idempotency-Key` and the request that it was first used for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct IdempotencyKey {
+    /// 1 to 255 visible ASCII characters.
+    pub key: String,
+    /// The request in one canonical line; another line under the same key is a reuse.
+    pub request: String,
+}
+
+/// A parsed `POST /orders` request.
+#[derive(Clone, Debug)]
+pub struct OrderRequest {
+    /// Made before anything is tried, so that an unknown outcome can be looked up.
+    pub order_id: OrderId,
+    pub product_id: ProductId,
+    pub user_id: UserId,
+    pub quantity: i32,
+    /// Whether to join the waitlist when the product is sold out.
+    pub waitlist: bool,
+    pub key: Option<IdempotencyKey>,
+}
+
+impl OrderRequest {
+    /// Whether the product's row alone decides: the request has no key and joins no waitlist.
+    pub fn is_plain(&self) -> bool {
+        self.key.is_none() && !self.waitlist
+    }
+}
+
+/// A random order reference that is safe to read aloud: `FS-` and 8 Crockford base32 characters.
+pub fn reference() -> String {
+    const ALPHABET: [char; 32] = [
+        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F', 'G', 'H',
+        'J', 'K', 'M', 'N', 'P', 'Q', 'R', 'S', 'T', 'V', 'W', 'X', 'Y', 'Z',
+    ];
+    let mut bits: u64 = rand::rng().random();
+    let mut text = String::with_capacity(11);
+    text.push_str("FS-");
+    for character in std::iter::repeat_with(|| {
+        let index = usize::try_from(bits & 31).unwrap_or(0);
+        bits >>= 5;
+        ALPHABET.get(index).copied().unwrap_or('0')
+    })
+    .take(8)
+    {
+        text.push(character);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_reads_aloud() {
+        for _ in 0..1_000 {
+            let text = reference();
+            let code = text.strip_prefix("FS-").unwrap();
+            assert_eq!(code.len(), 8);
+            assert!(code.chars().all(|c| c.is_ascii_digit()
+                || (c.is_ascii_uppercase() && !matches!(c, 'I' | 'L' | 'O' | 'U'))));
+        }
+    }
+}

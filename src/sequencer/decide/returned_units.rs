@@ -1,0 +1,101 @@
+//! Decides commands that return units: restocks, cancellations, expired holds.
+
+use std::sync::Arc;
+
+use super::{Reply, decider::Decider};
+use crate::{
+    domain::{Order, OrderId, OrderStatus, Payment, PaymentStatus},
+    store::{Release, StoredOrder},
+};
+
+impl<R: FnMut() -> String> Decider<'_, R> {
+    pub(super) fn restock(&mut self, quantity: i32) -> Reply {
+        if !self.decision.stock.restock(quantity) {
+            return Reply::RestockTooLarge;
+        }
+        self.offer_to_waitlist();
+        Reply::Restocked
+    }
+
+    pub(super) fn cancel(&mut self, id: OrderId, release: Release) -> Reply {
+        let Some(StoredOrder {
+            order,
+            from_waitlist,
+        }) = self.facts.orders.get(&id).cloned()
+        else {
+            return Reply::NotCancelled(None);
+        };
+        if let Some(status) = self.refuse_to_cancel(&order, release) {
+            return Reply::NotCancelled(Some(status));
+        }
+        let cancelled = Order {
+            status: OrderStatus::Cancelled,
+            payment: order.payment.clone().map(|payment| match release {
+                Release::Undo => Payment {
+                    status: PaymentStatus::Refunded,
+                    ..payment
+                },
+                Release::Cancel | Release::Expire => payment,
+            }),
+            ..order
+        };
+        // A second cancellation in this batch finds the order cancelled.
+        let entry = StoredOrder {
+            order: cancelled.clone(),
+            from_waitlist,
+        };
+        self.facts.orders.insert(id, entry);
+        self.decision.released.push((id, release));
+        let user = Arc::clone(&cancelled.user_id);
+        self.decision.affected_users.push(user);
+        if from_waitlist {
+            self.decision.offers_lost.push(release);
+        }
+        self.count_held(&cancelled.user_id, -cancelled.quantity);
+        self.give_back(cancelled.quantity);
+        Reply::Cancelled(Box::new(cancelled))
+    }
+
+    /// The status that forbids this release, if one does.
+    fn refuse_to_cancel(&self, order: &Order, release: Release) -> Option<OrderStatus> {
+        let over = order.expires_at.is_some_and(|end| end <= self.now);
+        let may = match release {
+            Release::Cancel => order.status == OrderStatus::Pending && !over,
+            Release::Expire => order.status == OrderStatus::Pending && over,
+            Release::Undo => {
+                let payment = order.payment.as_ref();
+                order.status == OrderStatus::Confirmed
+                    && payment.is_none_or(|payment| payment.status == PaymentStatus::Refunding)
+            }
+        };
+        (!may).then_some(if order.status == OrderStatus::Pending && over {
+            OrderStatus::Expired
+        } else {
+            order.status
+        })
+    }
+
+    /// Ends expired holds, then serves the waitlist, also when no hold has expired.
+    pub(super) fn expire_holds(&mut self) -> Reply {
+        for hold in std::mem::take(&mut self.facts.expired_holds) {
+            if self.decision.released.iter().any(|(id, _)| *id == hold.id) {
+                continue;
+            }
+            self.decision.released.push((hold.id, Release::Expire));
+            if hold.from_waitlist {
+                self.decision.offers_lost.push(Release::Expire);
+            }
+            self.count_held(&hold.user_id, -hold.quantity);
+            self.decision.affected_users.push(hold.user_id);
+            self.give_back(hold.quantity);
+        }
+        self.offer_to_waitlist();
+        Reply::HoldsExpired
+    }
+
+    /// Returns units to the stock and offers them to the waitlist before any later command.
+    fn give_back(&mut self, quantity: i32) {
+        self.decision.stock.give_back(quantity);
+        self.offer_to_waitlist();
+    }
+}

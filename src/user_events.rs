@@ -1,0 +1,92 @@
+//! User events: publish/subscribe of "orders or places of this user changed", in process and
+//! through Redis to other nodes.
+//!
+//! Events are hints and carry no data: a subscriber reads the database, also now and then without
+//! an event.
+
+use std::{collections::HashMap, sync::Arc};
+
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    domain::UserId,
+    redis::{
+        Redis, USER_CHANNEL,
+        channel::{self, ChannelEvent},
+    },
+    tasks::Tasks,
+};
+
+/// Lists of users waiting to be published to other nodes; further ones are dropped.
+const OUTBOX_MAX: usize = 1_024;
+
+/// The subscribers of this node and the channel to the others; clones share it.
+#[derive(Clone, Debug)]
+pub struct UserEvents {
+    subscribers: Arc<Mutex<HashMap<UserId, watch::Sender<()>>>>,
+    outbox: Option<mpsc::Sender<Vec<UserId>>>,
+}
+
+impl UserEvents {
+    /// With Redis, events reach the subscribers of other nodes too.
+    pub fn new(redis: Option<&Redis>, tasks: &Tasks) -> Self {
+        let mut events = Self {
+            subscribers: Arc::default(),
+            outbox: None,
+        };
+        if let Some(redis) = redis {
+            let (outbox, inbox) = mpsc::channel(OUTBOX_MAX);
+            events.outbox = Some(outbox);
+            let commands = redis.commands.clone();
+            let publisher = channel::publish(commands, USER_CHANNEL, inbox, tasks.clone());
+            tasks.spawn("user event publisher", publisher);
+            let (subscriber, receiver) = (redis.subscriber.clone(), events.clone());
+            let handle = move |event: ChannelEvent<Vec<UserId>>| {
+                if let ChannelEvent::Message(users) = event {
+                    receiver.notify_local(&users);
+                }
+            };
+            let listener = channel::listen(subscriber, USER_CHANNEL, handle, tasks.clone());
+            tasks.spawn("user event listener", listener);
+        }
+        events
+    }
+
+    /// Notifies the subscribers of these users, here and on other nodes.
+    pub fn publish(&self, users: Vec<UserId>) {
+        if users.is_empty() {
+            return;
+        }
+        self.notify_local(&users);
+        if let Some(outbox) = &self.outbox
+            && outbox.try_send(users).is_err()
+        {
+            tracing::debug!("user events dropped: the subscribers of other nodes poll instead");
+        }
+    }
+
+    /// Notifies the subscribers of this node.
+    fn notify_local(&self, users: &[UserId]) {
+        let mut subscribers = self.subscribers.lock();
+        for user in users {
+            if let Some(subscriber) = subscribers.get(user)
+                && subscriber.send(()).is_err()
+            {
+                subscribers.remove(user);
+            }
+        }
+    }
+
+    /// Subscribes to a user from now on.
+    pub fn subscribe(&self, user: &UserId) -> watch::Receiver<()> {
+        let mut subscribers = self.subscribers.lock();
+        if let Some(subscriber) = subscribers.get(user) {
+            return subscriber.subscribe();
+        }
+        subscribers.retain(|_, subscriber| subscriber.receiver_count() > 0);
+        let (sender, receiver) = watch::channel(());
+        subscribers.insert(Arc::clone(user), sender);
+        receiver
+    }
+}
