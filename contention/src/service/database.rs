@@ -1,0 +1,169 @@
+//! The database of a run: a SQLite file, a database of our own PostgreSQL, or one that was named.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::Context;
+use entities::products::Entity as Products;
+use flash_sale::domain::Secret;
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, Statement,
+};
+use test_support::postgres::Postgres;
+use uuid::Uuid;
+
+use super::Setup;
+
+/// What a service has begun and not ended.
+const OPEN_TRANSACTIONS: &str = "SELECT pid FROM pg_stat_activity \
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'";
+
+#[derive(Debug)]
+pub(crate) struct Database {
+    url: Secret,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// Stopped, as far as a file can be, by a transaction of ours that lets nobody write.
+    Sqlite {
+        blocker: Option<DatabaseConnection>,
+    },
+    Postgres {
+        server: Postgres,
+    },
+    Given,
+}
+
+impl Database {
+    pub(crate) async fn open(plan: &Setup<'_>, dir: &Path) -> anyhow::Result<Self> {
+        if let Some(url) = plan.database_url {
+            let url = url.clone();
+            return Ok(Self {
+                url,
+                kind: Kind::Given,
+            });
+        }
+        if let Some(server) = plan.postgres {
+            let url = server.create_database(&plan.run.replace('-', "_")).await?;
+            let server = server.clone();
+            return Ok(Self {
+                url,
+                kind: Kind::Postgres { server },
+            });
+        }
+        let file = dir.join("flash-sale.db");
+        Ok(Self {
+            url: Secret::new(format!("sqlite://{}", file.display())),
+            kind: Kind::Sqlite { blocker: None },
+        })
+    }
+
+    pub(crate) fn url(&self) -> &Secret {
+        &self.url
+    }
+
+    pub(crate) fn kind(&self) -> &'static str {
+        if self.url.expose().starts_with("sqlite") {
+            "sqlite"
+        } else {
+            "postgres"
+        }
+    }
+
+    /// Whether it is ours to be stopped.
+    pub(crate) fn can_stop(&self) -> bool {
+        !matches!(self.kind, Kind::Given)
+    }
+
+    /// The product's stock, as the keys of its locks say it.
+    pub(crate) async fn stock(&self, product: Uuid) -> anyhow::Result<String> {
+        let connection = self.connect().await?;
+        let row = Products::find_by_id(product).one(&connection).await?;
+        connection.close().await?;
+        Ok(row.map(|row| row.stock.to_string()).unwrap_or_default())
+    }
+
+    pub(crate) fn is_file(&self) -> bool {
+        matches!(self.kind, Kind::Sqlite { .. })
+    }
+
+    /// Whether a transaction that may write is open, as far as we may look.
+    pub(crate) async fn is_being_written(&self) -> anyhow::Result<bool> {
+        match &self.kind {
+            Kind::Sqlite { .. } => self.has_writer().await,
+            Kind::Postgres { .. } => self.has_transaction().await,
+            Kind::Given => Ok(false),
+        }
+    }
+
+    fn options(&self) -> ConnectOptions {
+        let mut options = ConnectOptions::new(self.url.expose());
+        options.max_connections(1).sqlx_logging(false);
+        options
+    }
+
+    async fn connect(&self) -> anyhow::Result<DatabaseConnection> {
+        Ok(sea_orm::Database::connect(self.options()).await?)
+    }
+
+    async fn has_transaction(&self) -> anyhow::Result<bool> {
+        let connection = self.connect().await?;
+        let open = Statement::from_string(DbBackend::Postgres, OPEN_TRANSACTIONS);
+        let found = connection.query_one_raw(open).await?;
+        connection.close().await?;
+        Ok(found.is_some())
+    }
+
+    async fn has_writer(&self) -> anyhow::Result<bool> {
+        let mut options = self.options();
+        options.map_sqlx_sqlite_opts(|options| options.busy_timeout(Duration::ZERO));
+        // Where even opening it must wait, somebody writes.
+        let Ok(connection) = sea_orm::Database::connect(options).await else {
+            return Ok(true);
+        };
+        let begun = connection.execute_unprepared("BEGIN IMMEDIATE").await;
+        if begun.is_ok() {
+            connection.execute_unprepared("ROLLBACK").await?;
+        }
+        connection.close().await?;
+        Ok(begun.is_err())
+    }
+
+    /// Says what was done.
+    pub(crate) async fn stop(&mut self) -> anyhow::Result<&'static str> {
+        let options = self.options();
+        match &mut self.kind {
+            Kind::Sqlite { blocker } => {
+                let connection = sea_orm::Database::connect(options).await?;
+                connection
+                    .execute_unprepared("PRAGMA busy_timeout = 10000")
+                    .await?;
+                connection.execute_unprepared("BEGIN EXCLUSIVE").await?;
+                *blocker = Some(connection);
+                Ok("database locked against every write")
+            }
+            Kind::Postgres { server } => {
+                server.kill().await?;
+                Ok("PostgreSQL killed")
+            }
+            Kind::Given => anyhow::bail!("the database is not ours to stop"),
+        }
+    }
+
+    pub(crate) async fn start(&mut self) -> anyhow::Result<&'static str> {
+        match &mut self.kind {
+            Kind::Sqlite { blocker } => {
+                let connection = blocker.take().context("the database was not stopped")?;
+                connection.execute_unprepared("ROLLBACK").await?;
+                connection.close().await?;
+                Ok("database free again")
+            }
+            Kind::Postgres { server } => {
+                server.start().await?;
+                Ok("PostgreSQL back")
+            }
+            Kind::Given => anyhow::bail!("the database is not ours to start"),
+        }
+    }
+}
