@@ -2,13 +2,10 @@
 
 use std::{fmt, path::Path};
 
-use rust_embed::RustEmbed;
-
 use super::{Arrival, Scenario};
 
-#[derive(RustEmbed)]
-#[folder = "scenarios"]
-struct BuiltIn;
+/// Name and text of every file in `scenarios/`, listed by `build.rs`.
+const BUILT_IN: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/scenarios.rs"));
 
 /// Why a file is no scenario: `my.toml:3: phase[0].rate: 0 is not from 1 to 100000`.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,9 +34,9 @@ impl fmt::Display for Refusal {
 
 /// Every scenario that is built in, in the order of `--list` and `all`.
 pub(crate) fn built_in() -> Result<Vec<Scenario>, Refusal> {
-    let mut scenarios = BuiltIn::iter()
-        .filter_map(|name| BuiltIn::get(&name).map(|file| (name, file)))
-        .map(|(name, file)| parse(&name, &String::from_utf8_lossy(&file.data)))
+    let mut scenarios = BUILT_IN
+        .iter()
+        .map(|(name, text)| parse(name, text))
         .collect::<Result<Vec<_>, _>>()?;
     scenarios.sort_by(|a, b| (a.place, &a.name).cmp(&(b.place, &b.name)));
     Ok(scenarios)
