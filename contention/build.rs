@@ -17,14 +17,12 @@ fn main() -> io::Result<()> {
             .is_some_and(|extension| extension == "toml")
     });
     files.sort();
-    let mut list = String::from("&[\n");
-    for file in files {
+    let items = files.iter().map(|file| {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        list += &format!(
-            "({name:?}, include_str!({:?})),\n",
-            file.display().to_string()
-        );
-    }
-    fs::write(PathBuf::from(out).join("scenarios.rs"), list + "]\n")?;
+        let path = file.display().to_string();
+        format!("({name:?}, include_str!({path:?})),\n")
+    });
+    let list = format!("&[\n{}]\n", items.collect::<String>());
+    fs::write(PathBuf::from(out).join("scenarios.rs"), list)?;
     writeln!(io::stdout(), "cargo::rerun-if-changed={}", folder.display())
 }

@@ -1,4 +1,4 @@
-//! A connection that speaks HTTP/1.1, and a pool of them.
+//! HTTP/1.1 client of the driver: a connection, and a pool of them.
 //!
 //! A connection is driven by the very task that waits for its answer, so a request costs no
 //! change of tasks; one process can offer a service more than it can take.
@@ -149,12 +149,12 @@ impl Connection {
 /// Connections to every node, each used by one request at a time.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    nodes: Vec<Node>,
+    nodes: Vec<PoolNode>,
     places: Semaphore,
 }
 
 #[derive(Debug)]
-struct Node {
+struct PoolNode {
     address: Address,
     idle: Mutex<Vec<Connection>>,
 }
@@ -162,7 +162,7 @@ struct Node {
 impl Pool {
     /// At most so many connections at once, over all nodes.
     pub(crate) fn new(addresses: &[Address], connections_max: usize) -> Self {
-        let nodes = addresses.iter().map(|address| Node {
+        let nodes = addresses.iter().map(|address| PoolNode {
             address: address.clone(),
             idle: Mutex::default(),
         });
@@ -180,7 +180,7 @@ impl Pool {
         self.nodes.get(node).map(|node| &node.address)
     }
 
-    /// Opens so many connections, evenly over the nodes, before anybody needs them.
+    /// Opens so many connections, evenly over the nodes, before the first request.
     pub(crate) async fn open(self: &Arc<Self>, connections: usize) -> Result<(), Silence> {
         let turns = Arc::new(Semaphore::new(OPENING_MAX));
         let mut opening: JoinSet<Result<(), Silence>> = JoinSet::new();
@@ -202,7 +202,7 @@ impl Pool {
         Ok(())
     }
 
-    /// Sends over an idle connection to this node, or over a new one; also says when it began to,
+    /// Sends over an idle connection to this node, or over a new one; also returns when it began to,
     /// after it had waited for its place.
     pub(crate) async fn send(
         &self,
@@ -228,7 +228,7 @@ impl Pool {
     }
 }
 
-impl Node {
+impl PoolNode {
     fn take(&self) -> Option<Connection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         std::iter::from_fn(|| idle.pop()).find(Connection::is_usable)

@@ -51,11 +51,11 @@ enum Helper {
     Hold(hold::Hold),
 }
 
-/// Serves one design until it is told to end.
+/// Serves one design until SIGTERM.
 #[derive(Args, Debug)]
 struct Serve {
     #[arg(long, value_enum)]
-    design: Kind,
+    design: BaselineKind,
 
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
@@ -79,7 +79,7 @@ struct Serve {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Kind {
+enum BaselineKind {
     Naive,
     RowLock,
     Statement,
@@ -114,12 +114,12 @@ async fn open(options: &Serve, tasks: &Tasks) -> anyhow::Result<Baseline> {
     let url = options.database_url.expose();
     let connections = options.database_pool_max;
     Ok(match options.design {
-        Kind::Naive => {
+        BaselineKind::Naive => {
             let nodes = &options.redis_lock_urls;
             Baseline::Naive(Naive::open(url, connections, nodes, tasks).await?)
         }
-        Kind::RowLock => Baseline::RowLock(RowLock::open(url, connections).await?),
-        Kind::Statement => {
+        BaselineKind::RowLock => Baseline::RowLock(RowLock::open(url, connections).await?),
+        BaselineKind::Statement => {
             Baseline::SingleStatement(SingleStatement::open(url, connections).await?)
         }
     })

@@ -15,7 +15,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::task::JoinSet;
 
 use self::{
-    deck::Deck,
+    request_mix::RequestMix,
     requests::{Load, Round},
 };
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
 };
 
 pub(crate) mod bad;
-pub(crate) mod deck;
+pub(crate) mod request_mix;
 pub(crate) mod requests;
 
 /// Time for the tasks to be ready before the first intended start.
@@ -42,7 +42,7 @@ pub(crate) async fn drive(
     let numbers = Arc::new(AtomicU32::new(0));
     let mut first = 0;
     for phase in &scenario.phase {
-        let crowd = Crowd {
+        let crowd = PhaseUsers {
             scenario,
             phase,
             first,
@@ -61,7 +61,7 @@ pub(crate) async fn drive(
 }
 
 /// The users of one phase.
-struct Crowd<'a> {
+struct PhaseUsers<'a> {
     scenario: &'a Scenario,
     phase: &'a Phase,
     /// The first user who has not come yet.
@@ -69,7 +69,7 @@ struct Crowd<'a> {
     numbers: &'a Arc<AtomicU32>,
 }
 
-impl Crowd<'_> {
+impl PhaseUsers<'_> {
     fn arrivals(&self) -> u32 {
         let users = self.phase.arrivals(self.first, self.scenario.users).len();
         let users = u32::try_from(users).unwrap_or(u32::MAX);
@@ -100,7 +100,7 @@ impl Crowd<'_> {
         tokio::time::sleep_until(start.into()).await;
         let mut arrivals = JoinSet::new();
         for planned in plan {
-            arrivals.spawn(Arc::clone(round).fire(planned, start));
+            arrivals.spawn(Arc::clone(round).send(planned, start));
         }
         arrivals.join_all().await;
     }
@@ -112,23 +112,23 @@ impl Crowd<'_> {
         let mut arrivals = JoinSet::new();
         for (number, planned) in (0..).zip(plan) {
             let due = start + every.saturating_mul(number);
-            // The timer is coarser than the schedule: whoever is due by now starts at once.
+            // The timer is coarser than the schedule: every arrival that is due by now starts at once.
             if due > Instant::now() {
                 tokio::time::sleep_until(due.into()).await;
             }
-            arrivals.spawn(Arc::clone(round).fire(planned, due));
+            arrivals.spawn(Arc::clone(round).send(planned, due));
         }
         arrivals.join_all().await;
     }
 
     async fn back_to_back(&self, round: &Arc<Round>, random: &mut StdRng) {
-        let deck = Arc::new(Deck::new(&self.phase.mix, 1_000, random));
+        let request_mix = Arc::new(RequestMix::new(&self.phase.mix, 1_000, random));
         let until = Instant::now() + Duration::from_secs(self.phase.seconds.into());
         let users = self.scenario.users.max(1);
         let products = usize::try_from(self.scenario.products).unwrap_or(1).max(1);
         let mut senders = JoinSet::new();
         for _ in 0..self.phase.connections.unwrap_or(1) {
-            let (round, deck) = (Arc::clone(round), Arc::clone(&deck));
+            let (round, request_mix) = (Arc::clone(round), Arc::clone(&request_mix));
             let numbers = Arc::clone(self.numbers);
             senders.spawn(async move {
                 while Instant::now() < until {
@@ -137,10 +137,10 @@ impl Crowd<'_> {
                     let planned = Planned {
                         user,
                         product: usize::try_from(user).unwrap_or_default() % products,
-                        kind: deck.card(number),
+                        kind: request_mix.kind(number),
                         number,
                     };
-                    Arc::clone(&round).fire(planned, Instant::now()).await;
+                    Arc::clone(&round).send(planned, Instant::now()).await;
                 }
             });
         }
@@ -149,7 +149,7 @@ impl Crowd<'_> {
 
     /// Who comes for what, in the order of arrival.
     fn plan(&self, arrivals: u32, random: &mut StdRng) -> Vec<Planned> {
-        let deck = Deck::new(&self.phase.mix, arrivals, random);
+        let request_mix = RequestMix::new(&self.phase.mix, arrivals, random);
         let (users, products) = (self.scenario.users.max(1), self.scenario.products.max(1));
         let place = |arrival: u32| {
             if self.phase.yardstick {
@@ -172,14 +172,14 @@ impl Crowd<'_> {
                     // One more than there are ordinary ones.
                     user: if greedy { users } else { user },
                     product: usize::try_from(product).unwrap_or_default(),
-                    kind: deck.card(arrival),
+                    kind: request_mix.kind(arrival),
                     number: self.numbers.fetch_add(1, Ordering::Relaxed),
                 }
             })
             .collect();
         // Seat by seat would be no race for all of them.
         if self.phase.every_product {
-            deck::shuffle(&mut plan, random);
+            request_mix::shuffle(&mut plan, random);
         }
         plan
     }

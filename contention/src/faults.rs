@@ -1,4 +1,4 @@
-//! Makes trouble on schedule, and only for processes of our own.
+//! Injects the faults of a scenario on schedule, only into processes that this run started.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -10,7 +10,7 @@ use anyhow::Context;
 use crate::{
     driver::requests::Load,
     report::Fault,
-    scenario::{Scenario, Trouble},
+    scenario::{FaultKind, Scenario},
     service::{Service, database::Database},
     timeline::millis,
 };
@@ -25,10 +25,10 @@ pub(crate) struct Done {
     pub(crate) paused: Option<holder::Paused>,
 }
 
-/// Whether the service under test can be given this trouble, and if not, why.
+/// Whether the service under test can be given these faults, and if not, why.
 pub(crate) fn impossible(scenario: &Scenario, service: &Service) -> Option<&'static str> {
-    let redis = scenario.has(Trouble::KillRedis) || scenario.has(Trouble::StartRedis);
-    let database = scenario.has(Trouble::StopDatabase) || scenario.has(Trouble::StartDatabase);
+    let redis = scenario.has(FaultKind::KillRedis) || scenario.has(FaultKind::StartRedis);
+    let database = scenario.has(FaultKind::StopDatabase) || scenario.has(FaultKind::StartDatabase);
     let can_stop = service.database.as_ref().is_some_and(Database::can_stop);
     if scenario.fault.is_empty() {
         None
@@ -38,9 +38,9 @@ pub(crate) fn impossible(scenario: &Scenario, service: &Service) -> Option<&'sta
         Some("it needs lock nodes that this started: install redis-server")
     } else if database && !can_stop {
         Some("it needs a database that this started")
-    } else if scenario.has(Trouble::PauseHolder) && service.nodes.len() < 2 {
+    } else if scenario.has(FaultKind::PauseHolder) && service.nodes.len() < 2 {
         Some("it needs two nodes at least")
-    } else if scenario.has(Trouble::PauseHolder) && service.redis.is_none() {
+    } else if scenario.has(FaultKind::PauseHolder) && service.redis.is_none() {
         Some("it needs lock nodes that this started: install redis-server")
     } else {
         None
@@ -63,25 +63,27 @@ pub(crate) async fn inject(
             told.push(Fault { at_ms, what });
         };
         match fault.what {
-            Trouble::KillRedis => {
+            FaultKind::KillRedis => {
                 let redis = service.redis.as_mut().context("no Redis nodes of ours")?;
                 tokio::task::block_in_place(|| redis.kill());
                 tell("all Redis nodes killed".to_owned());
             }
-            Trouble::StartRedis => {
+            FaultKind::StartRedis => {
                 let redis = service.redis.as_mut().context("no Redis nodes of ours")?;
                 tokio::task::block_in_place(|| redis.restart())?;
                 tell("all Redis nodes back".to_owned());
             }
-            Trouble::StopDatabase => {
+            FaultKind::StopDatabase => {
                 let database = service.database.as_mut().context("no database of ours")?;
                 tell(database.stop().await?.to_owned());
             }
-            Trouble::StartDatabase => {
+            FaultKind::StartDatabase => {
                 let database = service.database.as_mut().context("no database of ours")?;
                 tell(database.start().await?.to_owned());
             }
-            Trouble::PauseHolder => done.paused = Some(holder::pause(service, load, &tell).await?),
+            FaultKind::PauseHolder => {
+                done.paused = Some(holder::pause(service, load, &tell).await?);
+            }
         }
         done.over = Some(load.recorder.now());
     }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    checks::Evidence,
+    evidence::Evidence,
     figures::{Figures, real},
-    record::Kind,
+    record::RequestKind,
     scenario::{Arrival, Scenario},
     summary::Summary,
     usage::Usage,
@@ -23,7 +23,7 @@ pub(crate) fn figures(
     note("client memory", format!("{} MiB", used.memory_mb()));
     if scenario.comes(Arrival::BackToBack) {
         let (name, count) = if evidence.buys().next().is_some() {
-            let won = evidence.buys().filter(|shot| shot.answer.won());
+            let won = evidence.buys().filter(|sample| sample.answer.won());
             ("orders/s", u64::try_from(won.count()).unwrap_or_default())
         } else {
             ("requests/s", summary.offered)
@@ -33,10 +33,13 @@ pub(crate) fn figures(
             format!("{:.0}", real(count) / summary.seconds.max(0.001)),
         );
     }
-    let reads = |shot: &crate::record::Shot| {
-        matches!(shot.planned.kind, Kind::Browse | Kind::Look | Kind::Detail)
+    let reads = |sample: &crate::record::Sample| {
+        matches!(
+            sample.planned.kind,
+            RequestKind::Browse | RequestKind::Look | RequestKind::Detail
+        )
     };
-    if scenario.comes(Arrival::BackToBack) && evidence.shots.iter().any(reads) {
+    if scenario.comes(Arrival::BackToBack) && evidence.samples.iter().any(reads) {
         note("cache hit rate", cache_hit_rate(grown));
     }
     notes
@@ -58,7 +61,7 @@ pub(crate) fn orders_per_second(run: &crate::report::Run) -> f64 {
     real(created.map(|answer| answer.count).sum()) / run.seconds.max(0.001)
 }
 
-/// Reads a second where nothing else was asked for, for comparisons between runs.
+/// Reads a second of a run with nothing but reads, for comparisons between runs.
 pub(crate) fn reads_per_second(run: &crate::report::Run) -> f64 {
     let is_read = |answer: &&crate::report::Answers| answer.code == "ok";
     if run.answers.iter().any(|answer| !is_read(&answer)) {

@@ -24,7 +24,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Plan {
     jobs: Vec<Job>,
-    /// Given for a service of somebody else.
+    /// Given for an existing service.
     tokens: Option<Source>,
 }
 

@@ -1,4 +1,4 @@
-//! What was asked and answered, request by request; every figure and check is made from it.
+//! The samples of a run: each request with its answer; every figure and check is made from them.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::client::{Response, Silence};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum RequestKind {
     Buy,
     Look,
     Browse,
@@ -22,20 +22,20 @@ pub(crate) enum Kind {
     Bad,
 }
 
-/// A request that somebody is to send.
+/// A request that a user is to send.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Planned {
     pub(crate) user: u32,
     /// Index among the products of the run.
     pub(crate) product: usize,
-    pub(crate) kind: Kind,
+    pub(crate) kind: RequestKind,
     /// Unique in the run; a purchase makes its idempotency key from it.
     pub(crate) number: u32,
 }
 
 /// A request and its answer. Times count from the load's begin.
 #[derive(Clone, Debug)]
-pub(crate) struct Shot {
+pub(crate) struct Sample {
     pub(crate) planned: Planned,
     /// 0 for the first try.
     pub(crate) attempt: u32,
@@ -46,7 +46,7 @@ pub(crate) struct Shot {
     pub(crate) answer: Answer,
 }
 
-impl Shot {
+impl Sample {
     pub(crate) fn latency(&self) -> Duration {
         self.answered.saturating_sub(self.intended)
     }
@@ -57,11 +57,11 @@ impl Shot {
     }
 
     pub(crate) fn is_buy(&self) -> bool {
-        self.planned.kind == Kind::Buy
+        self.planned.kind == RequestKind::Buy
     }
 }
 
-/// What a user was told.
+/// The part of an answer that figures and checks need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Answer {
     /// 0 where no answer came.
@@ -78,9 +78,19 @@ pub(crate) struct Answer {
     pub(crate) retry_after: Option<u32>,
 }
 
-/// What a purchase asked for, to hold its answer against.
+/// One request of the catalogue of bad requests, and its answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BadRequestResult {
+    pub(crate) case: &'static str,
+    pub(crate) expected: (u16, &'static str),
+    pub(crate) got: (u16, String),
+    /// What else is missing: a header, the media type of problems.
+    pub(crate) flaw: Option<&'static str>,
+}
+
+/// What the order of a purchase must name.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wish<'a> {
+pub(crate) struct ExpectedOrder<'a> {
     pub(crate) user: &'a str,
     pub(crate) product: Uuid,
     pub(crate) quantity: u32,
@@ -134,17 +144,20 @@ struct Problem<'a> {
 
 #[derive(Deserialize)]
 struct Waiting {
-    waitlist: Entry,
+    waitlist: WaitlistPlace,
 }
 
 #[derive(Deserialize)]
-struct Entry {
+struct WaitlistPlace {
     position: u32,
 }
 
 impl Answer {
-    /// Reads what came back; `wish` is given for purchases.
-    pub(crate) fn read(response: Result<&Response, &Silence>, wish: Option<Wish<'_>>) -> Self {
+    /// Reads an answer; `expected` is given for purchases.
+    pub(crate) fn read(
+        response: Result<&Response, &Silence>,
+        expected: Option<ExpectedOrder<'_>>,
+    ) -> Self {
         let Ok(response) = response else {
             return Self {
                 code: "no_answer",
@@ -155,8 +168,8 @@ impl Answer {
             status: response.status,
             ..Self::default()
         };
-        match (response.status, wish) {
-            (201, Some(wish)) => answer.read_order(response, wish),
+        match (response.status, expected) {
+            (201, Some(expected)) => answer.read_order(response, expected),
             (202, Some(_)) => {
                 answer.code = "waitlisted";
                 let entry = serde_json::from_slice::<Waiting>(&response.body).ok();
@@ -172,16 +185,16 @@ impl Answer {
         answer
     }
 
-    fn read_order(&mut self, response: &Response, wish: Wish<'_>) {
+    fn read_order(&mut self, response: &Response, expected: ExpectedOrder<'_>) {
         let replayed = response.header("idempotency-replayed") == Some("true");
         self.code = if replayed { "replayed" } else { "created" };
-        // An order that cannot be read is nobody's.
+        // An order that cannot be read names no buyer.
         self.foreign = true;
         if let Ok(order) = serde_json::from_slice::<Order<'_>>(&response.body) {
             self.order = Some(order.id);
-            self.foreign = order.product_id != wish.product
-                || order.user_id != wish.user
-                || order.quantity != wish.quantity;
+            self.foreign = order.product_id != expected.product
+                || order.user_id != expected.user
+                || order.quantity != expected.quantity;
         }
     }
 
@@ -208,18 +221,18 @@ pub(crate) fn code(body: &[u8]) -> &'static str {
     known.unwrap_or("unknown_code")
 }
 
-/// Collects shots from every task of a run.
+/// Collects samples from every task of a run.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     pub(crate) began: Instant,
-    shots: Mutex<Vec<Shot>>,
+    samples: Mutex<Vec<Sample>>,
 }
 
 impl Recorder {
     pub(crate) fn new(began: Instant) -> Self {
         Self {
             began,
-            shots: Mutex::default(),
+            samples: Mutex::default(),
         }
     }
 
@@ -231,30 +244,33 @@ impl Recorder {
         self.at(Instant::now())
     }
 
-    pub(crate) fn push(&self, shot: Shot) {
-        self.shots().push(shot);
+    pub(crate) fn push(&self, sample: Sample) {
+        self.samples().push(sample);
     }
 
-    /// Shots from this number on, for who watches the run.
-    pub(crate) fn since(&self, number: usize) -> Vec<Shot> {
-        self.shots().get(number..).unwrap_or_default().to_vec()
+    /// Samples from this number on, for who watches the run.
+    pub(crate) fn since(&self, number: usize) -> Vec<Sample> {
+        self.samples().get(number..).unwrap_or_default().to_vec()
     }
 
     /// Orders that were won since then.
     pub(crate) fn won_since(&self, since: Duration) -> usize {
-        let shots = self.shots();
+        let samples = self.samples();
         // They are in the order of their answers, more or less.
-        let latest = shots.iter().rev().take_while(|shot| shot.answered >= since);
+        let latest = samples
+            .iter()
+            .rev()
+            .take_while(|sample| sample.answered >= since);
         latest
-            .filter(|shot| shot.answer.won() && shot.sent >= since)
+            .filter(|sample| sample.answer.won() && sample.sent >= since)
             .count()
     }
 
-    pub(crate) fn take(&self) -> Vec<Shot> {
-        std::mem::take(&mut *self.shots())
+    pub(crate) fn take(&self) -> Vec<Sample> {
+        std::mem::take(&mut *self.samples())
     }
 
-    fn shots(&self) -> std::sync::MutexGuard<'_, Vec<Shot>> {
-        self.shots.lock().unwrap_or_else(PoisonError::into_inner)
+    fn samples(&self) -> std::sync::MutexGuard<'_, Vec<Sample>> {
+        self.samples.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -92,7 +92,7 @@ pub(crate) struct Answers {
     pub(crate) count: u64,
 }
 
-/// Units of all products of the run, as the service's books say after it.
+/// Units of all products of the run, as the database says after it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Units {
     pub(crate) sold: u64,
@@ -154,7 +154,7 @@ pub(crate) struct Slice {
     pub(crate) at_ms: f64,
     /// Answers by code.
     pub(crate) answers: BTreeMap<String, u64>,
-    /// Units left, as last seen in it; none where nobody could tell.
+    /// Units left, as last seen in it; none where it is unknown.
     pub(crate) stock: Option<i64>,
     /// Of order requests answered in it.
     pub(crate) p50_ms: Option<f64>,
@@ -173,7 +173,7 @@ pub(crate) struct Fault {
 pub(crate) struct Check {
     pub(crate) promise: String,
     pub(crate) held: bool,
-    /// What was looked at, with numbers: `250 orders answered 201, 250 in the books`.
+    /// What was looked at, with numbers: `250 orders answered 201, 250 in the database`.
     pub(crate) detail: String,
     /// Each breach with the ids it concerns; at most 20, the last one says how many more.
     pub(crate) breaches: Vec<String>,

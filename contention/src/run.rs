@@ -9,19 +9,19 @@ use anyhow::Context;
 use rand::RngExt;
 
 use crate::{
-    aftermath,
-    checks::{self, Evidence},
+    checks,
     client::Address,
     driver::{
         self,
         requests::{Load, Route},
     },
+    evidence::{Evidence, FaultEvidence, collect::collect},
     faults,
     figures::Figures,
     notes,
     record::Recorder,
     report::{Client, Fault, Run, live::Screen},
-    scenario::{Scenario, Trouble},
+    scenario::{FaultKind, Scenario},
     service::{Design, Service},
     shop::Api,
     summary::{self, Summary},
@@ -79,14 +79,14 @@ pub(crate) async fn run(
     let usage = Usage::now();
     let (done, seen) = send(job, &mut service, (&load, before.as_ref(), &told), screen).await?;
     let used = usage.since();
-    if scenario.has(Trouble::StartRedis) {
+    if scenario.has(FaultKind::StartRedis) {
         wait_for_lock(&operations).await;
     }
     let after = Figures::read(&operations).await;
-    let mut evidence = aftermath::collect(scenario, &service, &load, job.seed).await?;
+    let mut evidence = collect(scenario, &service, &load, job.seed).await?;
     let figures = (&seen, after.as_ref(), before.as_ref());
-    evidence.trouble = trouble(&evidence, scenario, &done, figures);
-    let outcome = Outcome {
+    evidence.faults = fault_evidence(&evidence, scenario, &done, figures);
+    let finished = Finished {
         job,
         service: &service,
         evidence: &evidence,
@@ -94,10 +94,10 @@ pub(crate) async fn run(
     };
     let summary = summary::summarise(&evidence, &seen.stock);
     let faults = told.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok(outcome.report(summary, used, faults))
+    Ok(finished.report(summary, used, faults))
 }
 
-/// The crowd and the products.
+/// Makes the users and the products.
 async fn open_shop(job: &Job, name: &str, service: &Service) -> anyhow::Result<Arc<Load>> {
     let scenario = &job.scenario;
     // One more: the user who sends too much.
@@ -116,14 +116,14 @@ async fn open_shop(job: &Job, name: &str, service: &Service) -> anyhow::Result<A
         recorder: Recorder::new(Instant::now()),
         bad: Mutex::default(),
     });
-    if scenario.has(Trouble::PauseHolder) {
-        // Until it stands still, everybody buys at the node that is to be caught.
+    if scenario.has(FaultKind::PauseHolder) {
+        // Until it is stopped, all buyers use the node that is to be caught.
         load.route.lead(Some(0));
     }
     Ok(load)
 }
 
-/// The load, with its trouble, under a watchful eye.
+/// Sends the load and injects the faults, while `watch` samples the service.
 async fn send(
     job: &Job,
     service: &mut Service,
@@ -173,13 +173,13 @@ async fn wait_for_lock(operations: &[Address]) {
 }
 
 /// What the faults did, as it was seen from outside.
-fn trouble(
+fn fault_evidence(
     evidence: &Evidence,
     scenario: &Scenario,
     done: &faults::Done,
     (seen, after, before): (&Seen, Option<&Figures>, Option<&Figures>),
-) -> checks::Trouble {
-    let lock = scenario.has(Trouble::KillRedis).then(|| {
+) -> FaultEvidence {
+    let lock = scenario.has(FaultKind::KillRedis).then(|| {
         let last = seen.degraded.iter().rev().find(|(_, degraded)| *degraded);
         let taken_then = last.map(|(at, _)| {
             let by_then = seen.acquired.iter().filter(|(when, _)| when <= at);
@@ -198,9 +198,9 @@ fn trouble(
         ]
     });
     let end = evidence
-        .shots
+        .samples
         .last()
-        .map(|shot| shot.answered)
+        .map(|sample| sample.answered)
         .unwrap_or_default();
     let won_afterwards = done
         .over
@@ -208,10 +208,10 @@ fn trouble(
         .map(|over| {
             let won = evidence
                 .buys()
-                .filter(|shot| shot.sent > over && shot.answer.won());
+                .filter(|sample| sample.sent > over && sample.answer.won());
             u64::try_from(won.count()).unwrap_or(u64::MAX)
         });
-    checks::Trouble {
+    FaultEvidence {
         lock,
         paused: done.paused,
         won_afterwards,
@@ -219,7 +219,7 @@ fn trouble(
 }
 
 /// What a report is made from.
-struct Outcome<'a> {
+struct Finished<'a> {
     job: &'a Job,
     service: &'a Service,
     evidence: &'a Evidence,
@@ -227,7 +227,7 @@ struct Outcome<'a> {
     figures: (Option<Figures>, Option<Figures>),
 }
 
-impl Outcome<'_> {
+impl Finished<'_> {
     fn report(self, summary: Summary, used: Usage, faults: Vec<Fault>) -> Run {
         let scenario = &self.job.scenario;
         let grown = self.figures.0.as_ref().zip(self.figures.1.as_ref());

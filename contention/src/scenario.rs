@@ -1,4 +1,4 @@
-//! A scenario as its file says it: how many users want what, when, through what trouble, and what
+//! The data of a scenario file: how many users want what, when, with which faults, and what
 //! must hold afterwards.
 //!
 //! Files are read strictly: an unknown field, a wrong type and a value out of bounds are refused
@@ -30,10 +30,10 @@ pub(crate) struct Scenario {
     pub(crate) quantity: u32,
     #[serde(default = "one", deserialize_with = "within::<_, 1, 200>")]
     pub(crate) products: u32,
-    /// Service processes that the runner starts, unless `--nodes` says otherwise.
+    /// Service processes that the runner starts, unless `--nodes` is given.
     #[serde(default = "one", deserialize_with = "within::<_, 1, 9>")]
     pub(crate) nodes: u32,
-    /// How often a user who is told to try again does so.
+    /// How often a user retries an answer that invites it.
     #[serde(default = "some_retries", deserialize_with = "within::<_, 0, 1_000>")]
     pub(crate) retries: u32,
     /// How long the payment gateway takes, which the runner plays then.
@@ -43,7 +43,7 @@ pub(crate) struct Scenario {
     pub(crate) product: Product,
     pub(crate) phase: Vec<Phase>,
     #[serde(default)]
-    pub(crate) fault: Vec<Fault>,
+    pub(crate) fault: Vec<PlannedFault>,
     #[serde(default)]
     pub(crate) expect: Expect,
 }
@@ -86,7 +86,7 @@ pub(crate) struct Phase {
     /// Percent of the arrivals that are one single user's.
     #[serde(default, deserialize_with = "within::<_, 0, 100>")]
     pub(crate) greedy: u32,
-    /// At a product of its own with enough for everybody, only to compare times with: its orders
+    /// At a product of its own with enough for all users, only to compare times with: its orders
     /// are checked like all others, and counted in no figure.
     #[serde(default)]
     pub(crate) yardstick: bool,
@@ -126,15 +126,15 @@ pub(crate) struct Mix {
 /// Something that goes wrong on purpose, so many milliseconds after the load's begin.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Fault {
+pub(crate) struct PlannedFault {
     #[serde(deserialize_with = "within::<_, 0, 3_600_000>")]
     pub(crate) at_ms: u32,
-    pub(crate) what: Trouble,
+    pub(crate) what: FaultKind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Trouble {
+pub(crate) enum FaultKind {
     KillRedis,
     StartRedis,
     StopDatabase,
@@ -160,7 +160,7 @@ pub(crate) struct Expect {
     pub(crate) refusals_faster: bool,
     /// The held orders are confirmed afterwards, where the service can.
     pub(crate) confirm: bool,
-    /// Nobody pays: the holds end, and who waits gets the units.
+    /// No buyer pays: the holds end, and waiting buyers get the units.
     pub(crate) expire: bool,
     /// Every winner pays in the same second.
     pub(crate) pay_rush: bool,
@@ -171,7 +171,7 @@ pub(crate) struct Expect {
 pub(crate) enum Sold {
     /// As much as was wanted and there.
     Possible,
-    /// Never too much; the load ends before the stock or the wish does.
+    /// Never too much; the load ends before the stock or the demand does.
     Any,
 }
 
@@ -210,7 +210,7 @@ impl Scenario {
         Duration::from_secs(seconds.sum())
     }
 
-    pub(crate) fn has(&self, trouble: Trouble) -> bool {
+    pub(crate) fn has(&self, trouble: FaultKind) -> bool {
         self.fault.iter().any(|fault| fault.what == trouble)
     }
 

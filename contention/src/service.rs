@@ -1,4 +1,4 @@
-//! The service under test: processes of our own, or one that somebody else runs.
+//! The service under test: processes of our own, or an existing one.
 //!
 //! Our own live in a temporary folder and end with us, also when we are killed. Faults are only
 //! ever injected into what was started here.

@@ -1,4 +1,4 @@
-//! The shop behind the load: offers the products, and reads the books afterwards.
+//! The shop behind the load: offers the products, and reads the database afterwards.
 
 use std::time::Duration;
 
@@ -47,21 +47,21 @@ pub(crate) struct Offer {
 
 /// What the service says of a product after the load.
 #[derive(Clone, Debug)]
-pub(crate) struct Book {
+pub(crate) struct ProductRows {
     pub(crate) stock: i64,
     pub(crate) stock_total: i64,
-    pub(crate) orders: Vec<Entry>,
+    pub(crate) orders: Vec<OrderRow>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Entry {
+pub(crate) struct OrderRow {
     pub(crate) id: Uuid,
     pub(crate) user_id: String,
     pub(crate) quantity: u32,
     pub(crate) status: OrderStatus,
 }
 
-impl Entry {
+impl OrderRow {
     /// Whether it holds its units.
     pub(crate) fn is_live(&self) -> bool {
         match self.status {
@@ -189,23 +189,23 @@ impl Api {
         })
     }
 
-    /// What the books say of a product: the database where it is ours, else the API.
-    pub(crate) async fn book(
+    /// What the database says of a product: the database where it is ours, else the API.
+    pub(crate) async fn rows(
         &mut self,
         offer: &Offer,
         store: Option<&Store>,
         admin: &HeaderValue,
-    ) -> anyhow::Result<Book> {
+    ) -> anyhow::Result<ProductRows> {
         if let Some(store) = store {
             let product = store.product(offer.id).await?.context("no such product")?;
-            return Ok(Book {
+            return Ok(ProductRows {
                 stock: product.stock.into(),
                 stock_total: product.stock_total.into(),
                 orders: stored(store, offer.id).await?,
             });
         }
         let Stock { stock, stock_total } = self.get(&offer.detail, None).await?;
-        Ok(Book {
+        Ok(ProductRows {
             stock,
             stock_total,
             orders: self.listed(offer.id, admin).await?,
@@ -213,10 +213,14 @@ impl Api {
     }
 
     /// Every order of a product, page by page.
-    async fn listed(&mut self, product: Uuid, admin: &HeaderValue) -> anyhow::Result<Vec<Entry>> {
+    async fn listed(
+        &mut self,
+        product: Uuid,
+        admin: &HeaderValue,
+    ) -> anyhow::Result<Vec<OrderRow>> {
         #[derive(Deserialize)]
         struct Page {
-            orders: Vec<Entry>,
+            orders: Vec<OrderRow>,
             next_cursor: Option<Uuid>,
         }
         let first = format!("/orders?product_id={product}&limit=100");
@@ -234,7 +238,7 @@ impl Api {
     }
 }
 
-async fn stored(store: &Store, product: Uuid) -> anyhow::Result<Vec<Entry>> {
+async fn stored(store: &Store, product: Uuid) -> anyhow::Result<Vec<OrderRow>> {
     let mut found = Vec::new();
     let mut before = None;
     loop {
@@ -250,7 +254,7 @@ async fn stored(store: &Store, product: Uuid) -> anyhow::Result<Vec<Entry>> {
             return Ok(found);
         };
         before = Some(last.id);
-        found.extend(page.into_iter().map(|order| Entry {
+        found.extend(page.into_iter().map(|order| OrderRow {
             id: order.id,
             user_id: order.user_id.to_string(),
             quantity: order.quantity.try_into().unwrap_or(0),

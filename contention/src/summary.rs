@@ -1,4 +1,4 @@
-//! From what was seen to the figures of the report.
+//! Figures of the report from the evidence: latencies, counts, units, timeline.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -8,9 +8,9 @@ use std::{
 use hdrhistogram::Histogram;
 
 use crate::{
-    checks::Evidence,
+    evidence::Evidence,
     figures::real,
-    record::Shot,
+    record::Sample,
     report::{Answers, Latencies, Latency, Slice, Units},
     scenario::{Expect, Sold},
     timeline::{Timeline, millis},
@@ -25,7 +25,7 @@ const PERCENTILES: [f64; 22] = [
     99.5, 99.75, 99.9, 99.95, 99.99, 100.0,
 ];
 
-/// The figures that come from the shots alone.
+/// The figures that come from the samples alone.
 #[derive(Debug)]
 pub(crate) struct Summary {
     pub(crate) offered: u64,
@@ -40,62 +40,62 @@ pub(crate) struct Summary {
 }
 
 pub(crate) fn summarise(evidence: &Evidence, stock: &[(Duration, Option<i64>)]) -> Summary {
-    let shots: Vec<&Shot> = evidence
-        .shots
+    let samples: Vec<&Sample> = evidence
+        .samples
         .iter()
-        .filter(|shot| evidence.counts(shot))
+        .filter(|sample| evidence.counts(sample))
         .collect();
-    let first = shots
+    let first = samples
         .iter()
-        .map(|shot| shot.intended)
+        .map(|sample| sample.intended)
         .min()
         .unwrap_or_default();
-    let last = shots
+    let last = samples
         .iter()
-        .map(|shot| shot.answered)
+        .map(|sample| sample.answered)
         .max()
         .unwrap_or_default();
     let length = last.saturating_sub(first);
     let mut timeline = Timeline::new(step(length));
-    for shot in &shots {
-        timeline.add(&shifted(shot, first));
+    for sample in &samples {
+        timeline.add(&shifted(sample, first));
     }
     for (at, stock) in stock.iter().filter(|(at, _)| (first..=last).contains(at)) {
         timeline.add_stock(at.saturating_sub(first), *stock);
     }
-    let late = |shot: &&Shot| shot.sent.saturating_sub(shot.intended);
+    let late = |sample: &&Sample| sample.sent.saturating_sub(sample.intended);
     Summary {
-        offered: u64::try_from(shots.len()).unwrap_or(u64::MAX),
+        offered: u64::try_from(samples.len()).unwrap_or(u64::MAX),
         seconds: length.as_secs_f64(),
-        answers: answers(&shots),
+        answers: answers(&samples),
         latency: Latencies {
             winners: latency(
-                shots
+                samples
                     .iter()
-                    .filter(|shot| shot.is_buy() && won(shot))
-                    .map(|shot| shot.latency()),
+                    .filter(|sample| sample.is_buy() && won(sample))
+                    .map(|sample| sample.latency()),
             ),
             refusals: latency(
-                shots
+                samples
                     .iter()
-                    .filter(|shot| shot.is_buy() && !won(shot))
-                    .map(|shot| shot.latency()),
+                    .filter(|sample| sample.is_buy() && !won(sample))
+                    .map(|sample| sample.latency()),
             ),
             others: latency(
-                shots
+                samples
                     .iter()
-                    .filter(|shot| !shot.is_buy())
-                    .map(|shot| shot.latency()),
+                    .filter(|sample| !sample.is_buy())
+                    .map(|sample| sample.latency()),
             ),
         },
-        late_p99_ms: latency(shots.iter().map(late)).p99_ms,
+        late_p99_ms: latency(samples.iter().map(late)).p99_ms,
         sold_out_after_ms: sold_out(evidence, first),
         timeline: timeline.until(length),
         first,
     }
 }
 
-/// Where the load ends before stock and wish do, what was sold is what was possible.
+/// Where the load ends before stock and demand do, what was sold is what was possible.
 pub(crate) fn units(evidence: &Evidence, expect: &Expect) -> Units {
     let (mut sold, mut possible, mut unsold, mut oversold) = (0, 0, 0, 0);
     let products = evidence
@@ -121,15 +121,15 @@ pub(crate) fn units(evidence: &Evidence, expect: &Expect) -> Units {
     }
 }
 
-fn won(shot: &Shot) -> bool {
-    matches!(shot.answer.status, 201 | 202)
+fn won(sample: &Sample) -> bool {
+    matches!(sample.answer.status, 201 | 202)
 }
 
-fn shifted(shot: &Shot, first: Duration) -> Shot {
-    let mut shot = shot.clone();
-    shot.intended = shot.intended.saturating_sub(first);
-    shot.answered = shot.answered.saturating_sub(first);
-    shot
+fn shifted(sample: &Sample, first: Duration) -> Sample {
+    let mut sample = sample.clone();
+    sample.intended = sample.intended.saturating_sub(first);
+    sample.answered = sample.answered.saturating_sub(first);
+    sample
 }
 
 /// A round length, so that there are about as many steps as wanted.
@@ -142,11 +142,11 @@ fn step(length: Duration) -> Duration {
         .unwrap_or(rough)
 }
 
-fn answers(shots: &[&Shot]) -> Vec<Answers> {
+fn answers(samples: &[&Sample]) -> Vec<Answers> {
     let mut counts: BTreeMap<(u16, &str), u64> = BTreeMap::new();
-    for shot in shots {
+    for sample in samples {
         *counts
-            .entry((shot.answer.status, shot.answer.code))
+            .entry((sample.answer.status, sample.answer.code))
             .or_default() += 1;
     }
     let answers = counts.into_iter().map(|((status, code), count)| Answers {
@@ -187,7 +187,7 @@ fn latency(times: impl Iterator<Item = Duration>) -> Latency {
 
 /// When the order that took the last unit was answered; none while something is left.
 fn sold_out(evidence: &Evidence, first: Duration) -> Option<f64> {
-    let products: Vec<_> = evidence.offers.iter().zip(&evidence.books).collect();
+    let products: Vec<_> = evidence.offers.iter().zip(&evidence.rows).collect();
     let counted: Vec<_> = products
         .iter()
         .filter(|(offer, _)| !offer.is_yardstick)
@@ -199,12 +199,12 @@ fn sold_out(evidence: &Evidence, first: Duration) -> Option<f64> {
         return None;
     }
     let mut last: HashMap<usize, Duration> = HashMap::new();
-    for shot in evidence
+    for sample in evidence
         .buys()
-        .filter(|shot| shot.answer.won() && evidence.counts(shot))
+        .filter(|sample| sample.answer.won() && evidence.counts(sample))
     {
-        let known = last.entry(shot.planned.product).or_default();
-        *known = (*known).max(shot.answered);
+        let known = last.entry(sample.planned.product).or_default();
+        *known = (*known).max(sample.answered);
     }
     let latest = last.into_values().max()?;
     Some(millis(latest.saturating_sub(first)))

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::{record::Shot, report::Slice};
+use crate::{record::Sample, report::Slice};
 
 #[derive(Debug)]
 pub(crate) struct Timeline {
@@ -29,11 +29,11 @@ impl Timeline {
         }
     }
 
-    pub(crate) fn add(&mut self, shot: &Shot) {
-        let open = self.at(shot.answered);
-        *open.answers.entry(shot.answer.code).or_default() += 1;
-        if shot.is_buy() {
-            open.latencies.push(shot.latency());
+    pub(crate) fn add(&mut self, sample: &Sample) {
+        let open = self.at(sample.answered);
+        *open.answers.entry(sample.answer.code).or_default() += 1;
+        if sample.is_buy() {
+            open.latencies.push(sample.latency());
         }
     }
 
@@ -44,7 +44,7 @@ impl Timeline {
     /// The steps that began before `now`, of which those that ended are settled for good.
     pub(crate) fn until(&mut self, now: Duration) -> Vec<Slice> {
         self.at(now);
-        // The last answers of a step may be told a little late.
+        // The last answers of a step may be recorded a little late.
         let settled = self.open.len().saturating_sub(3);
         for open in self.open.drain(..settled) {
             let slice = open.slice(self.step, self.done.len());
@@ -111,15 +111,15 @@ pub(crate) fn millis(time: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Answer, Kind, Planned};
+    use crate::record::{Answer, Planned, RequestKind};
 
-    fn shot(answered_ms: u64, latency_ms: u64) -> Shot {
+    fn sample(answered_ms: u64, latency_ms: u64) -> Sample {
         let answered = Duration::from_millis(answered_ms);
         let intended = answered.saturating_sub(Duration::from_millis(latency_ms));
         let planned = Planned {
             user: 0,
             product: 0,
-            kind: Kind::Buy,
+            kind: RequestKind::Buy,
             number: 0,
         };
         let answer = Answer {
@@ -127,7 +127,7 @@ mod tests {
             code: "created",
             ..Answer::default()
         };
-        Shot {
+        Sample {
             planned,
             attempt: 0,
             intended,
@@ -141,7 +141,7 @@ mod tests {
     fn answers_fall_into_the_step_of_their_time() {
         let mut timeline = Timeline::new(Duration::from_millis(100));
         for at in [10, 20, 110, 450] {
-            timeline.add(&shot(at, 10));
+            timeline.add(&sample(at, 10));
         }
         timeline.add_stock(Duration::from_millis(120), Some(7));
         let slices = timeline.until(Duration::from_millis(460));
@@ -152,8 +152,8 @@ mod tests {
         assert_eq!(counts, [2, 1, 0, 0, 1]);
         assert_eq!(slices[1].stock, Some(7));
         assert_eq!(slices[0].p50_ms, Some(10.0));
-        // Told late, it still counts somewhere.
-        timeline.add(&shot(15, 5));
+        // Recorded late, it still counts somewhere.
+        timeline.add(&sample(15, 5));
         let slices = timeline.until(Duration::from_millis(460));
         let total: u64 = slices.iter().flat_map(|slice| slice.answers.values()).sum();
         assert_eq!(total, 5);

@@ -1,4 +1,4 @@
-//! Who the crowd is: an admin who offers the products, and buyers, each with a token.
+//! The users of a run: an admin who offers the products, and buyers, each with a token.
 
 use std::{path::Path, time::Duration};
 

@@ -14,7 +14,7 @@ use crate::{
     client::Address,
     driver::requests::Load,
     figures::{Figures, whole},
-    record::Shot,
+    record::Sample,
     report::{
         Fault,
         live::{HISTORY_STEP, LockState, Screen, Snapshot, Tally},
@@ -26,14 +26,14 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const FIGURES_EVERY: u32 = 5;
 const LINE_EVERY: u32 = 10;
-/// A look that takes longer found a service that cannot tell.
+/// A sample that takes longer counts as unknown.
 const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What was seen, beside the answers that users got.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) stock: Vec<(Duration, Option<i64>)>,
-    /// Whether the lock was degraded, when it was asked.
+    /// Whether the lock was degraded, at each sample.
     pub(crate) degraded: Vec<(Duration, bool)>,
     /// Locks taken by then.
     pub(crate) acquired: Vec<(Duration, u64)>,
@@ -58,18 +58,18 @@ impl Watch<'_> {
         let mut api = Api::new(self.door.clone());
         let mut timeline = Timeline::new(HISTORY_STEP);
         let mut totals: BTreeMap<&'static str, u64> = BTreeMap::new();
-        let mut recent: Vec<Shot> = Vec::new();
+        let mut recent: Vec<Sample> = Vec::new();
         let (mut count, mut lock) = (0, LockState::default());
         for tick in 0_u32.. {
-            let shots = self.load.recorder.since(count);
-            count += shots.len();
-            for shot in &shots {
-                *totals.entry(shot.answer.code).or_default() += 1;
-                timeline.add(shot);
+            let samples = self.load.recorder.since(count);
+            count += samples.len();
+            for sample in &samples {
+                *totals.entry(sample.answer.code).or_default() += 1;
+                timeline.add(sample);
             }
             let now = self.load.recorder.now();
-            recent.extend(shots);
-            recent.retain(|shot| shot.answered + Duration::from_secs(1) > now);
+            recent.extend(samples);
+            recent.retain(|sample| sample.answered + Duration::from_secs(1) > now);
             let stock = self.stock(&mut api).await;
             timeline.add_stock(now, stock);
             if tick % FIGURES_EVERY == 0 {
@@ -141,11 +141,11 @@ impl Watch<'_> {
     }
 }
 
-fn tallies(totals: &BTreeMap<&'static str, u64>, recent: &[Shot]) -> Vec<Tally> {
+fn tallies(totals: &BTreeMap<&'static str, u64>, recent: &[Sample]) -> Vec<Tally> {
     let tally = |(code, total): (&&'static str, &u64)| {
         let last_second = recent
             .iter()
-            .filter(|shot| shot.answer.code == *code)
+            .filter(|sample| sample.answer.code == *code)
             .count();
         Tally {
             code: (*code).to_owned(),
@@ -157,9 +157,9 @@ fn tallies(totals: &BTreeMap<&'static str, u64>, recent: &[Shot]) -> Vec<Tally> 
 }
 
 /// The median and the 99th percentile of purchases, in milliseconds.
-fn percentiles(recent: &[Shot]) -> (Option<f64>, Option<f64>) {
-    let buys = recent.iter().filter(|shot| shot.is_buy());
-    let mut times: Vec<Duration> = buys.map(Shot::latency).collect();
+fn percentiles(recent: &[Sample]) -> (Option<f64>, Option<f64>) {
+    let buys = recent.iter().filter(|sample| sample.is_buy());
+    let mut times: Vec<Duration> = buys.map(Sample::latency).collect();
     times.sort_unstable();
     let at = |percent: usize| {
         let rank = (times.len() * percent).div_ceil(100).saturating_sub(1);

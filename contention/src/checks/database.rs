@@ -1,6 +1,6 @@
-//! The invariants that `flash-sale verify` checks, as the database tells them.
+//! The invariants that `flash-sale verify` checks, as check results.
 
-use super::{Evidence, verdict};
+use super::{Evidence, check_result};
 use crate::report::Check;
 
 pub(super) fn invariants(evidence: &Evidence) -> Option<Check> {
@@ -17,7 +17,7 @@ pub(super) fn invariants(evidence: &Evidence) -> Option<Check> {
         })
         .collect();
     let detail = format!("{} invariants", evidence.invariants.len());
-    Some(verdict(
+    Some(check_result(
         "the database itself finds no breach",
         detail,
         breaches,

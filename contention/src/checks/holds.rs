@@ -1,10 +1,10 @@
-//! What was held and not paid goes to who waited; what was paid was paid once.
+//! The checks of holds: expired ones go to waiting buyers in order, paid ones are charged once.
 
 use std::collections::{HashMap, HashSet};
 
 use flash_sale::domain::OrderStatus;
 
-use super::{Evidence, verdict};
+use super::{Evidence, check_result};
 use crate::report::Check;
 
 /// Every hold has ended and who waited has the units, the first first; none where holds do not end.
@@ -14,17 +14,17 @@ pub(super) fn inherited(evidence: &Evidence) -> Option<Check> {
     }
     let mut breaches = Vec::new();
     let mut heirs = 0_u64;
-    for (product, (offer, book)) in evidence.offers.iter().zip(&evidence.books).enumerate() {
+    for (product, (offer, row)) in evidence.offers.iter().zip(&evidence.rows).enumerate() {
         let told: HashSet<_> = evidence
             .buys()
-            .filter_map(|shot| shot.answer.order)
+            .filter_map(|sample| sample.answer.order)
             .collect();
         let mut waited: Vec<(u32, &str)> = evidence
             .buys()
-            .filter(|shot| shot.planned.product == product && shot.answer.status == 202)
-            .map(|shot| {
-                let user = evidence.user(shot.planned.user);
-                (shot.answer.position.unwrap_or(u32::MAX), user)
+            .filter(|sample| sample.planned.product == product && sample.answer.status == 202)
+            .map(|sample| {
+                let user = evidence.user(sample.planned.user);
+                (sample.answer.position.unwrap_or(u32::MAX), user)
             })
             .collect();
         waited.sort_unstable();
@@ -35,7 +35,7 @@ pub(super) fn inherited(evidence: &Evidence) -> Option<Check> {
             .map(|(_, user)| *user)
             .collect();
         let mut has: HashMap<&str, u32> = HashMap::new();
-        for order in &book.orders {
+        for order in &row.orders {
             let (id, user) = (order.id, order.user_id.as_str());
             if told.contains(&id) {
                 if order.status != OrderStatus::Expired {
@@ -63,7 +63,7 @@ pub(super) fn inherited(evidence: &Evidence) -> Option<Check> {
     }
     breaches.sort();
     let detail = format!("{heirs} who waited were to be served");
-    Some(verdict(
+    Some(check_result(
         "what nobody paid for went to who waited, in order",
         detail,
         breaches,
@@ -74,7 +74,7 @@ pub(super) fn inherited(evidence: &Evidence) -> Option<Check> {
 pub(super) fn charged_once(evidence: &Evidence) -> Option<Check> {
     let charges = evidence.charges.as_ref()?;
     let mut breaches = Vec::new();
-    let orders = evidence.books.iter().flat_map(|book| &book.orders);
+    let orders = evidence.rows.iter().flat_map(|row| &row.orders);
     let confirmed: HashSet<_> = orders
         .filter(|order| order.status == OrderStatus::Confirmed)
         .map(|order| order.id)
@@ -100,50 +100,8 @@ pub(super) fn charged_once(evidence: &Evidence) -> Option<Check> {
         confirmed.len(),
         charges.len()
     );
-    Some(verdict(
+    Some(check_result(
         "every confirmed order was charged once, and no other",
-        detail,
-        breaches,
-    ))
-}
-
-/// Nobody has more than the product allows, and who was refused for it has all of that.
-pub(super) fn within_limit(evidence: &Evidence) -> Option<Check> {
-    let limit = evidence.max_per_user?;
-    let mut breaches = Vec::new();
-    let mut most = 0;
-    for (offer, book) in evidence.offers.iter().zip(&evidence.books) {
-        let mut has: HashMap<&str, u32> = HashMap::new();
-        for order in book.orders.iter().filter(|order| order.is_live()) {
-            *has.entry(&order.user_id).or_default() += order.quantity;
-        }
-        for (user, units) in &has {
-            most = most.max(*units);
-            if *units > limit {
-                let sku = &offer.sku;
-                breaches.push(format!(
-                    "user {user} has {units} units of {sku}, not {limit}"
-                ));
-            }
-        }
-        for shot in evidence
-            .buys()
-            .filter(|shot| shot.answer.code == "purchase_limit")
-        {
-            let user = evidence.user(shot.planned.user);
-            let units = has.get(user).copied().unwrap_or_default();
-            if units + evidence.quantity <= limit {
-                breaches.push(format!(
-                    "user {user} was refused at {units} units of {limit}"
-                ));
-            }
-        }
-    }
-    breaches.sort();
-    breaches.dedup();
-    let detail = format!("{limit} a user, {most} at most");
-    Some(verdict(
-        "nobody has more than the limit, nobody was refused below it",
         detail,
         breaches,
     ))

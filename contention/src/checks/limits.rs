@@ -1,55 +1,57 @@
-//! What is too much and what is wrong is refused, as the contract says, and only that.
+//! The checks of the rate limit, of the limit per user, and of bad requests.
 
-use super::{Evidence, verdict};
+use std::collections::HashMap;
+
+use super::{Evidence, check_result};
 use crate::report::Check;
 
 /// `RATE_LIMIT_PER_MINUTE` of a service that the runner starts.
 const LIMIT_PER_MINUTE: u64 = 1_000;
 
-/// The greedy user is told to slow down, nobody else is; none where nobody is greedy.
+/// The greedy user gets 429, no other user does; `None` without a greedy user.
 pub(super) fn greedy_alone(evidence: &Evidence) -> Option<Check> {
     let greedy = evidence.greedy?;
-    let limited = |shot: &&crate::record::Shot| shot.answer.status == 429;
+    let limited = |sample: &&crate::record::Sample| sample.answer.status == 429;
     let (of_greedy, of_others): (Vec<_>, Vec<_>) = evidence
         .buys()
         .filter(limited)
-        .partition(|shot| shot.planned.user == greedy);
+        .partition(|sample| sample.planned.user == greedy);
     let mut breaches: Vec<String> = of_others
         .iter()
-        .map(|shot| {
+        .map(|sample| {
             format!(
-                "user {} was told to slow down",
-                evidence.user(shot.planned.user)
+                "user {} was slowed down",
+                evidence.user(sample.planned.user)
             )
         })
         .collect();
     if of_greedy.is_empty() {
         breaches.push(format!(
-            "user {} was never told to slow down",
+            "user {} was never slowed down",
             evidence.user(greedy)
         ));
     }
     let without = of_greedy
         .iter()
-        .filter(|shot| shot.answer.retry_after.is_none())
+        .filter(|sample| sample.answer.retry_after.is_none())
         .count();
     if without > 0 {
         breaches.push(format!("{without} of the 429 have no Retry-After"));
     }
     let sent = evidence
         .buys()
-        .filter(|shot| shot.planned.user == greedy)
+        .filter(|sample| sample.planned.user == greedy)
         .count();
     let others = evidence
         .buys()
-        .filter(|shot| shot.planned.user != greedy)
+        .filter(|sample| sample.planned.user != greedy)
         .count();
     breaches.extend(too_many(evidence, sent - of_greedy.len()));
     let detail = format!(
         "{} of {sent} requests of one user refused, none of {others} of the others",
         of_greedy.len()
     );
-    Some(verdict(
+    Some(check_result(
         "one user over the limit is slowed down, and nobody else",
         detail,
         breaches,
@@ -62,7 +64,7 @@ fn too_many(evidence: &Evidence, let_through: usize) -> Option<String> {
         // The service of others may have another limit.
         return None;
     }
-    let last = evidence.shots.last().map(|shot| shot.answered);
+    let last = evidence.samples.last().map(|sample| sample.answered);
     let seconds = last.unwrap_or_default().as_secs() + 1;
     let refilled = LIMIT_PER_MINUTE * seconds / 60 + 1;
     let most = usize::try_from(LIMIT_PER_MINUTE + refilled).unwrap_or(usize::MAX);
@@ -70,7 +72,7 @@ fn too_many(evidence: &Evidence, let_through: usize) -> Option<String> {
         .then(|| format!("{let_through} requests of one user were let through, not {most}"))
 }
 
-/// Every case of the catalogue is answered as the contract says; none where none was sent.
+/// Every case of the catalogue is answered as the contract requires; `None` where none was sent.
 pub(super) fn bad_requests(evidence: &Evidence) -> Option<Check> {
     if evidence.bad.is_empty() {
         return None;
@@ -89,8 +91,50 @@ pub(super) fn bad_requests(evidence: &Evidence) -> Option<Check> {
         }
     }
     let detail = format!("{} bad requests", evidence.bad.len());
-    Some(verdict(
+    Some(check_result(
         "every bad request gets its status and code",
+        detail,
+        breaches,
+    ))
+}
+
+/// `max_per_user`: no user has more units, and a user who was refused for it has all of them.
+pub(super) fn per_user(evidence: &Evidence) -> Option<Check> {
+    let limit = evidence.max_per_user?;
+    let mut breaches = Vec::new();
+    let mut most = 0;
+    for (offer, row) in evidence.offers.iter().zip(&evidence.rows) {
+        let mut has: HashMap<&str, u32> = HashMap::new();
+        for order in row.orders.iter().filter(|order| order.is_live()) {
+            *has.entry(&order.user_id).or_default() += order.quantity;
+        }
+        for (user, units) in &has {
+            most = most.max(*units);
+            if *units > limit {
+                let sku = &offer.sku;
+                breaches.push(format!(
+                    "user {user} has {units} units of {sku}, not {limit}"
+                ));
+            }
+        }
+        for sample in evidence
+            .buys()
+            .filter(|sample| sample.answer.code == "purchase_limit")
+        {
+            let user = evidence.user(sample.planned.user);
+            let units = has.get(user).copied().unwrap_or_default();
+            if units + evidence.quantity <= limit {
+                breaches.push(format!(
+                    "user {user} was refused at {units} units of {limit}"
+                ));
+            }
+        }
+    }
+    breaches.sort();
+    breaches.dedup();
+    let detail = format!("{limit} a user, {most} at most");
+    Some(check_result(
+        "nobody has more than the limit, nobody was refused below it",
         detail,
         breaches,
     ))

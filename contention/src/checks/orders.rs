@@ -1,31 +1,31 @@
-//! A yes is a yes: every order that was told is in the books, every order in the books was told,
+//! The checks of orders: every answered order is in the database, every order there was answered,
 //! once, to its buyer.
 
 use std::collections::{HashMap, HashSet};
 
 use uuid::Uuid;
 
-use super::{Confirmed, Evidence, verdict};
-use crate::report::Check;
+use super::{Evidence, check_result};
+use crate::{evidence::Confirmed, report::Check};
 
-/// Every 201 is in the books, under its buyer's name.
+/// Every 201 is in the database, under its buyer's name.
 pub(super) fn kept(evidence: &Evidence) -> Check {
-    let books: HashMap<Uuid, &str> = evidence
-        .books
+    let rows: HashMap<Uuid, &str> = evidence
+        .rows
         .iter()
-        .flat_map(|book| &book.orders)
+        .flat_map(|row| &row.orders)
         .map(|order| (order.id, order.user_id.as_str()))
         .collect();
     let mut breaches = Vec::new();
     let mut told = 0_u64;
-    for shot in evidence.buys().filter(|shot| shot.answer.won()) {
+    for sample in evidence.buys().filter(|sample| sample.answer.won()) {
         told += 1;
-        let user = evidence.user(shot.planned.user);
-        match shot.answer.order {
+        let user = evidence.user(sample.planned.user);
+        match sample.answer.order {
             None => breaches.push(format!("user {user} was answered 201 without an order")),
-            Some(order) => match books.get(&order) {
+            Some(order) => match rows.get(&order) {
                 None => breaches.push(format!(
-                    "order {order}, answered 201 to user {user}, is not in the books"
+                    "order {order}, answered 201 to user {user}, is not in the database"
                 )),
                 Some(owner) if evidence.is_full_service && *owner != user => {
                     breaches.push(format!(
@@ -36,29 +36,29 @@ pub(super) fn kept(evidence: &Evidence) -> Check {
             },
         }
     }
-    let detail = format!("{told} orders answered 201, {} in the books", books.len());
-    verdict("every 201 is in the books", detail, breaches)
+    let detail = format!("{told} orders answered 201, {} in the database", rows.len());
+    check_result("every 201 is in the database", detail, breaches)
 }
 
-/// Nobody pays for an order that they do not know of.
+/// No buyer pays for an order that they do not know of.
 pub(super) fn told(evidence: &Evidence) -> Check {
     let told: HashSet<Uuid> = evidence
         .buys()
-        .filter_map(|shot| shot.answer.order)
+        .filter_map(|sample| sample.answer.order)
         .collect();
     let mut last_answers: HashMap<&str, &'static str> = HashMap::new();
     let mut unsure: HashSet<&str> = HashSet::new();
-    for shot in evidence.buys() {
-        let user = evidence.user(shot.planned.user);
-        last_answers.insert(user, shot.answer.code);
+    for sample in evidence.buys() {
+        let user = evidence.user(sample.planned.user);
+        last_answers.insert(user, sample.answer.code);
         // The client knows that it does not know; with its key it may ask again.
-        if shot.answer.code == "outcome_unknown" {
+        if sample.answer.code == "outcome_unknown" {
             unsure.insert(user);
         }
     }
     let mut breaches = Vec::new();
     let mut orders = 0_u64;
-    for order in evidence.books.iter().flat_map(|book| &book.orders) {
+    for order in evidence.rows.iter().flat_map(|row| &row.orders) {
         orders += 1;
         let user = order.user_id.as_str();
         let answer = last_answers.get(user).copied().unwrap_or("nothing");
@@ -67,13 +67,13 @@ pub(super) fn told(evidence: &Evidence) -> Check {
             continue;
         }
         breaches.push(format!(
-            "order {} of user {user} was never told: the last answer was {answer}",
+            "order {} of user {user} was never answered: the last answer was {answer}",
             order.id
         ));
     }
-    let detail = format!("{orders} orders in the books");
-    verdict(
-        "every order in the books was told to its buyer",
+    let detail = format!("{orders} orders in the database");
+    check_result(
+        "every order in the database was answered to its buyer",
         detail,
         breaches,
     )
@@ -83,12 +83,12 @@ pub(super) fn told(evidence: &Evidence) -> Check {
 pub(super) fn one_per_key(evidence: &Evidence) -> Check {
     let mut orders: HashMap<u32, (u32, HashSet<Uuid>)> = HashMap::new();
     let mut sent: HashMap<(&str, usize), HashSet<u32>> = HashMap::new();
-    for shot in evidence.buys() {
-        let planned = shot.planned;
+    for sample in evidence.buys() {
+        let planned = sample.planned;
         let known = orders
             .entry(planned.number)
             .or_insert((planned.user, HashSet::new()));
-        known.1.extend(shot.answer.order);
+        known.1.extend(sample.answer.order);
         let user = evidence.user(planned.user);
         sent.entry((user, planned.product))
             .or_default()
@@ -106,9 +106,9 @@ pub(super) fn one_per_key(evidence: &Evidence) -> Check {
             )
         })
         .collect();
-    for (product, book) in evidence.books.iter().enumerate() {
+    for (product, row) in evidence.rows.iter().enumerate() {
         let mut of_user: HashMap<&str, HashSet<Uuid>> = HashMap::new();
-        for order in &book.orders {
+        for order in &row.orders {
             of_user.entry(&order.user_id).or_default().insert(order.id);
         }
         for (user, ids) in of_user {
@@ -124,23 +124,23 @@ pub(super) fn one_per_key(evidence: &Evidence) -> Check {
     }
     breaches.sort();
     let detail = format!("{} keys", orders.len());
-    verdict("one order per idempotency key", detail, breaches)
+    check_result("one order per idempotency key", detail, breaches)
 }
 
-/// No two buyers were told the same order, and nobody somebody else's.
+/// No order was answered to two buyers, and none to another buyer than its own.
 pub(super) fn one_winner(evidence: &Evidence) -> Check {
     let mut winners: HashMap<Uuid, HashSet<(u32, u32)>> = HashMap::new();
     let mut breaches = Vec::new();
-    for shot in evidence.buys() {
-        let Some(order) = shot.answer.order else {
+    for sample in evidence.buys() {
+        let Some(order) = sample.answer.order else {
             continue;
         };
-        let planned = shot.planned;
+        let planned = sample.planned;
         winners
             .entry(order)
             .or_default()
             .insert((planned.user, planned.number));
-        if shot.answer.foreign {
+        if sample.answer.foreign {
             let user = evidence.user(planned.user);
             breaches.push(format!(
                 "order {order}, answered to user {user}, is not what they asked for"
@@ -162,7 +162,7 @@ pub(super) fn one_winner(evidence: &Evidence) -> Check {
     }
     breaches.sort();
     let detail = format!("{} orders", winners.len());
-    verdict("every order has one winner", detail, breaches)
+    check_result("every order has one winner", detail, breaches)
 }
 
 /// Over HTTP, by its buyer, after the load.
@@ -179,9 +179,9 @@ pub(super) fn found_again(evidence: &Evidence) -> Check {
             )
         })
         .collect();
-    let won = evidence.buys().filter(|shot| shot.answer.won()).count();
+    let won = evidence.buys().filter(|sample| sample.answer.won()).count();
     let detail = format!("{} of {won} orders asked for", evidence.read_back.len());
-    verdict("every 201 is found again", detail, breaches)
+    check_result("every 201 is found again", detail, breaches)
 }
 
 /// The same key again brings the first answer, sold out or not.
@@ -209,7 +209,7 @@ pub(super) fn replayed(evidence: &Evidence) -> Check {
         })
         .collect();
     let detail = format!("{} purchases sent again", evidence.replays.len());
-    verdict("a repeated key brings the same order", detail, breaches)
+    check_result("a repeated key brings the same order", detail, breaches)
 }
 
 /// Held until payment, then confirmed; none where nothing was to be confirmed.
@@ -227,7 +227,7 @@ pub(super) fn confirmed(evidence: &Evidence) -> Option<Check> {
     };
     let breaches = evidence.confirmed.iter().filter_map(breach).collect();
     let detail = format!("{} orders held and confirmed", evidence.confirmed.len());
-    Some(verdict(
+    Some(check_result(
         "a held order is pending, then confirmed",
         detail,
         breaches,

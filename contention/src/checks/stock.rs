@@ -1,10 +1,10 @@
-//! Never more than there is, never fewer than could be.
+//! The checks of stock: nothing oversold, nothing unsold that was wanted, units conserved.
 
-use super::{Evidence, is_open_ended, verdict};
+use super::{Evidence, check_result, is_open_ended};
 use crate::{
     report::Check,
     scenario::Expect,
-    shop::{Book, Offer},
+    shop::{Offer, ProductRows},
 };
 
 /// Sold is what was possible, product by product.
@@ -48,18 +48,18 @@ pub(super) fn sold(evidence: &Evidence, expect: &Expect) -> Check {
     } else {
         "sold as many as possible: never more, never fewer"
     };
-    verdict(promise, detail, breaches)
+    check_result(promise, detail, breaches)
 }
 
 /// Every unit that was offered is on the shelf or in a live order.
 pub(super) fn conserved(evidence: &Evidence) -> Check {
     let sold = evidence.sold();
     let mut breaches = Vec::new();
-    for ((offer, book), sold) in evidence.offers.iter().zip(&evidence.books).zip(&sold) {
+    for ((offer, row), sold) in evidence.offers.iter().zip(&evidence.rows).zip(&sold) {
         let sold = i64::try_from(*sold).unwrap_or(i64::MAX);
-        let Book {
+        let ProductRows {
             stock, stock_total, ..
-        } = *book;
+        } = *row;
         if stock < 0 || stock.saturating_add(sold) != stock_total {
             breaches.push(format!(
                 "{}: {stock} left and {sold} in live orders are not the {stock_total} offered",
@@ -75,7 +75,7 @@ pub(super) fn conserved(evidence: &Evidence) -> Check {
         }
     }
     let detail = format!("{} products", evidence.offers.len());
-    verdict(
+    check_result(
         "conservation: offered = left + in live orders",
         detail,
         breaches,
@@ -87,10 +87,10 @@ fn name(offer: &Offer) -> String {
 }
 
 fn last_orders(evidence: &Evidence, product: usize) -> String {
-    let Some(book) = evidence.books.get(product) else {
+    let Some(row) = evidence.rows.get(product) else {
         return String::new();
     };
-    let mut ids: Vec<_> = book.orders.iter().map(|order| order.id).collect();
+    let mut ids: Vec<_> = row.orders.iter().map(|order| order.id).collect();
     // Version 7: in the order of their making.
     ids.sort();
     let last: Vec<String> = ids.iter().rev().take(3).map(ToString::to_string).collect();
@@ -99,19 +99,19 @@ fn last_orders(evidence: &Evidence, product: usize) -> String {
 
 /// How many went away empty, with one of them by name.
 fn refused(evidence: &Evidence, product: usize) -> String {
-    let last = evidence.last_words();
+    let last = evidence.last_answers();
     let mut sent_away: Vec<_> = last
         .values()
-        .filter(|shot| shot.planned.product == product && shot.answer.order.is_none())
+        .filter(|sample| sample.planned.product == product && sample.answer.order.is_none())
         .collect();
-    sent_away.sort_by_key(|shot| shot.planned.number);
+    sent_away.sort_by_key(|sample| sample.planned.number);
     match sent_away.first() {
         None => "nobody was refused".to_owned(),
-        Some(shot) => format!(
+        Some(sample) => format!(
             "{} buyers got none, such as {} ({})",
             sent_away.len(),
-            evidence.user(shot.planned.user),
-            shot.answer.code
+            evidence.user(sample.planned.user),
+            sample.answer.code
         ),
     }
 }

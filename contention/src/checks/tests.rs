@@ -7,8 +7,9 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    record::{Answer, Kind, Planned},
-    shop::Entry,
+    evidence::{ReadBack, Replay},
+    record::{Answer, Planned, RequestKind, Sample},
+    shop::{Offer, OrderRow, ProductRows},
 };
 
 mod rules;
@@ -17,14 +18,14 @@ fn id(number: u128) -> Uuid {
     Uuid::from_u128(number)
 }
 
-fn buy(number: u32, answer: Answer) -> Shot {
+fn buy(number: u32, answer: Answer) -> Sample {
     let planned = Planned {
         user: number,
         product: 0,
-        kind: Kind::Buy,
+        kind: RequestKind::Buy,
         number,
     };
-    Shot {
+    Sample {
         planned,
         attempt: 0,
         intended: Duration::ZERO,
@@ -51,8 +52,8 @@ fn refused(status: u16, code: &'static str) -> Answer {
     }
 }
 
-fn entry(order: u128, user: &str) -> Entry {
-    Entry {
+fn entry(order: u128, user: &str) -> OrderRow {
+    OrderRow {
         id: id(order),
         user_id: user.to_owned(),
         quantity: 1,
@@ -71,17 +72,17 @@ fn sound() -> Evidence {
         look: String::new(),
         detail: String::new(),
     };
-    let book = Book {
+    let row = ProductRows {
         stock: 0,
         stock_total: 2,
         orders: vec![entry(100, "u0"), entry(101, "u1")],
     };
     Evidence {
         offers: vec![offer],
-        books: vec![book],
+        rows: vec![row],
         quantity: 1,
         users: (0..4).map(|user| format!("u{user}")).collect(),
-        shots: vec![
+        samples: vec![
             buy(0, won(100)),
             buy(1, won(101)),
             buy(2, refused(409, "sold_out")),
@@ -92,7 +93,7 @@ fn sound() -> Evidence {
     }
 }
 
-/// What is broken, and everything that is said of it.
+/// The promises that are broken, and the text of all breaches.
 fn broken(evidence: &Evidence) -> (Vec<String>, String) {
     let broken: Vec<Check> = all(evidence, &Expect::default())
         .into_iter()
@@ -128,8 +129,8 @@ fn a_sound_run_holds() {
 #[test]
 fn one_unit_too_many_is_found() {
     let mut evidence = sound();
-    evidence.shots[2] = buy(2, won(102));
-    evidence.books[0].orders.push(entry(102, "u2"));
+    evidence.samples[2] = buy(2, won(102));
+    evidence.rows[0].orders.push(entry(102, "u2"));
     assert_broken(
         &evidence,
         "sold as many as possible",
@@ -141,9 +142,9 @@ fn one_unit_too_many_is_found() {
 #[test]
 fn a_unit_kept_back_is_found() {
     let mut evidence = sound();
-    evidence.shots[1] = buy(1, refused(409, "sold_out"));
-    evidence.books[0].orders.pop();
-    evidence.books[0].stock = 1;
+    evidence.samples[1] = buy(1, refused(409, "sold_out"));
+    evidence.rows[0].orders.pop();
+    evidence.rows[0].stock = 1;
     assert_broken(
         &evidence,
         "sold as many as possible",
@@ -154,27 +155,31 @@ fn a_unit_kept_back_is_found() {
 #[test]
 fn a_restock_that_nobody_made_is_found() {
     let mut evidence = sound();
-    evidence.books[0].stock_total = 3;
-    evidence.books[0].stock = 1;
+    evidence.rows[0].stock_total = 3;
+    evidence.rows[0].stock = 1;
     assert_broken(&evidence, "conservation", &["contention-x-1"]);
 }
 
 #[test]
 fn an_order_that_is_gone_is_found() {
     let mut evidence = sound();
-    evidence.books[0].orders[1] = entry(999, "u1");
+    evidence.rows[0].orders[1] = entry(999, "u1");
     assert_broken(
         &evidence,
-        "every 201 is in the books",
+        "every 201 is in the database",
         &[&id(101).to_string(), "u1"],
     );
-    assert_broken(&evidence, "was told to its buyer", &[&id(999).to_string()]);
+    assert_broken(
+        &evidence,
+        "was answered to its buyer",
+        &[&id(999).to_string()],
+    );
 }
 
 #[test]
 fn an_answer_that_never_came_is_found() {
     let mut evidence = sound();
-    evidence.shots[1] = buy(1, refused(0, "no_answer"));
+    evidence.samples[1] = buy(1, refused(0, "no_answer"));
     assert_broken(
         &evidence,
         "every request is answered",
@@ -182,7 +187,7 @@ fn an_answer_that_never_came_is_found() {
     );
     assert_broken(
         &evidence,
-        "was told to its buyer",
+        "was answered to its buyer",
         &[&id(101).to_string(), "u1"],
     );
 }
@@ -190,7 +195,7 @@ fn an_answer_that_never_came_is_found() {
 #[test]
 fn one_order_for_two_is_found() {
     let mut evidence = sound();
-    evidence.shots[2] = buy(2, won(101));
+    evidence.samples[2] = buy(2, won(101));
     assert_broken(&evidence, "one winner", &[&id(101).to_string(), "u1, u2"]);
 }
 
@@ -199,7 +204,7 @@ fn a_key_with_two_orders_is_found() {
     let mut evidence = sound();
     let mut again = buy(0, won(102));
     again.attempt = 1;
-    evidence.shots.push(again);
+    evidence.samples.push(again);
     assert_broken(
         &evidence,
         "one order per idempotency key",
@@ -240,8 +245,8 @@ fn an_order_that_is_not_found_again_is_found() {
 #[test]
 fn a_server_error_and_a_slow_answer_are_found() {
     let mut evidence = sound();
-    evidence.shots[2] = buy(2, refused(500, "internal"));
-    evidence.shots[3].answered = Duration::from_mins(1);
+    evidence.samples[2] = buy(2, refused(500, "internal"));
+    evidence.samples[3].answered = Duration::from_mins(1);
     assert_broken(&evidence, "no 5xx", &["u2", "500"]);
     assert_broken(&evidence, "time limit", &["u3"]);
     assert_broken(&evidence, "to be expected", &["u2", "internal"]);

@@ -1,22 +1,22 @@
-//! Who waits has a place of their own, and the places have no gaps.
+//! The checks of the waitlist: every waiting buyer has a position of their own, without gaps.
 
 use std::collections::BTreeMap;
 
-use super::{Evidence, verdict};
+use super::{Evidence, check_result};
 use crate::report::Check;
 
-/// None where nobody was put on a waitlist.
+/// `None` where no buyer was put on a waitlist.
 pub(super) fn positions(evidence: &Evidence) -> Option<Check> {
     let mut waiting = 0_u64;
     let mut breaches = Vec::new();
     let mut taken: BTreeMap<(usize, u32), Vec<&str>> = BTreeMap::new();
-    for shot in evidence.buys().filter(|shot| shot.answer.status == 202) {
+    for sample in evidence.buys().filter(|sample| sample.answer.status == 202) {
         waiting += 1;
-        let user = evidence.user(shot.planned.user);
-        match shot.answer.position {
+        let user = evidence.user(sample.planned.user);
+        match sample.answer.position {
             None => breaches.push(format!("user {user} waits at no position")),
             Some(position) => taken
-                .entry((shot.planned.product, position))
+                .entry((sample.planned.product, position))
                 .or_default()
                 .push(user),
         }
@@ -42,7 +42,7 @@ pub(super) fn positions(evidence: &Evidence) -> Option<Check> {
         *next = position.saturating_add(1);
     }
     let detail = format!("{waiting} on the waitlist");
-    Some(verdict(
+    Some(check_result(
         "waitlist positions are distinct and without gaps",
         detail,
         breaches,

@@ -12,23 +12,13 @@ use self::cases::{Case, Who};
 use super::requests::Round;
 use crate::{
     client::Body,
-    record::{self, Answer, Kind, Planned, Shot},
+    record::{self, Answer, BadRequestResult, Planned, RequestKind, Sample},
     shop::Api,
 };
 
 mod cases;
 
-/// What one bad request came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Outcome {
-    pub(crate) case: &'static str,
-    pub(crate) expected: (u16, &'static str),
-    pub(crate) got: (u16, String),
-    /// What else is missing: a header, the media type of problems.
-    pub(crate) flaw: Option<&'static str>,
-}
-
-/// Sends them all; a service that cannot even be set up for them shows in the outcomes.
+/// Sends them all; a service that cannot even be set up for them shows in the results.
 pub(crate) async fn send_all(round: &Arc<Round>) {
     let Some(address) = round.pool.address(0) else {
         return;
@@ -37,19 +27,19 @@ pub(crate) async fn send_all(round: &Arc<Round>) {
     let cases = match set_up(round, &mut api).await {
         Ok(shelf) => cases::all(&shelf),
         Err(error) => {
-            let outcome = Outcome {
+            let result = BadRequestResult {
                 case: "the products of the catalogue can be made",
                 expected: (201, ""),
                 got: (0, format!("{error:#}")),
                 flaw: None,
             };
-            round.load.bad(outcome);
+            round.load.add_bad_result(result);
             return;
         }
     };
     for (number, case) in (0..).zip(cases) {
-        let outcome = send(round, &mut api, case, number).await;
-        round.load.bad(outcome);
+        let result = send(round, &mut api, case, number).await;
+        round.load.add_bad_result(result);
     }
 }
 
@@ -65,7 +55,7 @@ pub(crate) struct Shelf {
     pub(crate) one_left: String,
     /// One per user, and the buyer has it.
     pub(crate) limited: String,
-    /// Bought by the buyer under `used_key`; not `plain`, whose books the checks look at.
+    /// Bought by the buyer under `used_key`; not `plain`, whose rows the checks look at.
     pub(crate) keyed: String,
     pub(crate) used_key: String,
 }
@@ -130,7 +120,7 @@ async fn set_up(round: &Round, api: &mut Api) -> anyhow::Result<Shelf> {
     })
 }
 
-async fn send(round: &Round, api: &mut Api, case: Case, number: u32) -> Outcome {
+async fn send(round: &Round, api: &mut Api, case: Case, number: u32) -> BadRequestResult {
     let recorder = &round.load.recorder;
     let sent = recorder.now();
     let response = api.send(request(round, &case)).await;
@@ -143,11 +133,11 @@ async fn send(round: &Round, api: &mut Api, case: Case, number: u32) -> Outcome 
         ),
         Err(_) => (0, "no_answer", None),
     };
-    recorder.push(Shot {
+    recorder.push(Sample {
         planned: Planned {
             user: 0,
             product: 0,
-            kind: Kind::Bad,
+            kind: RequestKind::Bad,
             number,
         },
         attempt: 0,
@@ -160,7 +150,7 @@ async fn send(round: &Round, api: &mut Api, case: Case, number: u32) -> Outcome 
             ..Answer::default()
         },
     });
-    Outcome {
+    BadRequestResult {
         case: case.name,
         expected: case.expected,
         got: (status, code.to_owned()),
@@ -191,10 +181,10 @@ fn request(round: &Round, case: &Case) -> Request<Body> {
         headers.insert(header::HOST, address.host.clone());
     }
     let token = match &case.who {
-        Who::Nobody => None,
+        Who::NoToken => None,
         Who::Buyer => Some(load.crowd.buyer(0).token.clone()),
         Who::Admin => Some(load.crowd.admin.token.clone()),
-        Who::Says(text) => HeaderValue::from_str(text).ok(),
+        Who::Header(text) => HeaderValue::from_str(text).ok(),
     };
     if let Some(token) = token {
         headers.insert(header::AUTHORIZATION, token);

@@ -11,17 +11,16 @@ use rand::RngExt;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::bad::Outcome;
 use crate::{
     client::{Address, Body, Pool, request},
-    record::{Answer, Kind, Planned, Recorder, Shot, Wish},
+    record::{Answer, BadRequestResult, ExpectedOrder, Planned, Recorder, RequestKind, Sample},
     shop::Offer,
     tokens::{Crowd, User},
 };
 
-/// A client does not wait longer than this, whatever it is told.
+/// The longest `Retry-After` that a client obeys.
 const RETRY_AFTER_MAX: u32 = 3;
-/// Where nothing was said, and added to what was: not everybody comes back at once.
+/// The pause without `Retry-After`, and added to it, so that retries spread out.
 const RETRY_JITTER_MS: u64 = 300;
 
 /// Which node requests go to.
@@ -53,7 +52,7 @@ pub(crate) struct Load {
     pub(crate) is_full_service: bool,
     pub(crate) route: Route,
     pub(crate) recorder: Recorder,
-    pub(crate) bad: Mutex<Vec<Outcome>>,
+    pub(crate) bad: Mutex<Vec<BadRequestResult>>,
 }
 
 /// A phase's connections beside it.
@@ -68,14 +67,14 @@ impl Load {
         format!("{}-{number}", self.run)
     }
 
-    pub(crate) fn take_bad(&self) -> Vec<Outcome> {
+    pub(crate) fn take_bad_results(&self) -> Vec<BadRequestResult> {
         let mut bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *bad)
     }
 
-    pub(super) fn bad(&self, outcome: Outcome) {
+    pub(super) fn add_bad_result(&self, result: BadRequestResult) {
         let mut bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
-        bad.push(outcome);
+        bad.push(result);
     }
 }
 
@@ -87,10 +86,10 @@ impl Round {
         }
     }
 
-    /// Sends it, again and again if the service asks for that, and records every answer.
-    pub(crate) async fn fire(self: Arc<Self>, planned: Planned, mut intended: Instant) {
+    /// Sends it, again and again if the answer invites a retry, and records every answer.
+    pub(crate) async fn send(self: Arc<Self>, planned: Planned, mut intended: Instant) {
         for attempt in 0..=self.load.retries {
-            let answer = self.shoot(planned, attempt, intended).await;
+            let answer = self.send_once(planned, attempt, intended).await;
             if !answer.invites_retry() || attempt == self.load.retries {
                 return;
             }
@@ -102,7 +101,7 @@ impl Round {
         }
     }
 
-    async fn shoot(&self, planned: Planned, attempt: u32, intended: Instant) -> Answer {
+    async fn send_once(&self, planned: Planned, attempt: u32, intended: Instant) -> Answer {
         let load = &self.load;
         let user = load.crowd.buyer(planned.user);
         let node = load.route.node(planned.user) % self.pool.len().max(1);
@@ -110,7 +109,7 @@ impl Round {
             return Answer::default();
         };
         let (sent, response) = self.pool.send(node, request).await;
-        let wish = (planned.kind == Kind::Buy).then_some(Wish {
+        let expected = (planned.kind == RequestKind::Buy).then_some(ExpectedOrder {
             // The naive design has one buyer for all.
             user: if load.is_full_service {
                 &user.name
@@ -120,8 +119,8 @@ impl Round {
             product,
             quantity: load.quantity,
         });
-        let answer = Answer::read(response.as_ref(), wish);
-        load.recorder.push(Shot {
+        let answer = Answer::read(response.as_ref(), expected);
+        load.recorder.push(Sample {
             planned,
             attempt,
             intended: load.recorder.at(intended),
@@ -138,7 +137,7 @@ impl Round {
         let host = &self.pool.address(node)?.host;
         let get = |path: &str| request(("GET", path), host, None, None);
         let request = match planned.kind {
-            Kind::Buy => {
+            RequestKind::Buy => {
                 let body = Some(&offer.order);
                 let mut request = request(("POST", "/orders"), host, Some(&user.token), body);
                 if let Ok(key) = HeaderValue::from_str(&load.key(planned.number)) {
@@ -146,11 +145,11 @@ impl Round {
                 }
                 request
             }
-            Kind::Look => get(&offer.look),
-            Kind::Detail => get(&offer.detail),
-            Kind::Browse => get("/products"),
-            Kind::Live => get("/health/live"),
-            Kind::Create => {
+            RequestKind::Look => get(&offer.look),
+            RequestKind::Detail => get(&offer.detail),
+            RequestKind::Browse => get("/products"),
+            RequestKind::Live => get("/health/live"),
+            RequestKind::Create => {
                 let body = json!({
                     "sku": format!("{}-made-{}", load.run, planned.number),
                     "name": "Made while others buy", "price": 100, "currency": "EUR", "stock": 1,
@@ -163,7 +162,7 @@ impl Round {
                     Some(&body),
                 )
             }
-            Kind::Bad => return None,
+            RequestKind::Bad => return None,
         };
         Some((request, offer.id))
     }

@@ -1,8 +1,8 @@
-//! Catches a node with the lock in its hands, and stops it for longer than the lock lives.
+//! The fault `pause_holder`: stops (SIGSTOP) a node that holds the lock for longer than the lock's TTL.
 //!
-//! Everybody buys at that node until it stands still: so the lock is its own, and nobody writes
-//! behind its back. Meanwhile everybody buys at the next one. What the fence rejects when the node
-//! goes on, before anybody buys at the other again, is therefore its own late writing.
+//! All buyers use that node until it is stopped: so the lock is its own, and no other node writes.
+//! Meanwhile all buyers use the next one. What the fence rejects when the node
+//! resumes, before buyers use the other again, is therefore its own late writing.
 
 use std::time::{Duration, Instant};
 
@@ -22,12 +22,12 @@ const LOCK_TTL: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(2_300);
 /// Longer than any other node holds a lock.
 const SETTLES: Duration = Duration::from_millis(60);
-/// The others sell by then, or the paused one has the database too and nobody can.
+/// The others sell by then, or the paused one has the database too and no node can.
 const OTHERS_SELL_WITHIN: Duration = Duration::from_secs(3);
-/// Tries to catch the holder; most miss.
+/// Attempts to stop the holder; most miss.
 const TRIES_MAX: u32 = 400;
 const TRIES_FOR: Duration = Duration::from_secs(20);
-/// What the other node still has to do when nobody comes any more.
+/// What the other node still has to do when no buyers come any more.
 const OTHERS_FINISH: Duration = Duration::from_millis(200);
 /// What the resumed node does with its late batch.
 const LATE_WRITE: Duration = Duration::from_millis(700);
@@ -74,7 +74,7 @@ pub(super) async fn pause(
         node.resume()?;
         if met? {
             paused.met += 1;
-            tell("node 1 goes on".to_owned());
+            tell("node 1 resumed".to_owned());
             tokio::time::sleep(LATE_WRITE).await;
             paused.fence_rejected = fence_rejected(&operations).await.saturating_sub(before);
             if paused.fence_rejected > 0 {
@@ -103,7 +103,7 @@ async fn meet(
         return Ok(false);
     }
     // In the middle of its transaction it would have the only writer of a SQLite file too, and
-    // nobody could sell; PostgreSQL ends such a transaction, and nothing is left to fence off.
+    // no node could sell; PostgreSQL ends such a transaction, and nothing is left to fence off.
     if let Some(database) = &service.database
         && (database.is_being_written().await?
             // What it had to write is written: it has nothing left to do with this lock.
@@ -124,7 +124,7 @@ async fn meet(
         tokio::time::sleep(POLL).await;
     }
     if !others() {
-        tell("nobody else could sell: it stood still in its transaction".to_owned());
+        tell("no other node could sell: it was stopped inside its transaction".to_owned());
     }
     Ok(others())
 }

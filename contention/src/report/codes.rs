@@ -6,7 +6,7 @@ use super::{Answers, Slice};
 
 /// From the best answer to the worst.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) enum Kind {
+pub(super) enum CodeClass {
     Won,
     Waiting,
     /// A success that is no order.
@@ -19,7 +19,7 @@ pub(super) enum Kind {
     Failed,
 }
 
-impl Kind {
+impl CodeClass {
     pub(super) fn of(code: &str) -> Self {
         match code {
             "created" | "replayed" => Self::Won,
@@ -36,7 +36,7 @@ impl Kind {
 /// Codes from the best to the worst kind, the most frequent of a kind first.
 pub(super) fn ordered(answers: &[Answers]) -> Vec<&Answers> {
     let mut ordered: Vec<_> = answers.iter().filter(|answer| answer.count > 0).collect();
-    ordered.sort_by_key(|answer| (Kind::of(&answer.code), Reverse(answer.count)));
+    ordered.sort_by_key(|answer| (CodeClass::of(&answer.code), Reverse(answer.count)));
     ordered
 }
 
@@ -52,7 +52,7 @@ pub(super) fn of_timeline(timeline: &[Slice]) -> Vec<(String, u64)> {
         .filter(|(_, total)| *total > 0)
         .map(|(code, total)| (code.to_owned(), total))
         .collect();
-    ordered.sort_by_key(|(code, total)| (Kind::of(code), Reverse(*total)));
+    ordered.sort_by_key(|(code, total)| (CodeClass::of(code), Reverse(*total)));
     ordered
 }
 

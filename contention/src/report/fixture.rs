@@ -139,7 +139,7 @@ fn check(promise: &str) -> Check {
     Check {
         promise: promise.to_owned(),
         held: true,
-        detail: "250 orders answered 201, 250 in the books".to_owned(),
+        detail: "250 orders answered 201, 250 in the database".to_owned(),
         breaches: Vec::new(),
     }
 }

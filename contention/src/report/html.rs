@@ -60,13 +60,13 @@ fn page(report: &Report) -> String {
 </body>
 </html>
 "#,
-        title = escaped(verdict(report)),
+        title = escaped(result(report)),
         head = head(report),
         ratios = ratios(&report.ratios),
     )
 }
 
-fn verdict(report: &Report) -> &'static str {
+fn result(report: &Report) -> &'static str {
     if report.held {
         "every promise held"
     } else {
@@ -90,9 +90,9 @@ fn head(report: &Report) -> String {
             .map(|(name, value)| format!("<div><dt>{name}</dt><dd>{}</dd></div>", escaped(value))),
     );
     format!(
-        r#"<header class="{class}"><p class="tool">flash-sale · contention</p><h1>{mark} {verdict}</h1><p>{checks} checks in {runs}, {time}.</p><dl>{facts}</dl></header>"#,
+        r#"<header class="{class}"><p class="tool">flash-sale · contention</p><h1>{mark} {result}</h1><p>{checks} checks in {runs}, {time}.</p><dl>{facts}</dl></header>"#,
         mark = mark(report.held),
-        verdict = capital(verdict(report)),
+        result = capital(result(report)),
         runs = plural(report.runs.len(), "run"),
         time = figures::time(report.seconds * 1_000.0),
     )

@@ -38,7 +38,7 @@ pub(crate) struct Snapshot {
     pub(crate) elapsed: Duration,
     /// Of the load; none where it ends with the last answer.
     pub(crate) planned: Option<Duration>,
-    /// Units left; none where nobody could tell.
+    /// Units left; none where it is unknown.
     pub(crate) stock: Option<i64>,
     pub(crate) stock_total: u64,
     /// Requests sent so far, answered or not.
@@ -65,7 +65,7 @@ pub(crate) struct Tally {
     pub(crate) last_second: u64,
 }
 
-/// The lock as the nodes last told it, summed over them and counted from the run's begin.
+/// The lock as the nodes last reported it, summed over them and counted from the run's begin.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LockState {
     /// False where the nodes' figures cannot be read.

@@ -72,7 +72,7 @@ impl Ink {
     }
 }
 
-/// Writes a block for each run, then the comparisons and the verdict.
+/// Writes a block for each run, then the comparisons and the result.
 pub(crate) fn write(out: &mut impl Write, report: &Report, style: Style) -> io::Result<()> {
     let faint = |text: &str| style.paint(Ink::Faint, text);
     writeln!(out, "{}", faint("result  scenario: answers by code"))?;
@@ -100,7 +100,7 @@ fn write_verdict(out: &mut impl Write, report: &Report, style: Style) -> io::Res
         checks().count(),
         checks().filter(|check| !check.held).count(),
     );
-    let verdict = if report.held {
+    let result = if report.held {
         style.paint(Ink::Good, "every promise held")
     } else {
         style.paint(Ink::Bad, &format!("BROKEN: {broken} of {checked} checks"))
@@ -109,14 +109,14 @@ fn write_verdict(out: &mut impl Write, report: &Report, style: Style) -> io::Res
     let (runs_word, seconds) = (if runs == 1 { "run" } else { "runs" }, report.seconds);
     writeln!(
         out,
-        "{verdict} ({checked} checks, {runs} {runs_word}, {} s)",
+        "{result} ({checked} checks, {runs} {runs_word}, {} s)",
         figures::decimal(seconds)
     )
 }
 
 fn write_run(out: &mut impl Write, run: &Run, style: Style) -> io::Result<()> {
     let held = run.checks.iter().all(|check| check.held);
-    let verdict = if held {
+    let result = if held {
         style.paint(Ink::Good, "held    ")
     } else {
         style.paint(Ink::Bad, "BROKEN  ")
@@ -129,7 +129,7 @@ fn write_run(out: &mut impl Write, run: &Run, style: Style) -> io::Result<()> {
         .collect();
     let mut lines = wrapped(&answers, WIDTH, taken).into_iter();
     let first = lines.next().unwrap_or_default();
-    writeln!(out, "{verdict}{}: {first}", style.paint(Ink::Name, &name))?;
+    writeln!(out, "{result}{}: {first}", style.paint(Ink::Name, &name))?;
     for line in lines {
         writeln!(out, "        {line}")?;
     }

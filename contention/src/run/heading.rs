@@ -1,4 +1,4 @@
-//! What the live view says of a run before anything has happened.
+//! The heading of the live view: what does not change during a run.
 
 use super::Job;
 use crate::{

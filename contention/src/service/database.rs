@@ -20,12 +20,12 @@ const OPEN_TRANSACTIONS: &str = "SELECT pid FROM pg_stat_activity \
 #[derive(Debug)]
 pub(crate) struct Database {
     url: Secret,
-    kind: Kind,
+    kind: Backing,
 }
 
 #[derive(Debug)]
-enum Kind {
-    /// Stopped, as far as a file can be, by a transaction of ours that lets nobody write.
+enum Backing {
+    /// Stopped, as far as a file can be, by a transaction of ours that blocks every write.
     Sqlite {
         blocker: Option<DatabaseConnection>,
     },
@@ -41,7 +41,7 @@ impl Database {
             let url = url.clone();
             return Ok(Self {
                 url,
-                kind: Kind::Given,
+                kind: Backing::Given,
             });
         }
         if let Some(server) = plan.postgres {
@@ -49,13 +49,13 @@ impl Database {
             let server = server.clone();
             return Ok(Self {
                 url,
-                kind: Kind::Postgres { server },
+                kind: Backing::Postgres { server },
             });
         }
         let file = dir.join("flash-sale.db");
         Ok(Self {
             url: Secret::new(format!("sqlite://{}", file.display())),
-            kind: Kind::Sqlite { blocker: None },
+            kind: Backing::Sqlite { blocker: None },
         })
     }
 
@@ -73,7 +73,7 @@ impl Database {
 
     /// Whether it is ours to be stopped.
     pub(crate) fn can_stop(&self) -> bool {
-        !matches!(self.kind, Kind::Given)
+        !matches!(self.kind, Backing::Given)
     }
 
     /// The product's stock, as the keys of its locks say it.
@@ -85,15 +85,15 @@ impl Database {
     }
 
     pub(crate) fn is_file(&self) -> bool {
-        matches!(self.kind, Kind::Sqlite { .. })
+        matches!(self.kind, Backing::Sqlite { .. })
     }
 
     /// Whether a transaction that may write is open, as far as we may look.
     pub(crate) async fn is_being_written(&self) -> anyhow::Result<bool> {
         match &self.kind {
-            Kind::Sqlite { .. } => self.has_writer().await,
-            Kind::Postgres { .. } => self.has_transaction().await,
-            Kind::Given => Ok(false),
+            Backing::Sqlite { .. } => self.has_writer().await,
+            Backing::Postgres { .. } => self.has_transaction().await,
+            Backing::Given => Ok(false),
         }
     }
 
@@ -118,7 +118,7 @@ impl Database {
     async fn has_writer(&self) -> anyhow::Result<bool> {
         let mut options = self.options();
         options.map_sqlx_sqlite_opts(|options| options.busy_timeout(Duration::ZERO));
-        // Where even opening it must wait, somebody writes.
+        // Where even opening it must wait, another connection writes.
         let Ok(connection) = sea_orm::Database::connect(options).await else {
             return Ok(true);
         };
@@ -130,11 +130,11 @@ impl Database {
         Ok(begun.is_err())
     }
 
-    /// Says what was done.
+    /// Returns what was done, for the report.
     pub(crate) async fn stop(&mut self) -> anyhow::Result<&'static str> {
         let options = self.options();
         match &mut self.kind {
-            Kind::Sqlite { blocker } => {
+            Backing::Sqlite { blocker } => {
                 let connection = sea_orm::Database::connect(options).await?;
                 connection
                     .execute_unprepared("PRAGMA busy_timeout = 10000")
@@ -143,27 +143,27 @@ impl Database {
                 *blocker = Some(connection);
                 Ok("database locked against every write")
             }
-            Kind::Postgres { server } => {
+            Backing::Postgres { server } => {
                 server.kill().await?;
                 Ok("PostgreSQL killed")
             }
-            Kind::Given => anyhow::bail!("the database is not ours to stop"),
+            Backing::Given => anyhow::bail!("the database is not ours to stop"),
         }
     }
 
     pub(crate) async fn start(&mut self) -> anyhow::Result<&'static str> {
         match &mut self.kind {
-            Kind::Sqlite { blocker } => {
+            Backing::Sqlite { blocker } => {
                 let connection = blocker.take().context("the database was not stopped")?;
                 connection.execute_unprepared("ROLLBACK").await?;
                 connection.close().await?;
                 Ok("database free again")
             }
-            Kind::Postgres { server } => {
+            Backing::Postgres { server } => {
                 server.start().await?;
                 Ok("PostgreSQL back")
             }
-            Kind::Given => anyhow::bail!("the database is not ours to start"),
+            Backing::Given => anyhow::bail!("the database is not ours to start"),
         }
     }
 }

@@ -61,7 +61,7 @@ impl Gateway {
     }
 }
 
-/// Charges, and answers late. It knows no idempotency keys: whoever asks twice, pays twice.
+/// Charges, and answers late. It knows no idempotency keys: a repeated request charges twice.
 async fn charge(State(shared): State<Arc<Shared>>, form: String) -> Json<Value> {
     let fields = fields(&form);
     let of = |name: &str| fields.get(name).cloned().unwrap_or_default();

@@ -18,8 +18,8 @@ use test_support::service::{announced, clear_environment};
 use super::{Design, serve};
 use crate::{client::Address, designs};
 
-/// The port for discarding, on which nobody listens.
-const NOBODY: &str = "redis://127.0.0.1:9";
+/// The discard port, on which nothing listens.
+const NO_REDIS: &str = "redis://127.0.0.1:9";
 
 /// What every process of a run is given.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub(crate) struct Settings<'a> {
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) api: Address,
-    /// Where its figures are; none for a service of somebody else and for the naive design.
+    /// Where its figures are; none for an existing service and for the naive design.
     pub(crate) ops: Option<Address>,
     process: Option<Process>,
 }
@@ -81,7 +81,7 @@ impl Node {
         };
         match settings.design {
             Design::Unbatched => drop(command.env("ORDER_BATCH_MAX", "1")),
-            Design::Uncached => drop(command.env("REDIS_URL", NOBODY)),
+            Design::Uncached => drop(command.env("REDIS_URL", NO_REDIS)),
             Design::Lanes | Design::Naive => {}
         }
         let log = settings.dir.join(format!("node-{number}.log"));

@@ -34,8 +34,8 @@ async fn orders(shop: &Shop) -> Vec<String> {
 #[case::kept_back(Lie::KeepBack { after: 4 }, "sold as many as possible", "1 of 5 units unsold")]
 #[case::answer_lost(
     Lie::TellNo,
-    "was told to its buyer",
-    "was never told: the last answer was sold_out"
+    "was answered to its buyer",
+    "was never answered: the last answer was sold_out"
 )]
 #[case::answer_cut_off(Lie::CutOff, "every request is answered", "got no answer")]
 #[case::two_winners(Lie::CopyWinner, "one winner", "was answered to users")]

@@ -17,15 +17,15 @@ pub(super) struct Case {
 
 #[derive(Clone, Debug)]
 pub(super) enum Who {
-    Nobody,
+    NoToken,
     Buyer,
     Admin,
     /// The whole value of `Authorization`.
-    Says(&'static str),
+    Header(&'static str),
 }
 
 const JSON: (&str, &str) = ("content-type", "application/json");
-/// Well-formed, and signed by somebody else: HS256 of `{"sub":"eve","exp":32503680000}`.
+/// Well-formed, and signed with another secret: HS256 of `{"sub":"eve","exp":32503680000}`.
 const FORGED: &str = "Bearer eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJldmUiLCJleHAiOjMyNTAzNjgwMDAwfQ.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 /// The same claims with `{"alg":"none","typ":"JWT"}`.
 const UNSIGNED: &str =
@@ -98,13 +98,13 @@ pub(super) fn all(shelf: &Shelf) -> Vec<Case> {
     cases
 }
 
-fn wish(product: &str, quantity: impl serde::Serialize) -> String {
+fn purchase(product: &str, quantity: impl serde::Serialize) -> String {
     json!({ "product_id": product, "quantity": quantity }).to_string()
 }
 
-/// Before anybody looks at who asks for what.
+/// Refused before the token is read.
 fn unreadable(shelf: &Shelf) -> Vec<Case> {
-    let good = wish(&shelf.plain, 1);
+    let good = purchase(&shelf.plain, 1);
     let large = format!("{good}{}", " ".repeat(17 * 1024));
     let (bad, malformed) = (400, "malformed_json");
     vec![
@@ -131,7 +131,7 @@ fn invalid(shelf: &Shelf) -> Vec<Case> {
     let plain = &shelf.plain;
     let quantity = |text: &str| order(format!(r#"{{"product_id":"{plain}","quantity":{text}}}"#));
     let field = |value: serde_json::Value| order(value.to_string());
-    let key = |key: String| order(wish(plain, 1)).with("idempotency-key", key);
+    let key = |key: String| order(purchase(plain, 1)).with("idempotency-key", key);
     let cases = [
         ("quantity 0", quantity("0")),
         ("a negative quantity", quantity("-1")),
@@ -186,31 +186,37 @@ fn invalid(shelf: &Shelf) -> Vec<Case> {
 }
 
 fn unauthenticated(shelf: &Shelf) -> Vec<Case> {
-    let good = || order(wish(&shelf.plain, 1));
+    let good = || order(purchase(&shelf.plain, 1));
     let cases = [
-        ("no token", good().by(Who::Nobody)),
-        ("an empty token", good().by(Who::Says("Bearer "))),
+        ("no token", good().by(Who::NoToken)),
+        ("an empty token", good().by(Who::Header("Bearer "))),
         (
             "no token but words",
-            good().by(Who::Says("Bearer let me in")),
+            good().by(Who::Header("Bearer let me in")),
         ),
-        ("another scheme", good().by(Who::Says("Basic ZXZlOmV2ZQ=="))),
+        (
+            "another scheme",
+            good().by(Who::Header("Basic ZXZlOmV2ZQ==")),
+        ),
         (
             "a token that somebody else signed",
-            good().by(Who::Says(FORGED)),
+            good().by(Who::Header(FORGED)),
         ),
-        ("a token that nobody signed", good().by(Who::Says(UNSIGNED))),
+        (
+            "a token that nobody signed",
+            good().by(Who::Header(UNSIGNED)),
+        ),
         (
             "a list of orders without a token",
-            get("/orders", Who::Nobody),
+            get("/orders", Who::NoToken),
         ),
         (
             "an order without a token",
-            get(format!("/orders/{NO_ID}"), Who::Nobody),
+            get(format!("/orders/{NO_ID}"), Who::NoToken),
         ),
         (
             "a product without a token",
-            admin("POST", "/products", "{}").by(Who::Nobody),
+            admin("POST", "/products", "{}").by(Who::NoToken),
         ),
     ];
     let named = |(name, case): (&'static str, Case)| case.named(name, 401, "unauthenticated");
@@ -219,8 +225,8 @@ fn unauthenticated(shelf: &Shelf) -> Vec<Case> {
 
 /// Good requests that cannot have what they want.
 fn refused(shelf: &Shelf) -> Vec<Case> {
-    let one = |product: &str| order(wish(product, 1));
-    let reused = order(wish(&shelf.keyed, 2)).with("idempotency-key", shelf.used_key.clone());
+    let one = |product: &str| order(purchase(product, 1));
+    let reused = order(purchase(&shelf.keyed, 2)).with("idempotency-key", shelf.used_key.clone());
     vec![
         one(NO_ID).named("no such product", 404, "product_not_found"),
         one(&shelf.not_yet).named("before the sale", 409, "not_on_sale"),
@@ -228,7 +234,11 @@ fn refused(shelf: &Shelf) -> Vec<Case> {
         reused.named("a key for another order", 422, "idempotency_key_reused"),
         one(&shelf.limited).named("more than max_per_user", 409, "purchase_limit"),
         one(&shelf.empty).named("nothing left", 409, "sold_out"),
-        order(wish(&shelf.one_left, 2)).named("two, where one is left", 409, "insufficient_stock"),
+        order(purchase(&shelf.one_left, 2)).named(
+            "two, where one is left",
+            409,
+            "insufficient_stock",
+        ),
     ]
 }
 
@@ -246,13 +256,13 @@ fn elsewhere(shelf: &Shelf) -> Vec<Case> {
             422,
             "invalid_request",
         ),
-        get(format!("/products/{NO_ID}"), Who::Nobody).named(
+        get(format!("/products/{NO_ID}"), Who::NoToken).named(
             "no product to read",
             404,
             "product_not_found",
         ),
-        get("/products?limit=101", Who::Nobody).named("too large a page", 422, "invalid_request"),
-        get("/nowhere", Who::Nobody).named("no such address", 404, "not_found"),
+        get("/products?limit=101", Who::NoToken).named("too large a page", 422, "invalid_request"),
+        get("/nowhere", Who::NoToken).named("no such address", 404, "not_found"),
         admin("PUT", "/orders", "{}").named("no such method", 405, "method_not_allowed"),
         admin("POST", "/products", taken.to_string())
             .by(Who::Buyer)

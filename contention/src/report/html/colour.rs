@@ -1,15 +1,15 @@
 //! The classes that colour a code: its kind's hue, paler for each further code of the kind.
 
-use super::super::codes::Kind;
+use super::super::codes::CodeClass;
 
 const PALEST: usize = 3;
 
 /// One for each code, in their order.
 pub(super) fn classes(codes: &[(String, u64)]) -> Vec<String> {
-    let mut before: Option<Kind> = None;
+    let mut before: Option<CodeClass> = None;
     let mut shade = 0;
     let class = |(code, _): &(String, u64)| {
-        let kind = Kind::of(code);
+        let kind = CodeClass::of(code);
         shade = if before == Some(kind) {
             PALEST.min(shade + 1)
         } else {
@@ -21,13 +21,13 @@ pub(super) fn classes(codes: &[(String, u64)]) -> Vec<String> {
     codes.iter().map(class).collect()
 }
 
-pub(super) fn hue(kind: Kind) -> &'static str {
+pub(super) fn hue(kind: CodeClass) -> &'static str {
     match kind {
-        Kind::Won => "won",
-        Kind::Waiting => "waiting",
-        Kind::Served => "served",
-        Kind::Refused => "refused",
-        Kind::Pressed => "pressed",
-        Kind::Failed => "failed",
+        CodeClass::Won => "won",
+        CodeClass::Waiting => "waiting",
+        CodeClass::Served => "served",
+        CodeClass::Refused => "refused",
+        CodeClass::Pressed => "pressed",
+        CodeClass::Failed => "failed",
     }
 }

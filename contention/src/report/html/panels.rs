@@ -56,7 +56,7 @@ pub(super) fn answers(answers: &[Answers]) -> String {
 }
 
 fn answer_row(answer: &Answers, total: u64) -> String {
-    let hue = colour::hue(codes::Kind::of(&answer.code));
+    let hue = colour::hue(codes::CodeClass::of(&answer.code));
     let status = match answer.status {
         0 => figures::NONE.to_owned(),
         status => status.to_string(),

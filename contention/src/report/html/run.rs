@@ -1,4 +1,4 @@
-//! One run on the page: the question, the verdict, the figures, the pictures, the checks.
+//! One run on the page: the question, the result, the figures, the pictures, the checks.
 
 use super::{
     super::{Run, figures},

@@ -12,20 +12,20 @@ use ratatui::{
     widgets::{Axis, Chart, Dataset, GraphType, Widget},
 };
 
-use super::super::{Slice, codes, codes::Kind, figures};
+use super::super::{Slice, codes, codes::CodeClass, figures};
 
 /// How full a cell is, from nothing to all of it.
 const EIGHTHS: [&str; 9] = [" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"];
 
 /// The colour of a code, by its kind, so that it is the same wherever it appears.
 pub(super) fn colour(code: &str) -> Color {
-    match Kind::of(code) {
-        Kind::Won => Color::Green,
-        Kind::Waiting => Color::Blue,
-        Kind::Served => Color::Cyan,
-        Kind::Refused => Color::Gray,
-        Kind::Pressed => Color::Yellow,
-        Kind::Failed => Color::Red,
+    match CodeClass::of(code) {
+        CodeClass::Won => Color::Green,
+        CodeClass::Waiting => Color::Blue,
+        CodeClass::Served => Color::Cyan,
+        CodeClass::Refused => Color::Gray,
+        CodeClass::Pressed => Color::Yellow,
+        CodeClass::Failed => Color::Red,
     }
 }
 

@@ -10,7 +10,7 @@ use ratatui::{
 };
 
 use super::{
-    super::{codes::Kind, figures},
+    super::{codes::CodeClass, figures},
     Snapshot, Tally,
     chart::{self, Stack},
 };
@@ -132,7 +132,7 @@ fn draw_stock(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot) {
 /// From the best kind of answer to the worst, as on the page.
 fn ordered(tallies: &[Tally]) -> Vec<&Tally> {
     let mut tallies: Vec<_> = tallies.iter().filter(|tally| tally.total > 0).collect();
-    tallies.sort_by_key(|tally| (Kind::of(&tally.code), std::cmp::Reverse(tally.total)));
+    tallies.sort_by_key(|tally| (CodeClass::of(&tally.code), std::cmp::Reverse(tally.total)));
     tallies
 }
 

@@ -1,4 +1,4 @@
-//! A door before a real service that breaks one promise on purpose.
+//! A proxy before a real service that breaks one promise on purpose.
 
 use std::{
     collections::HashSet,
@@ -33,11 +33,11 @@ pub(crate) enum Lie {
     None,
     /// The first who is refused gets a unit that was never offered.
     OneTooMany,
-    /// Once so many orders were sold everybody is told that nothing is left.
+    /// Once so many orders were sold every buyer is answered that nothing is left.
     KeepBack {
         after: usize,
     },
-    /// The first winner is told that nothing is left.
+    /// The first winner is answered that nothing is left.
     TellNo,
     /// The connection of the first winner breaks before the answer.
     CutOff,
@@ -154,7 +154,7 @@ impl Shared {
         !self.told.lock().unwrap().keys.insert(key)
     }
 
-    /// Remembers a winner, and says whether it is the first.
+    /// Remembers a winner, and returns whether it is the first.
     fn note(&self, status: StatusCode, said: &Bytes) -> bool {
         let mut told = self.told.lock().unwrap();
         let is_first = status == 201 && told.won == 0;

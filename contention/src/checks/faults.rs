@@ -1,6 +1,6 @@
-//! What must be true of a fault and after it.
+//! The checks of a run with faults: the lock comes back, the fence holds, sales go on.
 
-use super::{Evidence, verdict};
+use super::{Evidence, check_result};
 use crate::faults::holder::Paused;
 use crate::report::Check;
 
@@ -12,7 +12,7 @@ pub(super) fn all(evidence: &Evidence) -> Vec<Check> {
 }
 
 fn lock_back(evidence: &Evidence) -> Option<Check> {
-    let seen = evidence.trouble.lock?;
+    let seen = evidence.faults.lock?;
     let steps = [
         "the lock was never seen degraded: the fault did not happen",
         "the lock stayed degraded after the nodes were back",
@@ -21,7 +21,7 @@ fn lock_back(evidence: &Evidence) -> Option<Check> {
     let missing = seen.iter().zip(steps).filter(|(seen, _)| !**seen);
     let breaches = missing.map(|(_, step)| step.to_owned()).collect();
     let detail = "degraded without its nodes, then taken again".to_owned();
-    Some(verdict(
+    Some(check_result(
         "the lock comes back with its nodes",
         detail,
         breaches,
@@ -34,7 +34,7 @@ fn fenced(evidence: &Evidence) -> Option<Check> {
         met: held,
         fence_rejected: rejected,
         must_reject,
-    } = evidence.trouble.paused?;
+    } = evidence.faults.paused?;
     let mut breaches = Vec::new();
     if held == 0 {
         breaches.push(format!(
@@ -48,7 +48,7 @@ fn fenced(evidence: &Evidence) -> Option<Check> {
     let detail = format!(
         "{held} of {pauses} pauses met the holder and outlived its lock; the fence rejected {rejected} batches"
     );
-    Some(verdict(
+    Some(check_result(
         "who goes on without the lock is fenced off",
         detail,
         breaches,
@@ -56,10 +56,10 @@ fn fenced(evidence: &Evidence) -> Option<Check> {
 }
 
 fn sales_go_on(evidence: &Evidence) -> Option<Check> {
-    let won = evidence.trouble.won_afterwards?;
+    let won = evidence.faults.won_afterwards?;
     let breaches = (won == 0).then(|| "no order was won after the fault".to_owned());
     let detail = format!("{won} orders won after the fault");
-    Some(verdict(
+    Some(check_result(
         "sales go on after the fault",
         detail,
         breaches.into_iter().collect(),

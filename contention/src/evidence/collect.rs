@@ -1,4 +1,4 @@
-//! After the load: asks the service what became of it, as its buyers and its shopkeeper would.
+//! Collects the evidence after the load: over HTTP as buyers and the admin would, and from the database.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,19 +10,17 @@ use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::{Confirmed, Evidence, ReadBack, Replay};
 use crate::{
-    checks::{Confirmed, Evidence, ReadBack, Replay},
     client::request,
     driver::requests::Load,
-    record::Shot,
+    record::Sample,
     scenario::Scenario,
     service::Service,
     shop::{Api, READS_LAG},
 };
 
-mod holds;
-
-/// Orders asked for again one by one; the books hold every one of them anyway.
+/// Orders read back one by one; the rows of the database cover every one of them anyway.
 const READ_BACK_MAX: usize = 500;
 const REPLAYS_MAX: usize = 50;
 const CONFIRMED_MAX: usize = 20;
@@ -42,41 +40,43 @@ pub(crate) async fn collect(
         users: users
             .map(|user| load.crowd.buyer(user).name.clone())
             .collect(),
-        shots: load.recorder.take(),
+        samples: load.recorder.take(),
         is_full_service: load.is_full_service,
         greedy: greedy.then_some(scenario.users),
         holds_end: scenario.expect.expire,
         max_per_user: scenario.product.max_per_user,
         ..Evidence::default()
     };
-    evidence.shots.sort_by_key(|shot| shot.answered);
-    evidence.bad = load.take_bad();
+    evidence.samples.sort_by_key(|sample| sample.answered);
+    evidence.bad = load.take_bad_results();
     let door = service.nodes.first().context("no node")?.api.clone();
-    let mut asking = Asking {
+    let mut follow_up = FollowUp {
         load,
         api: Api::new(door),
     };
     if scenario.expect.pay_rush {
         // First: their holds end soon.
-        let winners = sample(&evidence, usize::MAX, seed);
-        evidence.confirmed = asking.pay_rush(&winners, &service.doors()).await;
+        let winners = random_winners(&evidence, usize::MAX, seed);
+        evidence.confirmed = follow_up.pay_rush(&winners, &service.doors()).await;
         evidence.charges = service.charges();
     }
     if load.is_full_service {
-        asking.again(scenario, &mut evidence, seed).await?;
+        follow_up.again(scenario, &mut evidence, seed).await?;
     }
     let store = service.store().await?;
     if scenario.expect.expire {
         let hold = Duration::from_secs(scenario.product.hold_seconds.unwrap_or(0).into());
-        asking.until_over(&evidence, store.as_ref(), hold).await?;
+        follow_up
+            .until_over(&evidence, store.as_ref(), hold)
+            .await?;
     }
     if store.is_none() {
         tokio::time::sleep(READS_LAG).await;
     }
     for offer in &load.offers {
         let admin = &load.crowd.admin.token;
-        let book = asking.api.book(offer, store.as_ref(), admin).await?;
-        evidence.books.push(book);
+        let row = follow_up.api.rows(offer, store.as_ref(), admin).await?;
+        evidence.rows.push(row);
     }
     if let Some(store) = store {
         evidence.invariants = invariants(&store).await?;
@@ -85,7 +85,7 @@ pub(crate) async fn collect(
     Ok(evidence)
 }
 
-/// Who breaks which invariant, as the database itself says.
+/// Breaches of each invariant of `flash-sale verify`.
 async fn invariants(store: &Store) -> anyhow::Result<Vec<(&'static str, Vec<String>)>> {
     let mut found = Vec::new();
     for invariant in verify::INVARIANTS {
@@ -99,10 +99,10 @@ async fn invariants(store: &Store) -> anyhow::Result<Vec<(&'static str, Vec<Stri
 }
 
 /// Some of the winners, by chance.
-fn sample(evidence: &Evidence, most: usize, seed: u64) -> Vec<Shot> {
-    let mut winners: Vec<&Shot> = evidence
+fn random_winners(evidence: &Evidence, most: usize, seed: u64) -> Vec<Sample> {
+    let mut winners: Vec<&Sample> = evidence
         .buys()
-        .filter(|shot| shot.answer.order.is_some())
+        .filter(|sample| sample.answer.order.is_some())
         .collect();
     let mut random = StdRng::seed_from_u64(seed);
     let mut chosen = Vec::new();
@@ -113,19 +113,19 @@ fn sample(evidence: &Evidence, most: usize, seed: u64) -> Vec<Shot> {
     chosen
 }
 
-struct Asking<'a> {
-    load: &'a Load,
-    api: Api,
+pub(super) struct FollowUp<'a> {
+    pub(super) load: &'a Load,
+    pub(super) api: Api,
 }
 
 #[derive(Deserialize)]
-struct Told {
+pub(super) struct OrderBody {
     id: Uuid,
     user_id: String,
-    status: String,
+    pub(super) status: String,
 }
 
-impl Asking<'_> {
+impl FollowUp<'_> {
     /// Asks for orders by id and by key, and pays where that is wanted.
     async fn again(
         &mut self,
@@ -133,42 +133,43 @@ impl Asking<'_> {
         evidence: &mut Evidence,
         seed: u64,
     ) -> anyhow::Result<()> {
-        let winners = sample(evidence, READ_BACK_MAX, seed);
-        for shot in &winners {
-            evidence.read_back.push(self.read_back(shot).await);
+        let winners = random_winners(evidence, READ_BACK_MAX, seed);
+        for sample in &winners {
+            evidence.read_back.push(self.read_back(sample).await);
         }
         // Who is over the limit is refused before the key is looked at.
         let one_user = scenario.phase.iter().any(|phase| phase.one_user);
-        let patient = |shot: &&Shot| !one_user && Some(shot.planned.user) != evidence.greedy;
-        let again: Vec<&Shot> = winners.iter().filter(patient).take(REPLAYS_MAX).collect();
-        for shot in again {
-            evidence.replays.push(self.replay(shot).await);
+        let patient = |sample: &&Sample| !one_user && Some(sample.planned.user) != evidence.greedy;
+        let again: Vec<&Sample> = winners.iter().filter(patient).take(REPLAYS_MAX).collect();
+        for sample in again {
+            evidence.replays.push(self.replay(sample).await);
         }
         if scenario.expect.confirm {
-            for shot in winners.iter().take(CONFIRMED_MAX) {
-                evidence.confirmed.push(self.confirm(shot).await?);
+            for sample in winners.iter().take(CONFIRMED_MAX) {
+                evidence.confirmed.push(self.confirm(sample).await?);
             }
         }
         Ok(())
     }
 
-    async fn read_back(&mut self, shot: &Shot) -> ReadBack {
-        let user = self.load.crowd.buyer(shot.planned.user);
-        let order = shot.answer.order.unwrap_or_default();
+    async fn read_back(&mut self, sample: &Sample) -> ReadBack {
+        let user = self.load.crowd.buyer(sample.planned.user);
+        let order = sample.answer.order.unwrap_or_default();
         let path = format!("/orders/{order}");
         let response = self.api.call(("GET", &path), Some(&user.token), None).await;
         let told = response.as_ref().ok();
-        let same = told.and_then(|response| serde_json::from_slice::<Told>(&response.body).ok());
+        let same =
+            told.and_then(|response| serde_json::from_slice::<OrderBody>(&response.body).ok());
         ReadBack {
             order,
-            user: shot.planned.user,
+            user: sample.planned.user,
             status: told.map_or(0, |response| response.status),
             same: same.is_some_and(|told| told.id == order && told.user_id == user.name),
         }
     }
 
-    async fn replay(&mut self, shot: &Shot) -> Replay {
-        let planned = shot.planned;
+    async fn replay(&mut self, sample: &Sample) -> Replay {
+        let planned = sample.planned;
         let key = self.load.key(planned.number);
         let user = self.load.crowd.buyer(planned.user);
         let offer = self.load.offers.get(planned.product);
@@ -186,28 +187,28 @@ impl Asking<'_> {
         Replay {
             user: planned.user,
             key,
-            first: shot.answer.order.unwrap_or_default(),
+            first: sample.answer.order.unwrap_or_default(),
             status: told.map_or(0, |response| response.status),
             again: told
-                .and_then(|response| serde_json::from_slice::<Told>(&response.body).ok())
+                .and_then(|response| serde_json::from_slice::<OrderBody>(&response.body).ok())
                 .map(|told| told.id),
             flagged: told.and_then(|response| response.header("idempotency-replayed"))
                 == Some("true"),
         }
     }
 
-    async fn confirm(&mut self, shot: &Shot) -> anyhow::Result<Confirmed> {
-        let user = &self.load.crowd.buyer(shot.planned.user).token;
-        let order = shot.answer.order.unwrap_or_default();
+    async fn confirm(&mut self, sample: &Sample) -> anyhow::Result<Confirmed> {
+        let user = &self.load.crowd.buyer(sample.planned.user).token;
+        let order = sample.answer.order.unwrap_or_default();
         let path = format!("/orders/{order}");
-        let was: Told = self.api.get(&path, Some(user)).await?;
+        let was: OrderBody = self.api.get(&path, Some(user)).await?;
         let body = json!({ "payment_method": "pm_card_visa" });
         let call = ("POST", format!("{path}/confirm"));
         let response = self
             .api
             .call((call.0, &call.1), Some(user), Some(&body))
             .await?;
-        let now: Told = self.api.get(&path, Some(user)).await?;
+        let now: OrderBody = self.api.get(&path, Some(user)).await?;
         Ok(Confirmed {
             order,
             was: was.status,
