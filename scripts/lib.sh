@@ -107,12 +107,13 @@ target_dir() {
   cargo metadata --format-version 1 --no-deps --locked | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'
 }
 
-# release_build: builds the service and prints the path of its binary.
+# release_build PROGRAM: builds flash-sale or contention and prints the path of its binary. With --bin and not with -p:
+# so cargo resolves the same features for both programs, and what they share is compiled once.
 release_build() {
   local target
-  cargo build --release --locked --bin flash-sale >&2 || return
+  cargo build --release --locked --bin "$1" >&2 || return
   target=$(target_dir)
-  echo "$target/release/flash-sale"
+  echo "$target/release/$1"
 }
 
 # port_taken PORT: whether anybody answers there on 127.0.0.1.

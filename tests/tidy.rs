@@ -33,7 +33,26 @@ const LAYERS: &[&str] = &[
     "app",
     "main",
 ];
-const LINES_MAX: usize = 300;
+
+/// The same for the load runner.
+const CONTENTION_LAYERS: &[&str] = &[
+    "client", "scenario", "args", "report", "tokens", "record", "timeline", "shop", "figures",
+    "designs", "service", "driver", "faults", "evidence", "checks", "summary", "usage", "notes",
+    "watch", "run", "plan",
+];
+
+/// Every folder with sources of ours.
+const FOLDERS: &[&str] = &[
+    "src",
+    "tests",
+    "entities",
+    "migration",
+    "contention",
+    "test-support",
+];
+
+/// Aim for 300: this is where a file is certainly too long.
+const LINES_MAX: usize = 400;
 
 /// A word, and the one module that may say it.
 const OWNED: &[(&str, &str)] = &[
@@ -54,12 +73,20 @@ struct Source {
 }
 
 impl Source {
-    /// The top-level module of a file below `src/`; `None` for the crate's root and other binaries.
+    /// The top-level module of a file of the service; `None` for the crate's root.
     fn module(&self) -> Option<&str> {
-        let inside = self.path.strip_prefix("src/")?;
-        let name = inside.split('/').next()?.trim_end_matches(".rs");
-        (!["lib", "bin"].contains(&name)).then_some(name)
+        top_level(self.path.strip_prefix("src/")?, "lib")
     }
+
+    /// The same for the load runner.
+    fn contention_module(&self) -> Option<&str> {
+        top_level(self.path.strip_prefix("contention/src/")?, "main")
+    }
+}
+
+fn top_level<'a>(inside: &'a str, root: &str) -> Option<&'a str> {
+    let name = inside.split('/').next()?.trim_end_matches(".rs");
+    (name != root).then_some(name)
 }
 
 fn sources(folder: &str) -> Vec<Source> {
@@ -159,32 +186,47 @@ fn heads(list: &str) -> Vec<String> {
     found
 }
 
-fn layer(module: &str) -> Option<usize> {
-    LAYERS.iter().position(|layer| *layer == module)
-}
-
-/// What is wrong with the place of a file in the order of the layers.
+/// What is wrong with the place of a file in the order of its crate's layers.
 fn layer_breaches(source: &Source) -> Vec<String> {
+    if let Some(module) = source.contention_module() {
+        return order_breaches(source, module, CONTENTION_LAYERS);
+    }
     let Some(module) = source.module() else {
         return Vec::new();
     };
-    let path = &source.path;
-    let Some(own) = layer(module) else {
-        return vec![format!("{path}: no layer {module}")];
-    };
-    let code = code(&source.text);
-    let mut breaches = Vec::new();
-    for used in used_modules(&code) {
-        if layer(&used).is_some_and(|used| used > own) {
-            breaches.push(format!("{path} uses {used}, which stands to its right"));
-        }
-    }
+    let mut breaches = order_breaches(source, module, LAYERS);
+    let (path, code) = (&source.path, code(&source.text));
     for (word, owner) in OWNED {
         if module != *owner && says(&code, word.trim_end_matches('!')) && code.contains(word) {
             breaches.push(format!("{path} says {word}, which only {owner} may"));
         }
     }
     breaches
+}
+
+fn order_breaches(source: &Source, module: &str, layers: &[&str]) -> Vec<String> {
+    let layer = |module: &str| layers.iter().position(|layer| *layer == module);
+    let path = &source.path;
+    let Some(own) = layer(module) else {
+        return vec![format!("{path}: no layer {module}")];
+    };
+    let mut breaches = Vec::new();
+    for used in used_modules(&code(&source.text)) {
+        if layer(&used).is_some_and(|used| used > own) {
+            breaches.push(format!("{path} uses {used}, which stands to its right"));
+        }
+    }
+    breaches
+}
+
+/// The modules of a crate's code map, in its order.
+fn listed_modules(root: &str, declaration: &str) -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(root);
+    let map = fs::read_to_string(root).unwrap();
+    map.lines()
+        .filter_map(|line| line.strip_prefix(declaration)?.strip_suffix(';'))
+        .map(str::to_owned)
+        .collect()
 }
 
 #[track_caller]
@@ -194,32 +236,28 @@ fn assert_none(breaches: &[String]) {
 
 #[test]
 fn a_file_uses_only_what_stands_to_its_left() {
-    let sources = sources("src");
-    assert!(sources.len() > 10, "the sources are looked at");
-    assert_none(&sources.iter().flat_map(layer_breaches).collect::<Vec<_>>());
+    for folder in ["src", "contention/src"] {
+        let sources = sources(folder);
+        assert!(sources.len() > 10, "the sources are looked at");
+        assert_none(&sources.iter().flat_map(layer_breaches).collect::<Vec<_>>());
+    }
 }
 
 #[test]
 fn the_code_map_lists_the_layers_in_order() {
-    let sources = sources("src");
-    let map = sources
-        .iter()
-        .find(|source| source.path == "src/lib.rs")
-        .unwrap();
-    let listed = map
-        .text
-        .lines()
-        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
-    assert_eq!(listed.chain(["main"]).collect::<Vec<_>>(), LAYERS);
+    let mut service = listed_modules("src/lib.rs", "pub mod ");
+    service.push("main".to_owned());
+    assert_eq!(service, LAYERS);
+    assert_eq!(
+        listed_modules("contention/src/main.rs", "mod "),
+        CONTENTION_LAYERS
+    );
 }
 
 #[test]
 fn every_file_opens_with_its_purpose_and_is_short() {
     let mut breaches = Vec::new();
-    for source in ["src", "tests", "entities", "migration"]
-        .into_iter()
-        .flat_map(sources)
-    {
+    for source in FOLDERS.iter().copied().flat_map(sources) {
         if !source.text.starts_with("//! ") {
             breaches.push(format!("{} does not open with //!", source.path));
         }
@@ -238,17 +276,34 @@ fn every_file_opens_with_its_purpose_and_is_short() {
 fn no_test_is_ignored_and_none_sleeps() {
     let ignored = concat!("#[", "ignore");
     let mut breaches = Vec::new();
-    for source in ["src", "tests"].into_iter().flat_map(sources) {
+    for source in FOLDERS.iter().copied().flat_map(sources) {
         let code = code(&source.text);
         if code.contains(ignored) {
             breaches.push(format!("{} ignores a test", source.path));
         }
-        let waits = source.path.starts_with("tests/it/support");
-        if source.path.starts_with("tests/") && !waits && says(&code, "sleep") {
+        if is_test(&source.path) && says(&code, "sleep") {
             breaches.push(format!(
                 "{} sleeps instead of waiting for a condition",
                 source.path
             ));
+        }
+    }
+    assert_none(&breaches);
+}
+
+/// Whether a file is a test, and not part of the machinery that waits for conditions.
+fn is_test(path: &str) -> bool {
+    let inside = path.strip_prefix("contention/").unwrap_or(path);
+    inside.starts_with("tests/") && !inside.starts_with("tests/it/support")
+}
+
+#[test]
+fn a_path_attribute_is_nowhere() {
+    let attribute = concat!("#[", "path");
+    let mut breaches = Vec::new();
+    for source in FOLDERS.iter().copied().flat_map(sources) {
+        if code(&source.text).contains(attribute) {
+            breaches.push(format!("{} includes a file by its path", source.path));
         }
     }
     assert_none(&breaches);
@@ -276,6 +331,11 @@ fn a_use_of_a_later_layer_is_found() {
         1
     );
     assert_eq!(planted("src/utils.rs", "").len(), 1);
+    assert_eq!(planted("contention/src/utils.rs", "").len(), 1);
+    assert_eq!(
+        planted("contention/src/driver/bad.rs", "use crate::checks::all;").len(),
+        1
+    );
     assert_eq!(planted("src/api.rs", "use sea_orm::Statement;").len(), 1);
     assert_eq!(
         planted(
@@ -292,6 +352,9 @@ fn a_use_of_an_earlier_layer_is_none() {
     let allowed = "//! Says crate::api in a comment.\nuse crate::{domain::Id, metrics};\nconst A: &str = \"crate::api\";";
     let none = Vec::<String>::new();
     assert_eq!(planted("src/store/orders.rs", allowed), none);
-    let of_binary = planted("src/bin/contention/main.rs", "use sea_orm::X;");
-    assert_eq!(of_binary, none);
+    let of_runner = "use sea_orm::X;\nuse crate::driver::Load;";
+    assert_eq!(planted("contention/src/checks.rs", of_runner), none);
+    assert_eq!(planted("contention/src/main.rs", "use crate::plan;"), none);
+    assert!(is_test("tests/it/cli.rs") && is_test("contention/tests/it/cli.rs"));
+    assert!(!is_test("contention/tests/it/support/shop.rs"));
 }

@@ -77,7 +77,7 @@ fn output_within_seconds(mut command: Command) -> Output {
         .recv_timeout(std::time::Duration::from_secs(15))
         .is_err()
     {
-        crate::support::process::signal(pid, nix::sys::signal::Signal::SIGKILL);
+        test_support::process::signal(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
     }
     reader.join().unwrap()
 }

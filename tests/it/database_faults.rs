@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use rstest::rstest;
 use serde_json::json;
+use test_support::postgres::Postgres;
 
 use crate::support::{
     SOON, eventually,
     load::{Load, Told, door},
-    postgres::Server,
     shop::{Backend, Shop},
     when,
 };
@@ -60,19 +60,21 @@ enum Outage {
 }
 
 impl Outage {
-    fn begin(self, server: &Server) {
+    async fn begin(self, server: &Postgres) {
         match self {
-            Self::Killed => server.kill(),
-            Self::Restarted => server.stop(),
+            Self::Killed => server.kill().await,
+            Self::Restarted => server.stop().await,
             Self::Silent => server.pause(),
         }
+        .unwrap();
     }
 
-    fn end(self, server: &Server) {
+    async fn end(self, server: &Postgres) {
         match self {
-            Self::Killed | Self::Restarted => server.restart(),
+            Self::Killed | Self::Restarted => server.start().await,
             Self::Silent => server.resume(),
         }
+        .unwrap();
     }
 }
 
@@ -82,17 +84,17 @@ impl Outage {
 #[case::silent(Outage::Silent)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sales_go_on_by_themselves_when_the_database_is_back(#[case] outage: Outage) {
-    let server = Server::start();
+    let server = Postgres::open().await.unwrap();
     let shop = on_a_server_of_its_own(&server).await;
     let product = shop.service().product(1_000_000, json!({})).await;
     let load = Load::start(&[door(shop.service().front())], product, 16);
     load.sells(100).await;
 
     for _ in 0..2 {
-        outage.begin(&server);
+        outage.begin(&server).await;
         unavailable(&load, 16).await;
         database_is(&shop, "down").await;
-        outage.end(&server);
+        outage.end(&server).await;
         load.sells(100).await;
         database_is(&shop, "up").await;
     }
@@ -111,7 +113,7 @@ async fn sales_go_on_by_themselves_when_the_database_is_back(#[case] outage: Out
     shop.assert_books(product).await;
 }
 
-async fn on_a_server_of_its_own(server: &Server) -> Shop {
+async fn on_a_server_of_its_own(server: &Postgres) -> Shop {
     Shop::plan(Backend::Postgres)
         .database(&server.url(), &server.url())
         .open()
@@ -121,12 +123,12 @@ async fn on_a_server_of_its_own(server: &Server) -> Shop {
 /// Reads are refused in time as well, and the service is alive all along.
 #[tokio::test]
 async fn a_silent_database_hangs_no_request() {
-    let server = Server::start();
+    let server = Postgres::open().await.unwrap();
     let shop = on_a_server_of_its_own(&server).await;
     let service = shop.service();
     let product = service.product(5, json!({})).await;
     let order = service.buy("ann", product, 1).await.success(201);
-    server.pause();
+    server.pause().unwrap();
 
     let path = format!("/orders/{}", order["id"].as_str().unwrap());
     let ann = crate::support::tokens::user("ann");
@@ -153,7 +155,7 @@ async fn a_silent_database_hangs_no_request() {
     assert_eq!(answers[4].status, 503, "{:?}", answers[4]);
     assert_eq!(answers[5].status, 503, "{:?}", answers[5]);
     assert_eq!(service.get("/health/live").send().await.status, 200);
-    server.resume();
+    server.resume().unwrap();
     eventually("it sells again", SOON, async || {
         (service.buy("carl", product, 1).await.status == 201).then_some(())
     })

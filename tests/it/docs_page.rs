@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use test_support::browser;
 
 use crate::support::{
-    browser,
     front::Front,
     shop::{Backend, Shop},
 };
@@ -95,7 +95,9 @@ async fn the_page_shows_the_calls_in_a_browser() {
     let shop = Shop::open(Backend::Sqlite).await;
     let service = shop.service();
 
-    let page = browser::render(&format!("{}{}", service.url, docs_path(service).await)).await;
+    let page = browser::render(&format!("{}{}", service.url, docs_path(service).await))
+        .await
+        .unwrap();
 
     for path in ["/orders", "/products", "/health"] {
         assert!(page.contains(path), "{path} is not shown");

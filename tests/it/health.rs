@@ -2,10 +2,10 @@
 
 use rstest::rstest;
 use serde_json::json;
+use test_support::metrics::Metrics;
 
 use crate::support::{
     SOON, eventually,
-    metrics::Metrics,
     service::Service,
     shop::{Backend, Shop},
     when,

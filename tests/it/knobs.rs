@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use rstest::rstest;
 use serde_json::json;
+use test_support::process::redis_servers_of;
 
 use crate::support::{
     SOON, eventually,
-    process::redis_servers_of,
     race::{rush, together},
     shop::{Backend, Plan, Shop},
     when,
@@ -61,7 +61,7 @@ async fn without_redis_server_a_lock_in_the_process_does() {
         .await;
 
     assert_eq!(
-        redis_servers_of(shop.service().process.pid()),
+        redis_servers_of(shop.service().process.pid()).unwrap(),
         Vec::<u32>::new()
     );
     let log = shop.log();
@@ -92,7 +92,7 @@ async fn redis_url_alone_is_the_lock_node() {
     })
     .await;
     assert_eq!(
-        redis_servers_of(shop.service().process.pid()),
+        redis_servers_of(shop.service().process.pid()).unwrap(),
         Vec::<u32>::new()
     );
 }

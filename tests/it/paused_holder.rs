@@ -33,7 +33,7 @@ async fn a_paused_process_oversells_nothing_and_tells_the_truth() {
 
     for _ in 0..2 {
         loads[0].sells(50).await;
-        shop.nodes[0].process.signal(Signal::SIGSTOP);
+        shop.nodes[0].process.signal(Signal::SIGSTOP).unwrap();
         let stopped = Instant::now();
         let before = loads[1].told().orders.len();
         eventually(
@@ -42,7 +42,7 @@ async fn a_paused_process_oversells_nothing_and_tells_the_truth() {
             async || when(stopped.elapsed() > PAUSE && loads[1].told().orders.len() > before + 20),
         )
         .await;
-        shop.nodes[0].process.signal(Signal::SIGCONT);
+        shop.nodes[0].process.signal(Signal::SIGCONT).unwrap();
         loads[1].sells(50).await;
     }
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use rstest::rstest;
 use serde_json::json;
+use test_support::process::{descendants_of, is_alive, redis_servers_of};
 
 use crate::support::{
     SOON, eventually,
     load::{Load, door},
-    process::{descendants_of, is_alive, redis_servers_of},
     race::together,
     shop::{Backend, Shop},
     when,
@@ -42,7 +42,7 @@ async fn accepted_orders_are_answered_before_the_end(#[case] signal: Signal) {
     })
     .await;
 
-    shop.service().process.signal(signal);
+    shop.service().process.signal(signal).unwrap();
     eventually("new connections are refused", SOON, async || {
         when(front.get("/health/live").try_send().await.is_err())
     })
@@ -52,7 +52,7 @@ async fn accepted_orders_are_answered_before_the_end(#[case] signal: Signal) {
     for answer in waiting.join_all().await.into_iter().flatten() {
         answer.success(201);
     }
-    let status = shop.nodes[0].process.exit(STOPS_WITHIN).await;
+    let status = shop.nodes[0].process.exit(STOPS_WITHIN).await.unwrap();
     assert_eq!(status.code(), Some(0));
     assert_eq!(shop.redis().lock_keys().await, Vec::<String>::new());
     assert_eq!(shop.ledger.orders(product).await.len(), 50);
@@ -71,15 +71,15 @@ async fn a_stop_under_load_loses_no_order_and_leaves_nothing_running(#[case] bac
     load.sells(100).await;
     let pid = shop.service().process.pid();
     let own_nodes = if backend == Backend::Sqlite { 3 } else { 0 };
-    assert_eq!(redis_servers_of(pid).len(), own_nodes);
-    let family = descendants_of(pid);
+    assert_eq!(redis_servers_of(pid).unwrap().len(), own_nodes);
+    let family = descendants_of(pid).unwrap();
 
     let status = shop.nodes[0].stop().await;
 
     assert_eq!(status.code(), Some(0));
     assert_eq!(shop.nodes[0].rest_of_stdout().await, Vec::<String>::new());
     assert!(
-        !family.iter().any(|child| is_alive(*child)),
+        !family.iter().any(|child| is_alive(*child).unwrap()),
         "its Redis nodes end before it does"
     );
     if backend == Backend::Postgres {
@@ -126,13 +126,13 @@ async fn listeners_do_not_hold_up_the_end() {
 async fn the_private_redis_nodes_end_with_a_killed_service() {
     let mut shop = Shop::open(Backend::Sqlite).await;
     let pid = shop.service().process.pid();
-    assert_eq!(redis_servers_of(pid).len(), 3);
-    let family = descendants_of(pid);
+    assert_eq!(redis_servers_of(pid).unwrap().len(), 3);
+    let family = descendants_of(pid).unwrap();
 
     shop.nodes[0].process.kill();
 
     eventually("its Redis nodes end", SOON, async || {
-        when(!family.iter().any(|child| is_alive(*child)))
+        when(!family.iter().any(|child| is_alive(*child).unwrap()))
     })
     .await;
 }

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use rstest::rstest;
 use serde_json::json;
+use test_support::postgres::Postgres;
 use uuid::Uuid;
 
 use crate::support::{
     SOON, eventually, in_seconds,
-    postgres::Server,
     race::together,
     service::Service,
     shop::{Backend, Shop},
@@ -138,14 +138,14 @@ async fn without_redis_a_restock_elsewhere_opens_it_all_the_same(#[case] loss: L
 /// Only the first orders after the database fell silent can rest on what is known.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_needs_no_database_while_the_knowledge_is_fresh() {
-    let server = Server::start();
+    let server = Postgres::open().await.unwrap();
     let plan = Shop::plan(Backend::Postgres).database(&server.url(), &server.url());
     let shop = plan.open().await;
     let product = shop.service().product(0, json!({})).await;
 
     eventually("refusals without a database", SOON * 2, async || {
         gate_knows(shop.service(), product).await;
-        server.pause();
+        server.pause().unwrap();
         let orders = (0..10).map(|user| shop.service().order(&format!("user-{user}"), product, 1));
         let begun = Instant::now();
         let answers = together(orders.collect()).await;
@@ -160,7 +160,7 @@ async fn a_refusal_needs_no_database_while_the_knowledge_is_fresh() {
             })
             .await;
         }
-        server.resume();
+        server.resume().unwrap();
         eventually("the database is back", SOON, async || {
             when(shop.service().health().await.0 == 200)
         })

@@ -228,7 +228,7 @@ async fn coming_and_going_within_one_batch_harms_nobody() {
         calls.push(restock(service, product));
         let release = async {
             let free = || async { service.metrics().await };
-            let queued = |metrics: crate::support::metrics::Metrics| {
+            let queued = |metrics: test_support::metrics::Metrics| {
                 let busy = [("outcome", "busy")];
                 metrics.value("flash_sale_lock_acquire_total", &busy)
             };

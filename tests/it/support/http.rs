@@ -1,28 +1,10 @@
 //! One HTTP call and its answer, with the promises that every answer keeps checked on arrival.
 
-use std::time::Duration;
-
 use reqwest::{
-    Body, Client, Error, RequestBuilder,
+    Body, Error, RequestBuilder,
     header::{HeaderMap, HeaderValue},
-    redirect::Policy,
 };
 use serde_json::Value;
-
-/// Well over the service's own limit of 5 s: a test that meets it has found a hanging request.
-const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// A client with a pool wide enough for a race; no proxy of the machine comes between.
-pub(crate) fn client() -> Client {
-    Client::builder()
-        .no_proxy()
-        .redirect(Policy::none())
-        .tcp_nodelay(true)
-        .timeout(CLIENT_TIMEOUT)
-        .pool_max_idle_per_host(1024)
-        .build()
-        .unwrap()
-}
 
 #[derive(Debug)]
 #[must_use = "a call does nothing until it is sent"]

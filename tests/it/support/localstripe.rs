@@ -9,7 +9,9 @@ use std::{
 use reqwest::Client;
 use serde_json::Value;
 
-use super::{eventually, free_port, http, process::Owned, when};
+use test_support::{free_port, http, process::Owned};
+
+use super::{eventually, when};
 
 const STARTS_WITHIN: Duration = Duration::from_secs(20);
 const TRIES: usize = 5;
@@ -37,10 +39,10 @@ impl Localstripe {
     /// A free port may be taken by somebody else before the server binds it: then another is tried.
     pub(crate) async fn start() -> Self {
         for _ in 0..TRIES {
-            let port = free_port();
+            let port = free_port().unwrap();
             let mut server = Self {
                 url: format!("http://127.0.0.1:{port}"),
-                client: http::client(),
+                client: http::client().unwrap(),
                 process: Owned::new(spawn(port)),
             };
             if server.is_ready().await {
@@ -52,7 +54,7 @@ impl Localstripe {
 
     async fn is_ready(&mut self) -> bool {
         eventually("localstripe answers", STARTS_WITHIN, async || {
-            if self.process.exited().is_some() {
+            if self.process.exited().unwrap().is_some() {
                 return Some(false);
             }
             let answer = self.client.get(&self.url).send().await;

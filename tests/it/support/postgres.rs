@@ -1,17 +1,11 @@
-//! PostgreSQL: a database of one's own on the shared server, or a whole server for the faults.
+//! A database of one's own on the shared PostgreSQL server.
 
-use std::{env, fs, path::PathBuf, process::Command, thread};
+use std::{env, thread};
 
-use nix::sys::signal::Signal;
 use sea_orm::ConnectionTrait;
-use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::{
-    free_port, ledger,
-    process::{descendants_of, signal},
-    repository,
-};
+use super::ledger;
 
 /// An empty database that is dropped with its owner.
 #[derive(Debug)]
@@ -66,100 +60,5 @@ impl Drop for Database {
             // A test that has failed already must not be ended by a second panic.
             drop(dropping.join());
         });
-    }
-}
-
-/// A whole server, to be killed, stopped and started again.
-#[derive(Debug)]
-pub(crate) struct Server {
-    directory: TempDir,
-    port: u16,
-}
-
-impl Server {
-    pub(crate) fn start() -> Self {
-        let server = Self {
-            directory: TempDir::new().unwrap(),
-            port: free_port(),
-        };
-        server.restart();
-        server
-    }
-
-    pub(crate) fn url(&self) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
-    }
-
-    /// Starts it on the folder and port it had.
-    pub(crate) fn restart(&self) {
-        self.script("start", &[self.port.to_string()]);
-    }
-
-    /// In good order, as for an update.
-    pub(crate) fn stop(&self) {
-        self.script("stop", &[]);
-    }
-
-    /// As a power cut would.
-    pub(crate) fn kill(&self) {
-        self.script("kill", &[]);
-    }
-
-    /// Every process of the server goes silent; connections stay open.
-    pub(crate) fn pause(&self) {
-        self.signal_all(Signal::SIGSTOP);
-    }
-
-    pub(crate) fn resume(&self) {
-        self.signal_all(Signal::SIGCONT);
-    }
-
-    fn signal_all(&self, sent: Signal) {
-        let postmaster = self.postmaster().unwrap();
-        // The postmaster first: once it is stopped it starts no more children.
-        signal(postmaster, sent);
-        for child in descendants_of(postmaster) {
-            signal(child, sent);
-        }
-    }
-
-    fn postmaster(&self) -> Option<u32> {
-        let pid = fs::read_to_string(self.pid_file()).ok()?;
-        pid.lines().next()?.trim().parse().ok()
-    }
-
-    fn pid_file(&self) -> PathBuf {
-        self.directory().join("data/postmaster.pid")
-    }
-
-    /// Below the temporary folder: the server's user must own it.
-    fn directory(&self) -> PathBuf {
-        self.directory.path().join("postgres")
-    }
-
-    fn script(&self, command: &str, more: &[String]) {
-        let done = self.prepared(command).args(more).output().unwrap();
-        assert!(
-            done.status.success(),
-            "scripts/postgres {command}: {done:?}"
-        );
-    }
-
-    fn prepared(&self, command: &str) -> Command {
-        let mut script = Command::new(repository("scripts/postgres"));
-        script.arg(command).arg(self.directory());
-        script
-    }
-}
-
-impl Drop for Server {
-    /// Without a panic of its own: the test may have failed already.
-    fn drop(&mut self) {
-        if let Some(postmaster) = self.postmaster() {
-            for process in descendants_of(postmaster).into_iter().chain([postmaster]) {
-                signal(process, Signal::SIGCONT);
-            }
-            drop(self.prepared("kill").output());
-        }
     }
 }

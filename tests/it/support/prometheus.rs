@@ -10,7 +10,9 @@ use reqwest::Client;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{eventually, free_port, http, process::Owned};
+use test_support::{free_port, http, process::Owned};
+
+use super::eventually;
 
 const STARTS_WITHIN: Duration = Duration::from_secs(20);
 
@@ -28,7 +30,7 @@ impl Prometheus {
         let directory = TempDir::new().unwrap();
         let file = directory.path().join("prometheus.yml");
         fs::write(&file, config).unwrap();
-        let address = format!("127.0.0.1:{}", free_port());
+        let address = format!("127.0.0.1:{}", free_port().unwrap());
         let child = Command::new("prometheus")
             .arg(format!("--config.file={}", file.display()))
             .arg(format!(
@@ -43,7 +45,7 @@ impl Prometheus {
             .expect("prometheus is installed: run ./scripts/test");
         let prometheus = Self {
             url: format!("http://{address}"),
-            client: http::client(),
+            client: http::client().unwrap(),
             _process: Owned::new(child),
             _directory: directory,
         };

@@ -15,7 +15,9 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{eventually, free_port, process::Owned};
+use test_support::{free_port, process::Owned};
+
+use super::eventually;
 
 const STARTS_WITHIN: Duration = Duration::from_secs(10);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
@@ -73,7 +75,7 @@ impl Node {
     /// A free port may be taken by somebody else before the server binds it: then another is tried.
     async fn start() -> Self {
         for _ in 0..TRIES {
-            let (port, directory) = (free_port(), TempDir::new().unwrap());
+            let (port, directory) = (free_port().unwrap(), TempDir::new().unwrap());
             let process = spawn(port, &directory);
             let mut node = Self {
                 port,
@@ -93,11 +95,11 @@ impl Node {
 
     /// Silent: accepts connections and says nothing.
     pub(crate) fn pause(&self) {
-        self.process.signal(Signal::SIGSTOP);
+        self.process.signal(Signal::SIGSTOP).unwrap();
     }
 
     pub(crate) fn resume(&self) {
-        self.process.signal(Signal::SIGCONT);
+        self.process.signal(Signal::SIGCONT).unwrap();
     }
 
     pub(crate) fn kill(&mut self) {
@@ -144,7 +146,7 @@ impl Node {
 
     async fn is_ready(&mut self) -> bool {
         eventually("redis-server answers or ends", STARTS_WITHIN, async || {
-            if self.process.exited().is_some() {
+            if self.process.exited().unwrap().is_some() {
                 return Some(false);
             }
             let mut connection = self.connect().await.ok()?;

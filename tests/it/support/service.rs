@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    env, fs,
+    fs,
     ops::Deref,
     path::Path,
     process::{Command, ExitStatus, Stdio},
@@ -11,13 +11,13 @@ use std::{
 
 use nix::sys::signal::Signal;
 use reqwest::Client;
-use tokio::{
-    io::{AsyncBufReadExt, BufReader, Lines},
-    process::ChildStdout,
-    time::timeout,
+use test_support::{
+    metrics::Metrics,
+    process::Owned,
+    service::{Output, announced, clear_environment},
 };
 
-use super::{SOON, eventually, front::Front, metrics::Metrics, process::Owned, when};
+use super::{SOON, eventually, front::Front, when};
 
 /// How a service is started: environment variables, and flags of `serve`.
 #[derive(Clone, Debug, Default)]
@@ -32,16 +32,12 @@ impl Settings {
     }
 }
 
-const STARTS_WITHIN: Duration = Duration::from_secs(30);
 const STOPS_WITHIN: Duration = Duration::from_secs(10);
 
 /// The program with nothing in its environment but what a test gives it.
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_flash-sale"));
-    command
-        .env_clear()
-        .env("PATH", env::var_os("PATH").unwrap())
-        .stdin(Stdio::null());
+    clear_environment(&mut command).stdin(Stdio::null());
     command
 }
 
@@ -52,7 +48,7 @@ pub(crate) struct Service {
     pub(crate) operations: String,
     pub(crate) process: Owned,
     client: Client,
-    stdout: Lines<BufReader<ChildStdout>>,
+    stdout: Output,
 }
 
 impl Deref for Service {
@@ -82,10 +78,9 @@ impl Service {
             .spawn()
             .unwrap();
         let mut process = Owned::new(child);
-        let stdout = ChildStdout::from_std(process.child().stdout.take().unwrap()).unwrap();
-        let mut stdout = BufReader::new(stdout).lines();
-        let url = announced(&mut stdout, "listening on ", log).await;
-        let operations = announced(&mut stdout, "operations on ", log).await;
+        let stdout = process.child().stdout.take().unwrap();
+        let prefixes = ["listening on ", "operations on "];
+        let ([url, operations], stdout) = announced(stdout, prefixes, log).await.unwrap();
         Self {
             front: Front::new(url, client.clone()),
             operations,
@@ -129,8 +124,8 @@ impl Service {
 
     /// SIGTERM, and how it ended.
     pub(crate) async fn stop(&mut self) -> ExitStatus {
-        self.process.signal(Signal::SIGTERM);
-        self.process.exit(STOPS_WITHIN).await
+        self.process.signal(Signal::SIGTERM).unwrap();
+        self.process.exit(STOPS_WITHIN).await.unwrap()
     }
 
     /// What it still wrote to its standard output, after it ended.
@@ -141,22 +136,4 @@ impl Service {
         }
         rest
     }
-}
-
-async fn announced(stdout: &mut Lines<BufReader<ChildStdout>>, prefix: &str, log: &Path) -> String {
-    let line = timeout(STARTS_WITHIN, stdout.next_line())
-        .await
-        .ok()
-        .and_then(Result::ok)
-        .flatten();
-    match line.as_deref().and_then(|line| line.strip_prefix(prefix)) {
-        Some(url) => url.to_owned(),
-        None => panic!("no \"{prefix}\" but {line:?}; the log ends:\n{}", tail(log)),
-    }
-}
-
-fn tail(log: &Path) -> String {
-    let text = fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(30)..].join("\n")
 }

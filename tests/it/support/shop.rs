@@ -13,7 +13,6 @@ use uuid::Uuid;
 
 use super::{
     gateway::Gateway,
-    http,
     ledger::Ledger,
     postgres::Database,
     redis::Nodes,
@@ -125,7 +124,7 @@ impl Plan {
         }
         let data = directory.path().join("data").display().to_string();
         settings.set("DATA_DIR", &data);
-        let client = http::client();
+        let client = test_support::http::client().unwrap();
         let mut running = Vec::new();
         for number in 0..nodes {
             let log = directory.path().join(format!("{number}.log"));

@@ -1,19 +1,20 @@
 //! Tokens as the shop's login would hand them out.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use jsonwebtoken::{EncodingKey, Header, encode};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// What the services of the tests are given as `AUTH_SECRET`.
 pub(crate) const SECRET: &str = "only-for-the-tests-0123456789abcdef0123456789abcdef";
 
+const TTL: Duration = Duration::from_hours(1);
+
 pub(crate) fn user(name: &str) -> String {
-    sign(&json!({ "sub": name, "exp": expiry(3600) }))
+    test_support::tokens::buyer(SECRET, name, TTL).unwrap()
 }
 
 pub(crate) fn admin() -> String {
-    sign(&json!({ "sub": "the-admin", "role": "admin", "exp": expiry(3600) }))
+    test_support::tokens::admin(SECRET, "the-admin", TTL).unwrap()
 }
 
 pub(crate) fn sign(claims: &Value) -> String {
@@ -21,12 +22,7 @@ pub(crate) fn sign(claims: &Value) -> String {
 }
 
 pub(crate) fn sign_with(secret: &str, claims: &Value) -> String {
-    encode(
-        &Header::default(),
-        claims,
-        &EncodingKey::from_secret(secret.as_bytes()),
-    )
-    .unwrap()
+    test_support::tokens::sign(secret, claims).unwrap()
 }
 
 /// Seconds since 1970, so many from now.

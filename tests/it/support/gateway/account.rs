@@ -11,7 +11,7 @@ use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::sync::Mutex as AsyncMutex;
 
-use crate::support::{http, localstripe::Localstripe};
+use crate::support::localstripe::Localstripe;
 
 pub(super) struct Call {
     pub(super) path: String,
@@ -39,7 +39,7 @@ impl Account {
     pub(super) async fn open() -> Self {
         Self {
             localstripe: Localstripe::start().await,
-            client: http::client(),
+            client: test_support::http::client().unwrap(),
             keys: Mutex::default(),
         }
     }

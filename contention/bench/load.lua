@@ -1,0 +1,38 @@
+-- The load of scripts/bench for wrk: orders by many users in turn, or plain requests; the figures on one line.
+--
+--   wrk … -s contention/bench/load.lua URL                       GET URL
+--   wrk … -s contention/bench/load.lua URL -- TOKENS PRODUCT     POST /orders; TOKENS is a file with a buyer's token a line
+--
+-- There is no response() on purpose: with it wrk would spend its time, and the server's processor, on Lua.
+
+local threads = 0
+
+-- Each thread starts at another user.
+function setup(thread)
+  thread:set("start", threads * 499)
+  threads = threads + 1
+end
+
+function init(args)
+  if args[1] == nil then return end
+  local body = string.format('{"product_id":"%s","quantity":1}', args[2])
+  local requests = {}
+  for token in io.lines(args[1]) do
+    local headers = { ["Authorization"] = "Bearer " .. token, ["Content-Type"] = "application/json" }
+    requests[#requests + 1] = wrk.format("POST", "/orders", headers, body)
+  end
+  local turn = start
+  function request()
+    turn = turn % #requests + 1
+    return requests[turn]
+  end
+end
+
+-- wrk counts answers above 399 as errors of status; with these servers every other answer is a 200 or a 201.
+function done(summary, latency)
+  local errors = summary.errors
+  local broken = errors.connect + errors.read + errors.write + errors.timeout
+  local function ms(percentile) return latency:percentile(percentile) / 1000 end
+  print(string.format("FIGURES %d %d %d %.6f %.2f %.2f %.2f", summary.requests, errors.status, broken,
+    summary.duration / 1e6, ms(50), ms(95), ms(99)))
+end

@@ -1,0 +1,28 @@
+//! Lists the files of `scenarios/`, so that adding a scenario is adding a file.
+
+use std::{
+    env, fs,
+    io::{self, Error, Write},
+    path::PathBuf,
+};
+
+fn main() -> io::Result<()> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let out = env::var_os("OUT_DIR").ok_or_else(|| Error::other("OUT_DIR is not set"))?;
+    let mut files = fs::read_dir(&folder)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<io::Result<Vec<_>>>()?;
+    files.retain(|file| {
+        file.extension()
+            .is_some_and(|extension| extension == "toml")
+    });
+    files.sort();
+    let items = files.iter().map(|file| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let path = file.display().to_string();
+        format!("({name:?}, include_str!({path:?})),\n")
+    });
+    let list = format!("&[\n{}]\n", items.collect::<String>());
+    fs::write(PathBuf::from(out).join("scenarios.rs"), list)?;
+    writeln!(io::stdout(), "cargo::rerun-if-changed={}", folder.display())
+}

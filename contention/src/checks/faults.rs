@@ -1,0 +1,67 @@
+//! The checks of a run with faults: the lock comes back, the fence holds, sales go on.
+
+use super::{Evidence, check_result};
+use crate::faults::holder::Paused;
+use crate::report::Check;
+
+pub(super) fn all(evidence: &Evidence) -> Vec<Check> {
+    [lock_back(evidence), fenced(evidence), sales_go_on(evidence)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn lock_back(evidence: &Evidence) -> Option<Check> {
+    let seen = evidence.faults.lock?;
+    let steps = [
+        "the lock was never seen degraded: the fault did not happen",
+        "the lock stayed degraded after the nodes were back",
+        "no lock was taken after the nodes were back",
+    ];
+    let missing = seen.iter().zip(steps).filter(|(seen, _)| !**seen);
+    let breaches = missing.map(|(_, step)| step.to_owned()).collect();
+    let detail = "degraded without its nodes, then taken again".to_owned();
+    Some(check_result(
+        "the lock comes back with its nodes",
+        detail,
+        breaches,
+    ))
+}
+
+fn fenced(evidence: &Evidence) -> Option<Check> {
+    let Paused {
+        pauses,
+        met: held,
+        fence_rejected: rejected,
+        must_reject,
+    } = evidence.faults.paused?;
+    let mut breaches = Vec::new();
+    if held == 0 {
+        breaches.push(format!(
+            "in {pauses} pauses no node was caught with the lock"
+        ));
+    } else if rejected == 0 && must_reject {
+        breaches.push(format!(
+            "after {held} pauses with the lock the fence had rejected nothing"
+        ));
+    }
+    let detail = format!(
+        "{held} of {pauses} pauses met the holder and outlived its lock; the fence rejected {rejected} batches"
+    );
+    Some(check_result(
+        "who goes on without the lock is fenced off",
+        detail,
+        breaches,
+    ))
+}
+
+fn sales_go_on(evidence: &Evidence) -> Option<Check> {
+    let won = evidence.faults.won_afterwards?;
+    let breaches = (won == 0).then(|| "no order was won after the fault".to_owned());
+    let detail = format!("{won} orders won after the fault");
+    Some(check_result(
+        "sales go on after the fault",
+        detail,
+        breaches.into_iter().collect(),
+    ))
+}

@@ -1,0 +1,126 @@
+//! The baseline designs that the service is compared with, and two helpers of `scripts/bench`.
+//!
+//! Every design answers the same `POST /orders` with the same order, over the service's own HTTP
+//! server and allocator, into the service's own tables. None of them checks a login, a limit or
+//! an idempotency key, and none keeps metrics: all of that favours them over the service.
+//!
+//! They run behind the hidden command `contention designs`: `scripts/bench` calls it, and a run
+//! with `--baseline` starts the naive design with it.
+
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    net::SocketAddr,
+};
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use flash_sale::{domain::Secret, tasks::Tasks};
+use tokio::net::TcpListener;
+
+use self::{http::Baseline, naive::Naive, row_lock::RowLock, statement::SingleStatement};
+
+mod command;
+mod hold;
+mod http;
+mod naive;
+mod pool;
+mod row_lock;
+mod statement;
+mod tokens;
+
+/// The hidden command.
+pub(crate) const COMMAND: &str = "designs";
+
+/// Other designs of an order service, for `scripts/bench` and `contention --baseline`.
+#[derive(Debug, Parser)]
+#[command(name = "contention designs", args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    helper: Option<Helper>,
+
+    #[command(flatten)]
+    serve: Option<Serve>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Helper {
+    /// Print a buyer's token a line
+    Tokens(tokens::Tokens),
+    /// Open connections, send a request on each, and keep them open until killed
+    Hold(hold::Hold),
+}
+
+/// Serves one design until SIGTERM.
+#[derive(Args, Debug)]
+struct Serve {
+    #[arg(long, value_enum)]
+    design: BaselineKind,
+
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+
+    /// PostgreSQL with the service's schema; the naive design also takes SQLite
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database_url: Secret,
+
+    /// Connections to the database; the service's own default
+    #[arg(long, default_value_t = 20)]
+    database_pool_max: u32,
+
+    /// The nodes of the lock; only the naive design has one
+    #[arg(
+        long,
+        env = "REDIS_LOCK_URLS",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
+    redis_lock_urls: Vec<Secret>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum BaselineKind {
+    Naive,
+    RowLock,
+    Statement,
+}
+
+/// Runs a helper or serves a design; `arguments` begin with the program's name.
+pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<()> {
+    let cli = Cli::parse_from(arguments);
+    match (cli.helper, cli.serve) {
+        (Some(Helper::Tokens(tokens)), _) => tokens.print(),
+        (Some(Helper::Hold(hold)), _) => hold.run(),
+        (None, Some(options)) => serve(&options),
+        (None, None) => Ok(writeln!(
+            io::stdout(),
+            "scripts/bench runs the benchmark; --help shows what this is"
+        )?),
+    }
+}
+
+#[tokio::main]
+async fn serve(options: &Serve) -> anyhow::Result<()> {
+    drop(rlimit::increase_nofile_limit(u64::MAX));
+    let tasks = Tasks::default();
+    let design = open(options, &tasks).await?;
+    let listener = TcpListener::bind(options.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", options.listen))?;
+    http::run(listener, design, &tasks).await
+}
+
+async fn open(options: &Serve, tasks: &Tasks) -> anyhow::Result<Baseline> {
+    let url = options.database_url.expose();
+    let connections = options.database_pool_max;
+    Ok(match options.design {
+        BaselineKind::Naive => {
+            let nodes = &options.redis_lock_urls;
+            Baseline::Naive(Naive::open(url, connections, nodes, tasks).await?)
+        }
+        BaselineKind::RowLock => Baseline::RowLock(RowLock::open(url, connections).await?),
+        BaselineKind::Statement => {
+            Baseline::SingleStatement(SingleStatement::open(url, connections).await?)
+        }
+    })
+}

@@ -1,0 +1,88 @@
+//! A Redlock per order: every request tries once to take the product's lock itself, and is
+//! refused with `high_demand` if the lock is busy.
+//!
+//! It stands on the service's own lock and store, and so on the same pools and statements. What
+//! differs is the design alone: nobody waits in a lane, and a lock and a transaction serve one
+//! order.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use flash_sale::{
+    domain::{Product, Secret},
+    lock::{Attempt, Lock},
+    store::{NewOrder, NewOrders, StockChange, Store, Url},
+    tasks::Tasks,
+};
+
+use super::command::{OrderCommand, OrderReply, order};
+
+/// The service's own default.
+const LOCK_TTL: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+pub(super) struct Naive {
+    store: Store,
+    lock: Lock,
+}
+
+impl Naive {
+    pub(super) async fn open(
+        url: &str,
+        connections: u32,
+        nodes: &[Secret],
+        tasks: &Tasks,
+    ) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            !nodes.is_empty(),
+            "the naive design needs --redis-lock-urls"
+        );
+        Ok(Self {
+            store: Store::connect(&Url::new(url), connections)
+                .await
+                .context("cannot open the database")?,
+            lock: Lock::redlock(nodes, LOCK_TTL, tasks).context("cannot use the lock nodes")?,
+        })
+    }
+
+    pub(super) async fn place(&self, command: OrderCommand) -> anyhow::Result<OrderReply> {
+        let product = self.store.product(command.product_id).await?;
+        let Some(product) = product.filter(|product| product.stock >= command.quantity) else {
+            return Ok(OrderReply::SoldOut);
+        };
+        match self.lock.try_acquire(product.id, product.stock).await {
+            Attempt::Acquired(guard) => {
+                let written = self.write(command, product).await;
+                guard.release().await;
+                written
+            }
+            Attempt::Busy | Attempt::NoQuorum | Attempt::Failed => Ok(OrderReply::HighDemand),
+        }
+    }
+
+    async fn write(&self, command: OrderCommand, product: Product) -> anyhow::Result<OrderReply> {
+        let order = order(command, product.price, product.currency.clone());
+        let transaction = self.store.begin().await?;
+        let change = StockChange {
+            product_id: product.id,
+            version: product.version,
+            stock: product.stock - command.quantity,
+            stock_total: product.stock_total,
+            stock_reserved: 0,
+        };
+        if !transaction.write_stock(change, order.created_at).await? {
+            // The lock was free again, but the row that we read is not the last one any more.
+            return Ok(OrderReply::HighDemand);
+        }
+        let orders = NewOrders {
+            orders: vec![NewOrder {
+                order: order.clone(),
+                key: None,
+                from_waitlist: false,
+            }],
+        };
+        transaction.insert_orders(&orders).await?;
+        transaction.commit().await?;
+        Ok(OrderReply::Created(Box::new(order)))
+    }
+}

@@ -1,0 +1,25 @@
+//! The database pool of the designs that do not stand on the service's store.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use sea_orm::{ConnectOptions, Database, DatabaseConnection};
+
+/// Longer than any queue at the hot row: a design is to be slow, not to fail.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A pool as the service's own is: open connections, no ping before a use, no statement log.
+pub(super) async fn connect(url: &str, connections: u32) -> anyhow::Result<DatabaseConnection> {
+    let mut options = ConnectOptions::new(url);
+    options
+        .max_connections(connections)
+        .min_connections(1)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .record_stmt_in_spans(false)
+        .sqlx_logging(false);
+    Database::connect(options)
+        .await
+        .context("cannot open the database")
+}

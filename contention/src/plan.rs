@@ -1,0 +1,278 @@
+//! From the command line to runs, one after another, and their report.
+
+use std::{
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use flash_sale::domain::now;
+use test_support::postgres::Postgres;
+
+use crate::{
+    args::Args,
+    notes::{orders_per_second, reads_per_second},
+    report::{self, FORMAT, Ratio, Report, Run, live::Screen, table::Style},
+    run::{self, Job},
+    scenario::{Arrival, Scenario, file},
+    service::{self, Design, Service},
+    tokens::Source,
+};
+
+#[derive(Debug)]
+pub(crate) struct Plan {
+    jobs: Vec<Job>,
+    /// Given for an existing service.
+    tokens: Option<Source>,
+}
+
+/// Every built-in scenario with the question that it answers.
+pub(crate) fn list() -> anyhow::Result<ExitCode> {
+    let mut out = io::stdout();
+    for scenario in file::built_in()? {
+        writeln!(out, "{:<16}{}", scenario.name, scenario.question)?;
+    }
+    writeln!(out, "{:<16}All of the above, one after another.", "all")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Plan {
+    /// # Errors
+    /// When the command line names what is not there, or what cannot go together.
+    pub(crate) fn new(args: &Args) -> anyhow::Result<Self> {
+        let mut jobs = Vec::new();
+        for scenario in scenarios(&args.scenarios)? {
+            let scenario = args.size().of(scenario);
+            jobs.extend(jobs_of(&scenario, args));
+        }
+        anyhow::ensure!(
+            !args.baseline || jobs.iter().any(|job| job.design == Design::Naive),
+            "--baseline: none of these scenarios has a load back to back, such as throughput"
+        );
+        let tokens = match (&args.tokens, &args.auth_secret) {
+            _ if args.target.is_empty() => None,
+            (Some(file), _) => Some(Source::file(file)?),
+            (None, Some(secret)) => Some(Source::Secret(secret.clone())),
+            (None, None) => anyhow::bail!("--target needs --auth-secret or --tokens"),
+        };
+        Ok(Self { jobs, tokens })
+    }
+
+    /// Runs everything; true if all held.
+    pub(crate) async fn execute(&self, args: &Args) -> anyhow::Result<bool> {
+        let began = Instant::now();
+        let started_at = now().to_rfc3339();
+        let postgres = if args.postgres {
+            Some(Postgres::open().await.context("--postgres")?)
+        } else {
+            None
+        };
+        let mut runs = Vec::new();
+        for job in &self.jobs {
+            let run = Box::pin(self.one(job, args, postgres.as_ref())).await;
+            runs.push(run.with_context(|| job.scenario.name.clone())?);
+        }
+        let report = Report {
+            format: FORMAT,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            command: command(),
+            started_at,
+            machine: machine(),
+            seconds: began.elapsed().as_secs_f64(),
+            ratios: ratios(&runs),
+            held: runs
+                .iter()
+                .flat_map(|run| &run.checks)
+                .all(|check| check.held),
+            runs,
+        };
+        let mut out = io::stdout();
+        let style = Style::of(&out);
+        report::table::write(&mut out, &report, style)?;
+        if let Some(path) = &args.json {
+            report::json::write(path, &report)?;
+        }
+        if let Some(path) = &args.html {
+            report::html::write(path, &report)?;
+        }
+        Ok(report.held)
+    }
+
+    async fn one(
+        &self,
+        job: &Job,
+        args: &Args,
+        postgres: Option<&Postgres>,
+    ) -> anyhow::Result<Run> {
+        let name = run::run_name(&job.scenario);
+        let service = if let Some(tokens) = &self.tokens {
+            Service::existing(&args.target, tokens.clone()).await?
+        } else {
+            let plan = service::Setup {
+                nodes: job.nodes,
+                design: job.design,
+                postgres,
+                database_url: args.database_url.as_ref(),
+                redis_lock_urls: &args.redis_lock_urls,
+                gateway_takes: Duration::from_millis(job.scenario.gateway_ms.into()),
+                run: &name,
+            };
+            Service::start(&plan).await?
+        };
+        if service.is_own() && !service.has_lock() && job.nodes > 1 {
+            say("no redis-server: the lock is in each process, the version guard works alone")?;
+        }
+        say(&format!(
+            "{}{}: {}",
+            job.scenario.name,
+            spaced(&job.variant),
+            job.scenario.question
+        ))?;
+        let mut screen = if args.visual {
+            Some(Screen::open()?)
+        } else {
+            None
+        };
+        Box::pin(run::run(job, &name, service, screen.as_mut())).await
+    }
+}
+
+/// The scenarios that were named, in that order.
+fn scenarios(names: &[String]) -> anyhow::Result<Vec<Scenario>> {
+    let built_in = file::built_in()?;
+    let mut found = Vec::new();
+    for name in names {
+        if name == "all" {
+            found.extend(built_in.iter().cloned());
+        } else if let Some(scenario) = built_in.iter().find(|scenario| scenario.name == *name) {
+            found.push(scenario.clone());
+        } else if name.contains(['/', '.']) {
+            found.push(file::read(Path::new(name))?);
+        } else {
+            anyhow::bail!("{name}: no such scenario; --list shows them");
+        }
+    }
+    Ok(found)
+}
+
+/// A run for each number of nodes, or for each design that is to be compared.
+fn jobs_of(scenario: &Scenario, args: &Args) -> Vec<Job> {
+    let nodes = if args.nodes.is_empty() {
+        vec![scenario.nodes]
+    } else {
+        args.nodes.clone()
+    };
+    let races = scenario.comes(Arrival::BackToBack);
+    let designs: &[(Design, &str)] = if races && !scenario.sells() && args.target.is_empty() {
+        &[
+            (Design::Uncached, "without Redis"),
+            (Design::Lanes, "with Redis"),
+        ]
+    } else if args.baseline && races && scenario.sells() {
+        &[
+            (Design::Naive, "naive"),
+            (Design::Unbatched, "no batches"),
+            (Design::Lanes, ""),
+        ]
+    } else {
+        &[(Design::Lanes, "")]
+    };
+    let several = nodes.len() > 1;
+    let mut jobs = Vec::new();
+    for nodes in nodes {
+        for (design, name) in designs {
+            let of_nodes = match nodes {
+                _ if !several => String::new(),
+                1 => "1 node".to_owned(),
+                nodes => format!("{nodes} nodes"),
+            };
+            let parts = [of_nodes.as_str(), name];
+            let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+            jobs.push(Job {
+                scenario: scenario.clone(),
+                nodes,
+                design: *design,
+                variant: parts.join(", "),
+                seed: args.seed,
+            });
+        }
+    }
+    jobs
+}
+
+/// Each run of a scenario against its first one.
+fn ratios(runs: &[Run]) -> Vec<Ratio> {
+    let mut ratios = Vec::new();
+    for (index, run) in runs.iter().enumerate() {
+        let earlier = runs.get(..index).unwrap_or_default();
+        for base in earlier.iter().filter(|base| base.scenario == run.scenario) {
+            let names = format!("{} to {}", variant(run), variant(base));
+            let mut compare = |what: &str, base: f64, rate: f64| {
+                if base > 0.0 && rate > 0.0 {
+                    let what = format!("{what}, {names}");
+                    let value = rate / base;
+                    ratios.push(Ratio { what, value });
+                }
+            };
+            compare("orders/s", orders_per_second(base), orders_per_second(run));
+            compare("reads/s", reads_per_second(base), reads_per_second(run));
+        }
+    }
+    ratios
+}
+
+fn variant(run: &Run) -> &str {
+    if run.variant.is_empty() {
+        "flash-sale"
+    } else {
+        &run.variant
+    }
+}
+
+fn spaced(variant: &str) -> String {
+    if variant.is_empty() {
+        String::new()
+    } else {
+        format!(" ({variant})")
+    }
+}
+
+/// The command line without its secrets.
+fn command() -> String {
+    let mut words = Vec::new();
+    let mut hide_next = false;
+    for word in std::env::args().skip(1) {
+        let secret = ["--auth-secret", "--database-url", "--redis-lock-urls"];
+        let named = secret.iter().find(|name| word.starts_with(**name));
+        words.push(match named {
+            _ if hide_next => "…".to_owned(),
+            Some(name) if word.len() > name.len() => format!("{name}=…"),
+            Some(_) | None => word.clone(),
+        });
+        hide_next = !hide_next && secret.contains(&word.as_str());
+    }
+    format!("contention {}", words.join(" "))
+}
+
+fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = memory.lines().find_map(|line| {
+        let kilobytes = line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?;
+        kilobytes.parse::<u64>().ok()
+    });
+    let memory = total.map_or(String::new(), |kb| {
+        format!(", {} GiB", kb.div_ceil(1 << 20))
+    });
+    format!(
+        "{cores} cores{memory}, {} {}",
+        std::env::consts::OS,
+        std::env::consts::ARCH
+    )
+}
+
+fn say(line: &str) -> io::Result<()> {
+    writeln!(io::stderr(), "{line}")
+}

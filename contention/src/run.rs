@@ -1,0 +1,274 @@
+//! One run, from an empty folder to its report.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use rand::RngExt;
+
+use crate::{
+    checks,
+    client::Address,
+    driver::{
+        self,
+        requests::{Load, Route},
+    },
+    evidence::{Evidence, FaultEvidence, collect::collect},
+    faults,
+    figures::Figures,
+    notes,
+    record::Recorder,
+    report::{Client, Fault, Run, live::Screen},
+    scenario::{FaultKind, Scenario},
+    service::{Design, Service},
+    shop::Api,
+    summary::{self, Summary},
+    usage::Usage,
+    watch::{Seen, Watch},
+};
+
+mod heading;
+
+/// How long the lock may take to come back, once its nodes are.
+const LOCK_BACK_WITHIN: Duration = Duration::from_secs(10);
+const LOCK_POLL: Duration = Duration::from_millis(100);
+/// Sales between the last fault and the load's end are too few to judge by.
+const AFTER_FAULT_LEAST: Duration = Duration::from_millis(500);
+
+/// What is to be run.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub(crate) scenario: Scenario,
+    pub(crate) nodes: u32,
+    pub(crate) design: Design,
+    /// What tells it from other runs of the scenario.
+    pub(crate) variant: String,
+    pub(crate) seed: u64,
+}
+
+/// A name that no other run has; everything that a run makes begins with it.
+pub(crate) fn run_name(scenario: &Scenario) -> String {
+    let random: u32 = rand::rng().random();
+    let name: String = scenario
+        .name
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+        .take(24)
+        .collect();
+    format!("contention-{name}-{random:08x}")
+}
+
+/// # Errors
+/// When the run could not be made; a broken promise is no error but in the report.
+pub(crate) async fn run(
+    job: &Job,
+    name: &str,
+    mut service: Service,
+    screen: Option<&mut Screen>,
+) -> anyhow::Result<Run> {
+    let scenario = &job.scenario;
+    if let Some(reason) = faults::impossible(scenario, &service) {
+        anyhow::bail!("{}: {reason}", scenario.name);
+    }
+    let load = open_shop(job, name, &service).await?;
+    let operations = service.operations();
+    let before = Figures::read(&operations).await;
+    let told = Mutex::default();
+    let usage = Usage::now();
+    let (done, seen) = send(job, &mut service, (&load, before.as_ref(), &told), screen).await?;
+    let used = usage.since();
+    if scenario.has(FaultKind::StartRedis) {
+        wait_for_lock(&operations).await;
+    }
+    let after = Figures::read(&operations).await;
+    let mut evidence = collect(scenario, &service, &load, job.seed).await?;
+    let figures = (&seen, after.as_ref(), before.as_ref());
+    evidence.faults = fault_evidence(&evidence, scenario, &done, figures);
+    let finished = Finished {
+        job,
+        service: &service,
+        evidence: &evidence,
+        figures: (before, after),
+    };
+    let summary = summary::summarise(&evidence, &seen.stock);
+    let faults = told.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(finished.report(summary, used, faults))
+}
+
+/// Makes the users and the products.
+async fn open_shop(job: &Job, name: &str, service: &Service) -> anyhow::Result<Arc<Load>> {
+    let scenario = &job.scenario;
+    // One more: the user who sends too much.
+    let users = scenario.users.saturating_add(1);
+    let crowd = service.tokens.crowd(name, users)?;
+    let mut api = Api::new(service.first()?.api.clone());
+    let offers = api.offer(scenario, name, &crowd.admin.token).await?;
+    let load = Arc::new(Load {
+        run: name.to_owned(),
+        crowd,
+        offers,
+        quantity: scenario.quantity,
+        retries: scenario.retries,
+        is_full_service: job.design != Design::Naive,
+        route: Route::default(),
+        recorder: Recorder::new(Instant::now()),
+        bad: Mutex::default(),
+    });
+    if scenario.has(FaultKind::PauseHolder) {
+        // Until it is stopped, all buyers use the node that is to be caught.
+        load.route.lead(Some(0));
+    }
+    Ok(load)
+}
+
+/// Sends the load and injects the faults, while `watch` samples the service.
+async fn send(
+    job: &Job,
+    service: &mut Service,
+    (load, before, told): (&Arc<Load>, Option<&Figures>, &Mutex<Vec<Fault>>),
+    screen: Option<&mut Screen>,
+) -> anyhow::Result<(faults::Done, Seen)> {
+    let seen = Mutex::default();
+    let watch = Watch {
+        load,
+        door: service.first()?.api.clone(),
+        operations: service.operations(),
+        before: before.cloned(),
+        faults: told,
+        seen: &seen,
+        heading: heading::of(job, service),
+    };
+    let doors = service.doors();
+    let sending = async {
+        let driving = driver::drive(load, &job.scenario, &doors, job.seed);
+        let injecting = faults::inject(&job.scenario, service, load, told);
+        let (driven, done) = tokio::join!(driving, Box::pin(injecting));
+        driven.context("cannot reach the service")?;
+        done
+    };
+    let done = tokio::select! {
+        done = sending => done?,
+        watched = watch.run(screen) => {
+            watched?;
+            anyhow::bail!("the watch ended early")
+        }
+    };
+    Ok((
+        done,
+        seen.into_inner().unwrap_or_else(PoisonError::into_inner),
+    ))
+}
+
+async fn wait_for_lock(operations: &[Address]) {
+    let deadline = Instant::now() + LOCK_BACK_WITHIN;
+    while Instant::now() < deadline {
+        let figures = Figures::read(operations).await;
+        if figures.is_none_or(|figures| !figures.lock_degraded()) {
+            return;
+        }
+        tokio::time::sleep(LOCK_POLL).await;
+    }
+}
+
+/// What the faults did, as it was seen from outside.
+fn fault_evidence(
+    evidence: &Evidence,
+    scenario: &Scenario,
+    done: &faults::Done,
+    (seen, after, before): (&Seen, Option<&Figures>, Option<&Figures>),
+) -> FaultEvidence {
+    let lock = scenario.has(FaultKind::KillRedis).then(|| {
+        let last = seen.degraded.iter().rev().find(|(_, degraded)| *degraded);
+        let taken_then = last.map(|(at, _)| {
+            let by_then = seen.acquired.iter().filter(|(when, _)| when <= at);
+            by_then
+                .map(|(_, acquired)| *acquired)
+                .max()
+                .unwrap_or_default()
+        });
+        let now = after
+            .zip(before)
+            .map(|(after, before)| after.lock_since(before).acquired);
+        [
+            last.is_some(),
+            after.is_some_and(|after| !after.lock_degraded()),
+            now.zip(taken_then).is_some_and(|(now, then)| now > then),
+        ]
+    });
+    let end = evidence
+        .samples
+        .last()
+        .map(|sample| sample.answered)
+        .unwrap_or_default();
+    let won_afterwards = done
+        .over
+        .filter(|over| end.saturating_sub(*over) > AFTER_FAULT_LEAST)
+        .map(|over| {
+            let won = evidence
+                .buys()
+                .filter(|sample| sample.sent > over && sample.answer.won());
+            u64::try_from(won.count()).unwrap_or(u64::MAX)
+        });
+    FaultEvidence {
+        lock,
+        paused: done.paused,
+        won_afterwards,
+    }
+}
+
+/// What a report is made from.
+struct Finished<'a> {
+    job: &'a Job,
+    service: &'a Service,
+    evidence: &'a Evidence,
+    /// Before and after.
+    figures: (Option<Figures>, Option<Figures>),
+}
+
+impl Finished<'_> {
+    fn report(self, summary: Summary, used: Usage, faults: Vec<Fault>) -> Run {
+        let scenario = &self.job.scenario;
+        let grown = self.figures.0.as_ref().zip(self.figures.1.as_ref());
+        let service_cores = grown.map_or(0.0, |(before, after)| {
+            (after.cpu_seconds() - before.cpu_seconds()) / used.wall_seconds().max(0.001)
+        });
+        let client = Client {
+            cores: used.cores(),
+            late_p99_ms: summary.late_p99_ms,
+            bottleneck: used.is_bottleneck(service_cores, &summary, scenario),
+        };
+        let mut faults = faults;
+        for fault in &mut faults {
+            fault.at_ms = (fault.at_ms - crate::timeline::millis(summary.first)).max(0.0);
+        }
+        Run {
+            scenario: scenario.name.clone(),
+            variant: self.job.variant.clone(),
+            question: scenario.question.clone(),
+            seed: self.job.seed,
+            service: self.service.describe(),
+            users: scenario.users.into(),
+            stock: u64::from(scenario.stock) * u64::from(scenario.products),
+            quantity: scenario.quantity,
+            seconds: summary.seconds,
+            offered: summary.offered,
+            units: summary::units(self.evidence, &scenario.expect),
+            sold_out_after_ms: summary.sold_out_after_ms,
+            lock: grown
+                .map(|(before, after)| after.lock_since(before))
+                .unwrap_or_default(),
+            batches: grown
+                .map(|(before, after)| after.batches_since(before))
+                .unwrap_or_default(),
+            figures: notes::figures(scenario, self.evidence, &summary, grown, &used),
+            checks: checks::all(self.evidence, &scenario.expect),
+            answers: summary.answers,
+            latency: summary.latency,
+            timeline: summary.timeline,
+            faults,
+            client,
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The database of a run: a SQLite file, a database of our own PostgreSQL, or one that was named.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::Context;
+use entities::products::Entity as Products;
+use flash_sale::domain::Secret;
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, Statement,
+};
+use test_support::postgres::Postgres;
+use uuid::Uuid;
+
+use super::Setup;
+
+/// What a service has begun and not ended.
+const OPEN_TRANSACTIONS: &str = "SELECT pid FROM pg_stat_activity \
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'";
+
+#[derive(Debug)]
+pub(crate) struct Database {
+    url: Secret,
+    kind: Backing,
+}
+
+#[derive(Debug)]
+enum Backing {
+    /// Stopped, as far as a file can be, by a transaction of ours that blocks every write.
+    Sqlite {
+        blocker: Option<DatabaseConnection>,
+    },
+    Postgres {
+        server: Postgres,
+    },
+    Given,
+}
+
+impl Database {
+    pub(crate) async fn open(plan: &Setup<'_>, dir: &Path) -> anyhow::Result<Self> {
+        if let Some(url) = plan.database_url {
+            let url = url.clone();
+            return Ok(Self {
+                url,
+                kind: Backing::Given,
+            });
+        }
+        if let Some(server) = plan.postgres {
+            let url = server.create_database(&plan.run.replace('-', "_")).await?;
+            let server = server.clone();
+            return Ok(Self {
+                url,
+                kind: Backing::Postgres { server },
+            });
+        }
+        let file = dir.join("flash-sale.db");
+        Ok(Self {
+            url: Secret::new(format!("sqlite://{}", file.display())),
+            kind: Backing::Sqlite { blocker: None },
+        })
+    }
+
+    pub(crate) fn url(&self) -> &Secret {
+        &self.url
+    }
+
+    pub(crate) fn kind(&self) -> &'static str {
+        if self.url.expose().starts_with("sqlite") {
+            "sqlite"
+        } else {
+            "postgres"
+        }
+    }
+
+    /// Whether it is ours to be stopped.
+    pub(crate) fn can_stop(&self) -> bool {
+        !matches!(self.kind, Backing::Given)
+    }
+
+    /// The product's stock, as the keys of its locks say it.
+    pub(crate) async fn stock(&self, product: Uuid) -> anyhow::Result<String> {
+        let connection = self.connect().await?;
+        let row = Products::find_by_id(product).one(&connection).await?;
+        connection.close().await?;
+        Ok(row.map(|row| row.stock.to_string()).unwrap_or_default())
+    }
+
+    pub(crate) fn is_file(&self) -> bool {
+        matches!(self.kind, Backing::Sqlite { .. })
+    }
+
+    /// Whether a transaction that may write is open, as far as we may look.
+    pub(crate) async fn is_being_written(&self) -> anyhow::Result<bool> {
+        match &self.kind {
+            Backing::Sqlite { .. } => self.has_writer().await,
+            Backing::Postgres { .. } => self.has_transaction().await,
+            Backing::Given => Ok(false),
+        }
+    }
+
+    fn options(&self) -> ConnectOptions {
+        let mut options = ConnectOptions::new(self.url.expose());
+        options.max_connections(1).sqlx_logging(false);
+        options
+    }
+
+    async fn connect(&self) -> anyhow::Result<DatabaseConnection> {
+        Ok(sea_orm::Database::connect(self.options()).await?)
+    }
+
+    async fn has_transaction(&self) -> anyhow::Result<bool> {
+        let connection = self.connect().await?;
+        let open = Statement::from_string(DbBackend::Postgres, OPEN_TRANSACTIONS);
+        let found = connection.query_one_raw(open).await?;
+        connection.close().await?;
+        Ok(found.is_some())
+    }
+
+    async fn has_writer(&self) -> anyhow::Result<bool> {
+        let mut options = self.options();
+        options.map_sqlx_sqlite_opts(|options| options.busy_timeout(Duration::ZERO));
+        // Where even opening it must wait, another connection writes.
+        let Ok(connection) = sea_orm::Database::connect(options).await else {
+            return Ok(true);
+        };
+        let begun = connection.execute_unprepared("BEGIN IMMEDIATE").await;
+        if begun.is_ok() {
+            connection.execute_unprepared("ROLLBACK").await?;
+        }
+        connection.close().await?;
+        Ok(begun.is_err())
+    }
+
+    /// Returns what was done, for the report.
+    pub(crate) async fn stop(&mut self) -> anyhow::Result<&'static str> {
+        let options = self.options();
+        match &mut self.kind {
+            Backing::Sqlite { blocker } => {
+                let connection = sea_orm::Database::connect(options).await?;
+                connection
+                    .execute_unprepared("PRAGMA busy_timeout = 10000")
+                    .await?;
+                connection.execute_unprepared("BEGIN EXCLUSIVE").await?;
+                *blocker = Some(connection);
+                Ok("database locked against every write")
+            }
+            Backing::Postgres { server } => {
+                server.kill().await?;
+                Ok("PostgreSQL killed")
+            }
+            Backing::Given => anyhow::bail!("the database is not ours to stop"),
+        }
+    }
+
+    pub(crate) async fn start(&mut self) -> anyhow::Result<&'static str> {
+        match &mut self.kind {
+            Backing::Sqlite { blocker } => {
+                let connection = blocker.take().context("the database was not stopped")?;
+                connection.execute_unprepared("ROLLBACK").await?;
+                connection.close().await?;
+                Ok("database free again")
+            }
+            Backing::Postgres { server } => {
+                server.start().await?;
+                Ok("PostgreSQL back")
+            }
+            Backing::Given => anyhow::bail!("the database is not ours to start"),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! A payment gateway that takes its time: what a run needs of Stripe's `PaymentIntents`, and a
+//! ledger of who was charged.
+
+use std::{
+    collections::HashMap,
+    net::Ipv4Addr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Context;
+use axum::{Json, Router, extract::State, routing::post};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, task::JoinSet};
+use uuid::Uuid;
+
+/// Ends when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) url: String,
+    shared: Arc<Shared>,
+    _serving: JoinSet<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    takes: Duration,
+    /// How often each order was charged.
+    charges: Mutex<HashMap<Uuid, u32>>,
+}
+
+impl Gateway {
+    pub(crate) async fn start(takes: Duration) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .context("cannot open a payment gateway")?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let shared = Arc::new(Shared {
+            takes,
+            charges: Mutex::default(),
+        });
+        let router = Router::new()
+            .route("/v1/payment_intents", post(charge))
+            .with_state(Arc::clone(&shared));
+        let mut serving = JoinSet::new();
+        serving.spawn(async move {
+            // It goes on until it is dropped.
+            drop(axum::serve(listener, router).await);
+        });
+        Ok(Self {
+            url,
+            shared,
+            _serving: serving,
+        })
+    }
+
+    /// How often each order was charged.
+    pub(crate) fn charges(&self) -> HashMap<Uuid, u32> {
+        let charges = self.shared.charges.lock();
+        charges.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Charges, and answers late. It knows no idempotency keys: a repeated request charges twice.
+async fn charge(State(shared): State<Arc<Shared>>, form: String) -> Json<Value> {
+    let fields = fields(&form);
+    let of = |name: &str| fields.get(name).cloned().unwrap_or_default();
+    let order = of("metadata[order_id]");
+    if let Ok(order) = order.parse() {
+        let mut charges = shared
+            .charges
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *charges.entry(order).or_default() += 1;
+    }
+    tokio::time::sleep(shared.takes).await;
+    Json(json!({
+        "id": format!("pi_{}", order.replace('-', "")),
+        "object": "payment_intent",
+        "status": "succeeded",
+        "amount": of("amount").parse::<i64>().unwrap_or_default(),
+        "currency": of("currency"),
+        "metadata": { "order_id": order },
+    }))
+}
+
+/// A form's fields; a URL's query is written the same way.
+fn fields(form: &str) -> HashMap<String, String> {
+    let url = reqwest::Url::parse(&format!("http://form/?{form}"));
+    url.map(|url| url.query_pairs().into_owned().collect())
+        .unwrap_or_default()
+}

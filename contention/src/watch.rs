@@ -1,0 +1,190 @@
+//! Looks on while the load runs: samples the stock and the nodes' figures, and shows the run on
+//! the terminal or as lines of progress.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use serde::Deserialize;
+
+use crate::{
+    client::Address,
+    driver::requests::Load,
+    figures::{Figures, whole},
+    record::Sample,
+    report::{
+        Fault,
+        live::{HISTORY_STEP, LockState, Screen, Snapshot, Tally},
+    },
+    shop::Api,
+    timeline::Timeline,
+};
+
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+const FIGURES_EVERY: u32 = 5;
+const LINE_EVERY: u32 = 10;
+/// A sample that takes longer counts as unknown.
+const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// What was seen, beside the answers that users got.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) stock: Vec<(Duration, Option<i64>)>,
+    /// Whether the lock was degraded, at each sample.
+    pub(crate) degraded: Vec<(Duration, bool)>,
+    /// Locks taken by then.
+    pub(crate) acquired: Vec<(Duration, u64)>,
+}
+
+/// Watches one run.
+#[derive(Debug)]
+pub(crate) struct Watch<'a> {
+    pub(crate) load: &'a Load,
+    pub(crate) door: Address,
+    pub(crate) operations: Vec<Address>,
+    pub(crate) before: Option<Figures>,
+    pub(crate) faults: &'a Mutex<Vec<Fault>>,
+    pub(crate) seen: &'a Mutex<Seen>,
+    /// What does not change while it runs.
+    pub(crate) heading: Snapshot,
+}
+
+impl Watch<'_> {
+    /// Looks until it is dropped.
+    pub(crate) async fn run(self, mut screen: Option<&mut Screen>) -> io::Result<()> {
+        let mut api = Api::new(self.door.clone());
+        let mut timeline = Timeline::new(HISTORY_STEP);
+        let mut totals: BTreeMap<&'static str, u64> = BTreeMap::new();
+        let mut recent: Vec<Sample> = Vec::new();
+        let (mut count, mut lock) = (0, LockState::default());
+        for tick in 0_u32.. {
+            let samples = self.load.recorder.since(count);
+            count += samples.len();
+            for sample in &samples {
+                *totals.entry(sample.answer.code).or_default() += 1;
+                timeline.add(sample);
+            }
+            let now = self.load.recorder.now();
+            recent.extend(samples);
+            recent.retain(|sample| sample.answered + Duration::from_secs(1) > now);
+            let stock = self.stock(&mut api).await;
+            timeline.add_stock(now, stock);
+            if tick % FIGURES_EVERY == 0 {
+                lock = self.look_at_lock(now).await;
+            }
+            let began = Instant::now();
+            if let Some(screen) = &mut screen {
+                let mut snapshot = self.heading.clone();
+                snapshot.elapsed = now;
+                snapshot.stock = stock;
+                snapshot.offered = u64::try_from(count).unwrap_or(u64::MAX);
+                snapshot.answers = tallies(&totals, &recent);
+                (snapshot.p50_ms, snapshot.p99_ms) = percentiles(&recent);
+                snapshot.lock.clone_from(&lock);
+                let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+                snapshot.faults.clone_from(&faults);
+                drop(faults);
+                snapshot.history = timeline.until(now);
+                screen.draw(&snapshot)?;
+            } else if tick % LINE_EVERY == LINE_EVERY - 1 {
+                say(&self.heading, now, stock, &totals)?;
+            }
+            tokio::time::sleep(LOOK_EVERY.saturating_sub(began.elapsed())).await;
+        }
+        Ok(())
+    }
+
+    /// Units left over all products of the run; none when the service does not say.
+    async fn stock(&self, api: &mut Api) -> Option<i64> {
+        #[derive(Deserialize)]
+        struct Left {
+            stock: i64,
+        }
+        let mut sum = 0_i64;
+        for offer in self.load.offers.iter().filter(|offer| !offer.is_yardstick) {
+            let left = tokio::time::timeout(LOOK_TIMEOUT, api.get::<Left>(&offer.look, None)).await;
+            sum = sum.saturating_add(left.ok()?.ok()?.stock);
+        }
+        let at = self.load.recorder.now();
+        self.seen().stock.push((at, Some(sum)));
+        Some(sum)
+    }
+
+    async fn look_at_lock(&self, now: Duration) -> LockState {
+        let reading = tokio::time::timeout(LOOK_TIMEOUT, Figures::read(&self.operations)).await;
+        let (Ok(Some(figures)), Some(before)) = (reading, &self.before) else {
+            return LockState::default();
+        };
+        let lock = figures.lock_since(before);
+        let degraded = figures.lock_degraded();
+        let mut seen = self.seen();
+        seen.degraded.push((now, degraded));
+        seen.acquired.push((now, lock.acquired));
+        drop(seen);
+        LockState {
+            known: true,
+            acquired: lock.acquired,
+            busy: lock.busy,
+            lost: lock.lost,
+            fence_rejected: lock.fence_rejected,
+            degraded,
+            nodes_healthy: whole(figures.sum("flash_sale_lock_nodes_healthy", &[])),
+            nodes_total: self.heading.lock.nodes_total,
+        }
+    }
+
+    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn tallies(totals: &BTreeMap<&'static str, u64>, recent: &[Sample]) -> Vec<Tally> {
+    let tally = |(code, total): (&&'static str, &u64)| {
+        let last_second = recent
+            .iter()
+            .filter(|sample| sample.answer.code == *code)
+            .count();
+        Tally {
+            code: (*code).to_owned(),
+            total: *total,
+            last_second: u64::try_from(last_second).unwrap_or(u64::MAX),
+        }
+    };
+    totals.iter().map(tally).collect()
+}
+
+/// The median and the 99th percentile of purchases, in milliseconds.
+fn percentiles(recent: &[Sample]) -> (Option<f64>, Option<f64>) {
+    let buys = recent.iter().filter(|sample| sample.is_buy());
+    let mut times: Vec<Duration> = buys.map(Sample::latency).collect();
+    times.sort_unstable();
+    let at = |percent: usize| {
+        let rank = (times.len() * percent).div_ceil(100).saturating_sub(1);
+        times.get(rank).copied().map(crate::timeline::millis)
+    };
+    (at(50), at(99))
+}
+
+/// A line of progress.
+fn say(
+    heading: &Snapshot,
+    now: Duration,
+    stock: Option<i64>,
+    totals: &BTreeMap<&'static str, u64>,
+) -> io::Result<()> {
+    let answers: Vec<String> = totals
+        .iter()
+        .map(|(code, count)| format!("{count} {code}"))
+        .collect();
+    let stock = stock.map_or("?".to_owned(), |stock| stock.to_string());
+    writeln!(
+        io::stderr(),
+        "{} {:>4.1} s: {stock} left; {}",
+        heading.scenario,
+        now.as_secs_f64(),
+        answers.join(", ")
+    )
+}

@@ -1,0 +1,12 @@
+//! Black-box tests of `contention`: real runs against a sound service, and against one that is broken on purpose.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test ends by panicking, also in the helpers that it calls"
+)]
+
+mod breaches;
+mod cli;
+mod page;
+mod scenarios;
+mod support;

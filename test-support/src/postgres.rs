@@ -1,0 +1,274 @@
+//! A private PostgreSQL with durable commits that can be stopped, killed and paused.
+
+use std::{
+    fs, io,
+    os::unix::{fs::chown, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, ensure};
+use flash_sale::{domain::Secret, embedded::guard::Guarded};
+use nix::{
+    sys::signal::Signal,
+    unistd::{User, geteuid},
+};
+use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection};
+use tempfile::TempDir;
+
+use crate::{
+    free_port,
+    process::{descendants_of, is_alive, signal},
+    wait::eventually,
+};
+
+/// Recovery after a kill included.
+const STARTS_WITHIN: Duration = Duration::from_secs(30);
+const ENDS_WITHIN: Duration = Duration::from_secs(30);
+const CONNECTS_WITHIN: Duration = Duration::from_millis(500);
+const POLL: Duration = Duration::from_millis(50);
+
+/// Where distributions keep the programs that they leave off the path.
+const FOLDERS: [&str; 4] = [
+    "/usr/lib/postgresql",
+    "/usr/libexec",
+    "/opt/homebrew/opt",
+    "/usr/local/opt",
+];
+
+/// Clones share the server; it ends with the last of them.
+#[derive(Clone, Debug)]
+pub struct Postgres(Arc<Server>);
+
+#[derive(Debug)]
+struct Server {
+    process: Mutex<Option<Guarded>>,
+    programs: PathBuf,
+    port: u16,
+    /// The server refuses to run as root.
+    user: Option<User>,
+    dir: TempDir,
+}
+
+impl Postgres {
+    /// Starts a new server in a temporary folder.
+    ///
+    /// # Errors
+    /// When its programs are not installed, or it does not start.
+    pub async fn open() -> anyhow::Result<Self> {
+        let programs = programs().context(
+            "initdb and postgres are not installed: install your system's postgresql package",
+        )?;
+        let dir = tempfile::Builder::new()
+            .prefix("flash-sale-pg-")
+            .tempdir()?;
+        let user = if geteuid().is_root() {
+            let user = ["postgres", "nobody"]
+                .iter()
+                .find_map(|name| User::from_name(name).ok().flatten());
+            let user = user.context("there is no user to run PostgreSQL as")?;
+            chown(dir.path(), Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
+            Some(user)
+        } else {
+            None
+        };
+        let server = Server {
+            process: Mutex::default(),
+            programs,
+            port: free_port()?,
+            user,
+            dir,
+        };
+        server.create()?;
+        let postgres = Self(Arc::new(server));
+        postgres.start().await?;
+        Ok(postgres)
+    }
+
+    /// The database that every server has.
+    pub fn url(&self) -> String {
+        self.0.url("postgres")
+    }
+
+    /// Starts it on the folder and port it had, and returns when it answers.
+    pub async fn start(&self) -> anyhow::Result<()> {
+        let process = self.0.spawn()?;
+        *self.0.process() = Some(process);
+        let deadline = Instant::now() + STARTS_WITHIN;
+        loop {
+            match self.connect().await {
+                Ok(connection) => return Ok(connection.close().await?),
+                Err(error) if Instant::now() > deadline => {
+                    return Err(error).context("PostgreSQL did not start");
+                }
+                Err(_) => tokio::time::sleep(POLL).await,
+            }
+        }
+    }
+
+    /// In good order but without waiting for clients, as for an update.
+    pub async fn stop(&self) -> anyhow::Result<()> {
+        self.end(Signal::SIGINT).await
+    }
+
+    /// At once and without a checkpoint, as a crash would.
+    pub async fn kill(&self) -> anyhow::Result<()> {
+        self.end(Signal::SIGQUIT).await
+    }
+
+    /// Stops every process of the server; connections stay open.
+    pub fn pause(&self) -> anyhow::Result<()> {
+        Ok(self.0.signal_all(Signal::SIGSTOP)?)
+    }
+
+    pub fn resume(&self) -> anyhow::Result<()> {
+        Ok(self.0.signal_all(Signal::SIGCONT)?)
+    }
+
+    /// A database of this name, and its URL.
+    pub async fn create_database(&self, name: &str) -> anyhow::Result<Secret> {
+        let connection = self.connect().await?;
+        let create = format!("CREATE DATABASE {name}");
+        connection.execute_unprepared(&create).await?;
+        connection.close().await?;
+        Ok(Secret::new(self.0.url(name)))
+    }
+
+    /// Waits for the end: a server that starts while backends of the old one live would refuse to.
+    async fn end(&self, sent: Signal) -> anyhow::Result<()> {
+        let postmaster = self.0.postmaster().context("PostgreSQL does not run")?;
+        signal(postmaster, sent)?;
+        let ended = async || match is_alive(postmaster) {
+            Ok(true) => None,
+            Ok(false) => Some(Ok(())),
+            Err(error) => Some(Err(error)),
+        };
+        eventually("PostgreSQL ends", ENDS_WITHIN, ended).await??;
+        *self.0.process() = None;
+        Ok(())
+    }
+
+    async fn connect(&self) -> Result<DatabaseConnection, sea_orm::DbErr> {
+        let mut options = ConnectOptions::new(self.url());
+        // By itself it would try for half a minute, at growing distances.
+        options
+            .max_connections(1)
+            .acquire_timeout(CONNECTS_WITHIN)
+            .connect_timeout(CONNECTS_WITHIN)
+            .sqlx_logging(false);
+        sea_orm::Database::connect(options).await
+    }
+}
+
+impl Server {
+    fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+
+    fn process(&self) -> MutexGuard<'_, Option<Guarded>> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    fn postmaster(&self) -> Option<u32> {
+        let pid = fs::read_to_string(self.data().join("postmaster.pid")).ok()?;
+        pid.lines().next()?.trim().parse().ok()
+    }
+
+    fn signal_all(&self, sent: Signal) -> io::Result<()> {
+        let postmaster = self.postmaster().ok_or(io::ErrorKind::NotFound)?;
+        // The postmaster first: once it is stopped it starts no more children.
+        signal(postmaster, sent)?;
+        let children = descendants_of(postmaster)?;
+        children.iter().try_for_each(|child| signal(*child, sent))
+    }
+
+    /// As the server's user, from a folder that this user may enter.
+    fn as_user<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        if let Some(user) = &self.user {
+            command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
+        }
+        command.current_dir("/").env("LC_ALL", "C")
+    }
+
+    fn create(&self) -> anyhow::Result<()> {
+        let mut initdb = Command::new(self.programs.join("initdb"));
+        let created = self
+            .as_user(&mut initdb)
+            .arg("-D")
+            .arg(self.data())
+            .args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C"])
+            .stdin(Stdio::null())
+            .output()
+            .context("cannot run initdb")?;
+        let errors = String::from_utf8_lossy(&created.stderr);
+        let reason = errors.lines().last().unwrap_or_default();
+        ensure!(created.status.success(), "initdb failed: {reason}");
+        Ok(())
+    }
+
+    fn spawn(&self) -> anyhow::Result<Guarded> {
+        let mut postgres = Guarded::command(self.programs.join("postgres"));
+        self.as_user(&mut postgres)
+            .arg("-D")
+            .arg(self.data())
+            .args(["-p", &self.port.to_string()])
+            .args(["-c", "listen_addresses=127.0.0.1"])
+            .args(["-c", "unix_socket_directories="])
+            .args(["-c", "max_connections=300"])
+            // After a kill it would otherwise sync a thousand files, one by one.
+            .args(recovery())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        Guarded::spawn(postgres).context("cannot start postgres")
+    }
+}
+
+impl Drop for Server {
+    /// Its backends end with the postmaster unless they are stopped.
+    fn drop(&mut self) {
+        drop(self.signal_all(Signal::SIGCONT));
+    }
+}
+
+/// One call that syncs the whole file system, where there is such a call.
+fn recovery() -> &'static [&'static str] {
+    if cfg!(target_os = "linux") {
+        &["-c", "recovery_init_sync_method=syncfs"]
+    } else {
+        &[]
+    }
+}
+
+/// The folder of `initdb` and `postgres`; of several versions the last.
+fn programs() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path);
+    let mut elsewhere: Vec<PathBuf> = FOLDERS
+        .iter()
+        .filter_map(|folder| std::fs::read_dir(folder).ok())
+        .flatten()
+        .filter_map(Result::ok)
+        .filter(|entry| {
+            let name = entry.file_name();
+            name.to_string_lossy()
+                .chars()
+                .any(|letter| letter.is_ascii_digit())
+        })
+        .flat_map(|entry| [entry.path().join("bin"), entry.path()])
+        .collect();
+    elsewhere.sort();
+    let complete = |folder: &Path| {
+        ["initdb", "postgres"]
+            .iter()
+            .all(|it| folder.join(it).is_file())
+    };
+    on_path
+        .chain(elsewhere.into_iter().rev())
+        .find(|folder| complete(folder))
+}
