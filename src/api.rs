@@ -98,7 +98,10 @@ fn layered(router: Router<SharedState>, state: &SharedState, cors: Option<CorsLa
         router = router.layer(cors);
     }
     router
-        .layer(middleware::from_fn_with_state(Arc::clone(state), observe::observe))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(state),
+            observe::observe,
+        ))
         .with_state(Arc::clone(state))
 }
 

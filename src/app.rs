@@ -7,16 +7,13 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{net::TcpListener, runtime::Handle, sync::mpsc};
 
 use crate::{
-    admission::{Gate, SoldOutSource},
-    api::{self, AppState, SharedState, auth::Keys},
-    cache::{self, Cache},
-    checkout::{self, Checkout},
+    api::{self, SharedState, auth::Keys},
     config,
     domain::Secret,
     embedded,
     jobs::{expiry::Expiry, recovery, stock_poll::StockPoll, upkeep},
     redis::Redis,
-    sequencer::{self, Sequencer},
+    sequencer,
     stock_events::StockEvents,
     store::{Store, Url},
     tasks::{RequestRuntime, Tasks},
@@ -24,15 +21,19 @@ use crate::{
     user_events::UserEvents,
 };
 
-use self::connect::{bind, connections, gateway, lane_bounds, lock, private_nodes, redis};
+use self::{
+    connect::{bind, connections, lock, private_nodes, redis},
+    state::Access,
+};
 
 pub use self::run::run;
 
 mod connect;
 mod demo;
 mod run;
+mod state;
 
-/// What the service owns beside its state; dropped last, in this order.
+/// What the service owns beside its state.
 #[derive(Debug)]
 struct Resources {
     request_runtime: RequestRuntime,
@@ -73,53 +74,20 @@ impl App {
         let nodes = private_nodes(&config.redis, data_dir)?;
         let lock = lock(&config.redis, nodes.as_ref(), &tasks)?;
         let redis = redis(&config.redis, nodes.as_ref())?;
-        let stock_events = StockEvents::new(redis.as_ref(), &tasks);
-        let user_events = UserEvents::new(redis.as_ref(), &tasks);
         let parts = sequencer::Parts {
-            store: store.clone(),
-            lock: lock.clone(),
-            stock_events: stock_events.clone(),
-            user_events: user_events.clone(),
-            redis: redis.clone(),
-            tasks: tasks.clone(),
-        };
-        let sequencer = Sequencer::new(parts, lane_bounds(config));
-        let checkout = Checkout::new(checkout::Parts {
-            store: store.clone(),
-            sequencer: sequencer.clone(),
-            gateway: gateway(config)?,
-            user_events: user_events.clone(),
-            tasks: tasks.clone(),
-            request_timeout: config.limits.request_timeout_ms,
-        });
-        if config.demo {
-            demo::offer(&store).await?;
-        }
-        let source = cache::Source {
-            store: store.clone(),
-            events: stock_events.clone(),
-            redis: redis.clone(),
-        };
-        let cache = Cache::warmed(source, request_runtime.tasks()).await?;
-        let sold_out = SoldOutSource {
-            store: store.clone(),
-            events: stock_events.clone(),
-        };
-        let limit = config.limits.rate_limit_per_minute;
-        let state = Arc::new(AppState {
-            gate: Gate::new(limit, redis.as_ref(), sold_out, request_runtime.tasks()),
             store,
-            sequencer,
-            checkout,
-            cache,
-            keys,
-            stock_events,
-            user_events,
             lock,
-            tasks: tasks.clone(),
-            request_timeout: config.limits.request_timeout_ms,
-            guests: secret.filter(|_| config.demo),
-        });
+            stock_events: StockEvents::new(redis.as_ref(), &tasks),
+            user_events: UserEvents::new(redis.as_ref(), &tasks),
+            redis: redis.clone(),
+            tasks,
+        };
+        if config.demo {
+            demo::offer(&parts.store).await?;
+        }
+        let guests = secret.filter(|_| config.demo);
+        let access = Access { keys, guests };
+        let state = state::build(config, parts, access, request_runtime.tasks()).await?;
         let runtimes = [
             ("requests", request_runtime.runtime()),
             ("lanes", &Handle::current()),
@@ -155,7 +123,13 @@ impl App {
         let bounds = connections(config);
         let router = api::router(&app.state, &config.cors_origins);
         let done = serving.clone();
-        serve(api_listener, router, bounds, done, app.resources.request_runtime.tasks());
+        serve(
+            api_listener,
+            router,
+            bounds,
+            done,
+            app.resources.request_runtime.tasks(),
+        );
         let router = api::ops_router(&app.state, recorder);
         serve(ops_listener, router, bounds, serving, &app.tasks);
         app.announce(&database_url(&config.database)?);
@@ -192,7 +166,7 @@ impl App {
             }
         };
         drop(tokio::time::timeout(CLOSE_TIMEOUT, close).await);
-        drop(self.resources);
+        drop(self.resources.nodes);
         drained && !self.tasks.failed()
     }
 }

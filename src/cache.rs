@@ -132,7 +132,10 @@ impl Cache {
         let read_at = Instant::now();
         for product in cache.source.store.products(None, WARM).await? {
             let id = product.id;
-            cache.products.insert(id, CachedProduct::new(product, read_at)).await;
+            cache
+                .products
+                .insert(id, CachedProduct::new(product, read_at))
+                .await;
         }
         Ok(cache)
     }
@@ -145,7 +148,11 @@ impl Cache {
 
     /// A product, at least as new as every commit that this node has seen an event of.
     pub async fn product(&self, id: ProductId) -> Result<Arc<CachedProduct>, Arc<Error>> {
-        let newest = self.source.events.newest(id).map_or(0, |event| event.version);
+        let newest = self
+            .source
+            .events
+            .newest(id)
+            .map_or(0, |event| event.version);
         self.find(id, newest.max(self.written.get(&id).unwrap_or(0)))
             .await
     }

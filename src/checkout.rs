@@ -224,7 +224,10 @@ impl Parts {
         attempt: &PaymentAttempt,
         end: PaymentEnd,
     ) -> Result<Option<Order>, store::Error> {
-        let write = || self.store.end_payment(attempt, end.clone(), self.store.now());
+        let write = || {
+            self.store
+                .end_payment(attempt, end.clone(), self.store.now())
+        };
         for _ in 1..END_WRITES_MAX {
             match write().await {
                 Err(store::Error::Unreachable(_)) => tokio::time::sleep(jitter(END_PAUSE)).await,

@@ -158,7 +158,11 @@ impl Gateway {
     }
 
     /// Charges an order, at most once over all of its attempts.
-    pub async fn charge(&self, charge: &Charge<'_>, within: Duration) -> Result<ChargeResult, Error> {
+    pub async fn charge(
+        &self,
+        charge: &Charge<'_>,
+        within: Duration,
+    ) -> Result<ChargeResult, Error> {
         let charged = match self {
             Self::Stripe(stripe) => stripe.charge(charge, within).await,
             Self::Simulated => Ok(simulated::charge(charge)),

@@ -111,7 +111,7 @@ pub struct Sequencer {
 }
 
 /// The services that lanes use.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Parts {
     pub store: Store,
     pub lock: Lock,
@@ -186,11 +186,13 @@ impl Sequencer {
     ) -> Result<Cancel, Error> {
         let command = Command::Cancel(order, release);
         let result = self.submit(product, order, command, began).await?;
-        Ok(match result.reply {
-            Reply::Cancelled(order) => Cancel::Done(order),
-            Reply::NotCancelled(Some(status)) => Cancel::WrongStatus(status),
-            _ => Cancel::NotFound,
-        })
+        if let Reply::Cancelled(order) = result.reply {
+            return Ok(Cancel::Done(order));
+        }
+        if let Reply::NotCancelled(Some(status)) = result.reply {
+            return Ok(Cancel::WrongStatus(status));
+        }
+        Ok(Cancel::NotFound)
     }
 
     /// Removes a user from the waitlist; false if the user has no place.
@@ -209,7 +211,8 @@ impl Sequencer {
     /// Ends the product's expired holds and serves its waitlist.
     pub async fn expire_holds(&self, product: ProductId, began: Instant) -> Result<(), Error> {
         let id = OrderId::now_v7();
-        self.submit(product, id, Command::ExpireHolds, began).await?;
+        self.submit(product, id, Command::ExpireHolds, began)
+            .await?;
         Ok(())
     }
 

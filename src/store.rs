@@ -27,8 +27,8 @@ mod trust;
 mod waitlist_entries;
 
 pub use self::{
-    invariants::Breach,
     connect::Url,
+    invariants::Breach,
     orders::{
         ExpiredHold, IdempotencyRecord, NewOrder, NewOrders, OrderFilter, Recorded, Release,
         StoredOrder, UserKey,

@@ -199,8 +199,8 @@ impl Api {
         if let Some(store) = store {
             let product = store.product(offer.id).await?.context("no such product")?;
             return Ok(ProductRows {
-                stock: product.stock.into(),
-                stock_total: product.stock_total.into(),
+                stock: product.stock.on_hand.into(),
+                stock_total: product.stock.total.into(),
                 orders: stored(store, offer.id).await?,
             });
         }

@@ -23,8 +23,8 @@ use tokio::sync::mpsc;
 
 use crate::{
     domain::{OrderRequest, Outcome, Product, ProductId, Refusal},
-    stock_events::StockEvents,
     metrics::gate,
+    stock_events::StockEvents,
     store::Store,
     tasks::Tasks,
 };
@@ -102,7 +102,11 @@ impl SoldOutGate {
     }
 
     /// The sold-out product, if its row is enough to refuse this request.
-    pub(super) fn find(&self, request: &OrderRequest, now: DateTime<Utc>) -> Option<Arc<SoldOutProduct>> {
+    pub(super) fn find(
+        &self,
+        request: &OrderRequest,
+        now: DateTime<Utc>,
+    ) -> Option<Arc<SoldOutProduct>> {
         if !request.is_plain() {
             return None;
         }
@@ -193,7 +197,11 @@ impl Reader {
 }
 
 /// The product that replaces `before`; `None` when it has refused no order for long.
-fn next(product: Product, read_at: Instant, before: Option<Arc<SoldOutProduct>>) -> Option<SoldOutProduct> {
+fn next(
+    product: Product,
+    read_at: Instant,
+    before: Option<Arc<SoldOutProduct>>,
+) -> Option<SoldOutProduct> {
     let (idle_reads, refusals) = match before {
         None => (0, gate::sold_out(&product.sku)),
         Some(before) => {

@@ -15,8 +15,8 @@ use self::{
 };
 use super::{
     SharedState,
-    json_document::{JsonDocument, json},
     extract::{self, Params, PathId},
+    json_document::{JsonDocument, json},
     problem::{Problem, ProblemDocument},
 };
 use crate::{
@@ -49,7 +49,9 @@ pub(super) async fn create(
         .store
         .create_product(sent.body.created_at(state.store.now()))
         .await?;
-    metrics::product(&product.sku).stock.set(product.stock.on_hand);
+    metrics::product(&product.sku)
+        .stock
+        .set(product.stock.on_hand);
     state.cache.written(&product);
     Ok((StatusCode::CREATED, Json(product.into())))
 }
@@ -127,7 +129,10 @@ pub(super) async fn restock(
     get, path = "/products/{id}", tag = "products", params(("id" = Uuid, Path)),
     responses((status = 200, body = ProductDocument), (status = 404, body = ProblemDocument)),
 )]
-pub(super) async fn get(State(state): State<SharedState>, id: PathId) -> Result<JsonDocument, Problem> {
+pub(super) async fn get(
+    State(state): State<SharedState>,
+    id: PathId,
+) -> Result<JsonDocument, Problem> {
     let id = id.or(Problem::ProductNotFound)?;
     let cached = state.cache.product(id).await?;
     let render = |product: &Product| json(&ProductDocument::from(product.clone()));

@@ -27,6 +27,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause after the system refused a connection, mostly for want of file descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
+/// A client's stream with a write time-out.
+type Stream = Pin<Box<TimeoutWriter<TcpStream>>>;
+
 /// The bounds of a listener.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -78,7 +81,7 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, tasks:
 fn connection(
     stream: TcpStream,
     router: Router,
-) -> http1::Connection<TokioIo<Pin<Box<TimeoutWriter<TcpStream>>>>, TowerToHyperService<Router>> {
+) -> http1::Connection<TokioIo<Stream>, TowerToHyperService<Router>> {
     let mut stream = TimeoutWriter::new(stream);
     stream.set_timeout(Some(WRITE_TIMEOUT));
     http1::Builder::new()

@@ -14,8 +14,8 @@ use utoipa::ToSchema;
 
 use super::{
     SharedState,
-    json_document::{JsonDocument, json},
     extract::PathId,
+    json_document::{JsonDocument, json},
     problem::{Problem, ProblemDocument},
 };
 use crate::{

@@ -52,7 +52,12 @@ pub(super) async fn leave(
     let user = state.keys.user(request.headers())?;
     let product = id.or(Problem::NotWaiting)?;
     // Most callers have no place any more: a read is cheaper than a command to the lane.
-    if state.store.waiting_entry(product, &user.id).await?.is_none() {
+    if state
+        .store
+        .waiting_entry(product, &user.id)
+        .await?
+        .is_none()
+    {
         return Err(Problem::NotWaiting);
     }
     if state.sequencer.leave(product, user.id, began).await? {

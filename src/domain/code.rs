@@ -9,7 +9,18 @@ use utoipa::ToSchema;
 
 /// A refusal or an error, named in snake case on the wire.
 #[derive(
-    Clone, Copy, Debug, Display, EnumIter, EnumString, Hash, IntoStaticStr, PartialEq, Eq, Serialize, ToSchema,
+    Clone,
+    Copy,
+    Debug,
+    Display,
+    EnumIter,
+    EnumString,
+    Hash,
+    IntoStaticStr,
+    PartialEq,
+    Eq,
+    Serialize,
+    ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]

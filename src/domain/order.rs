@@ -53,9 +53,7 @@ pub struct Payment {
 }
 
 /// The state of an order's last payment attempt, or of its refund.
-#[derive(
-    Clone, Copy, Debug, IntoStaticStr, PartialEq, Eq, Serialize, Deserialize, ToSchema,
-)]
+#[derive(Clone, Copy, Debug, IntoStaticStr, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum PaymentStatus {

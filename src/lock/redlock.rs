@@ -5,9 +5,7 @@
 //! given the healthy nodes only; [`manager`] keeps its quorum at the majority of all configured
 //! nodes, so that any two lock holders meet on a node.
 
-use std::{
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use redis::{Client, IntoConnectionInfo, RedisError, io::tcp::TcpSettings};
@@ -113,14 +111,11 @@ impl Redlock {
                 None
             }
         };
-        *self.current.write() =
-            Current { healthy, manager };
+        *self.current.write() = Current { healthy, manager };
     }
 
     fn current(&self) -> Current {
-        self.current
-            .read()
-            .clone()
+        self.current.read().clone()
     }
 }
 

@@ -1,10 +1,6 @@
 //! The figures of HTTP requests. Every request passes here, so handles are made once and kept.
 
-use std::{
-    collections::HashMap,
-    sync::LazyLock,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::LazyLock, time::Duration};
 
 use metrics::{
     Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,

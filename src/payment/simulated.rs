@@ -56,7 +56,10 @@ mod tests {
             "decline-me",
         ] {
             let declined = of(OrderId::now_v7(), method);
-            assert!(matches!(declined, ChargeResult::Declined { .. }), "{method}");
+            assert!(
+                matches!(declined, ChargeResult::Declined { .. }),
+                "{method}"
+            );
         }
     }
 }

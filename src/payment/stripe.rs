@@ -10,7 +10,7 @@ use reqwest::{Client, RequestBuilder, Response, Url, redirect::Policy};
 use tokio::time::{Instant, timeout_at};
 
 use self::answer::StripeResponse;
-use super::{SendMode, Charge, ChargeResult, Error, SetupError, Cause};
+use super::{Cause, Charge, ChargeResult, Error, SendMode, SetupError};
 use crate::domain::{OrderId, Secret};
 
 mod answer;

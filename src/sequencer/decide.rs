@@ -17,7 +17,9 @@ use crate::{
         Order, OrderId, OrderRequest, OrderStatus, Outcome, Product, StockLevel, UserId,
         WaitlistEntry,
     },
-    store::{ExpiredHold, IdempotencyRecord, NewEntry, NewOrders, Queued, Release, StoredOrder, UserKey},
+    store::{
+        ExpiredHold, IdempotencyRecord, NewEntry, NewOrders, Queued, Release, StoredOrder, UserKey,
+    },
 };
 
 mod decider;
@@ -38,10 +40,6 @@ pub(super) enum Command {
 }
 
 /// The reply to a command.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every reply is an order's"
-)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reply {
     Order(Outcome),

@@ -77,7 +77,9 @@ pub(super) async fn facts(
 fn requests(pending: &PendingBatch) -> impl Iterator<Item = &OrderRequest> {
     pending.commands().filter_map(|command| match command {
         Command::Order(request) => Some(&**request),
-        Command::Restock(_) | Command::Cancel(..) | Command::Leave(_) | Command::ExpireHolds => None,
+        Command::Restock(_) | Command::Cancel(..) | Command::Leave(_) | Command::ExpireHolds => {
+            None
+        }
     })
 }
 

@@ -60,7 +60,11 @@ impl Lanes {
     }
 
     /// Puts the command into its lane's queue, starting the lane if there is none.
-    pub(super) fn send(self: &Arc<Self>, product: ProductId, pending: PendingCommand) -> Result<(), Error> {
+    pub(super) fn send(
+        self: &Arc<Self>,
+        product: ProductId,
+        pending: PendingCommand,
+    ) -> Result<(), Error> {
         let mut inboxes = self.inboxes.lock();
         let Some(inboxes) = inboxes.as_mut() else {
             return Err(Error::Unavailable);
@@ -110,7 +114,11 @@ impl Lanes {
     }
 
     /// Removes an idle lane, unless a command has just arrived in its inbox.
-    pub(super) fn retire(&self, product: ProductId, inbox: &mpsc::Receiver<PendingCommand>) -> bool {
+    pub(super) fn retire(
+        &self,
+        product: ProductId,
+        inbox: &mpsc::Receiver<PendingCommand>,
+    ) -> bool {
         let mut inboxes = self.inboxes.lock();
         if !inbox.is_empty() {
             return false;

@@ -51,9 +51,10 @@ impl PendingBatch {
         let sells = product.for_sale() > 0;
         self.commands().any(|command| match command {
             Command::Order(request) => sells || (product.waitlist && request.waitlist),
-            Command::Restock(_) | Command::Cancel(..) | Command::Leave(_) | Command::ExpireHolds => {
-                true
-            }
+            Command::Restock(_)
+            | Command::Cancel(..)
+            | Command::Leave(_)
+            | Command::ExpireHolds => true,
         })
     }
 
@@ -61,9 +62,10 @@ impl PendingBatch {
     pub(super) fn need_transaction(&self, product: &Product) -> bool {
         let has_key = |command: &Command| match command {
             Command::Order(request) => request.key.is_some(),
-            Command::Restock(_) | Command::Cancel(..) | Command::Leave(_) | Command::ExpireHolds => {
-                true
-            }
+            Command::Restock(_)
+            | Command::Cancel(..)
+            | Command::Leave(_)
+            | Command::ExpireHolds => true,
         };
         product.max_per_user.is_some() || self.commands().any(has_key) || self.may_write(product)
     }

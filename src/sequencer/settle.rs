@@ -46,7 +46,11 @@ pub(super) async fn commit_status(
     }
 }
 
-async fn look_up(store: &Store, before: &Product, decision: &Decision) -> Result<CommitStatus, Error> {
+async fn look_up(
+    store: &Store,
+    before: &Product,
+    decision: &Decision,
+) -> Result<CommitStatus, Error> {
     let transaction = store.begin().await?;
     let Some(row) = transaction.lock_product(before.id).await? else {
         return Ok(CommitStatus::RolledBack);

@@ -226,12 +226,7 @@ impl Transaction {
     }
 
     /// A statement over pairs of texts, one form for each database.
-    pub(super) fn pairs(
-        &self,
-        postgres: &str,
-        sqlite: &str,
-        pairs: &[UserKey],
-    ) -> Statement {
+    pub(super) fn pairs(&self, postgres: &str, sqlite: &str, pairs: &[UserKey]) -> Statement {
         if self.is_postgres() {
             let firsts = array(pairs.iter().map(|(first, _)| first.to_string()));
             let seconds = array(pairs.iter().map(|(_, second)| second.clone()));

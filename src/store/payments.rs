@@ -153,7 +153,10 @@ impl Store {
                 .col_expr(Column::Status, Expr::value(Status::Confirmed))
                 .col_expr(Column::ConfirmedAt, Expr::value(now))
                 .col_expr(Column::PaymentId, Expr::value(payment.id))
-                .col_expr(Column::PaymentStatus, Expr::value(PaymentStatus::from(payment.status))),
+                .col_expr(
+                    Column::PaymentStatus,
+                    Expr::value(PaymentStatus::from(payment.status)),
+                ),
             PaymentEnd::Free => update
                 .col_expr(Column::Status, Expr::value(Status::Confirmed))
                 .col_expr(Column::ConfirmedAt, Expr::value(now)),

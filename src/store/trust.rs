@@ -21,9 +21,7 @@ impl Trust {
 
     /// Whether a connection of this age was opened after the last silence.
     pub(super) fn has(&self, age: Duration) -> bool {
-        self.lost
-            .lock()
-            .is_none_or(|lost| age < lost.elapsed())
+        self.lost.lock().is_none_or(|lost| age < lost.elapsed())
     }
 }
 

@@ -16,7 +16,7 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::{Result, Store, Transaction, padded};
-use crate::domain::{ProductId, UserId, WaitlistStatus, WaitlistEntry};
+use crate::domain::{ProductId, UserId, WaitlistEntry, WaitlistStatus};
 
 mod by_key;
 mod queue;

@@ -6,8 +6,9 @@ use rstest::rstest;
 use serde_json::json;
 
 use crate::support::{
-    SOON, eventually,
+    SOON,
     events::Events,
+    eventually,
     http::Answer,
     shop::{Backend, Shop},
     tokens, when,

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use entities::{order_status::OrderStatus, orders, waitlist_entries as entries};
+use entities::{
+    order_status::OrderStatus, orders, waitlist_entries as entries, waitlist_status::WaitlistStatus,
+};
 use rstest::rstest;
 use sea_orm::ActiveValue::{NotSet, Set};
 use serde_json::{Value, json};
@@ -229,7 +231,7 @@ fn waiting(product: Uuid, number: usize, at: DateTime<Utc>) -> entries::ActiveMo
         product_id: Set(product),
         user_id: Set(format!("waiter-{number}")),
         quantity: Set(1),
-        status: Set("waiting".to_owned()),
+        status: Set(WaitlistStatus::Waiting),
         created_at: Set(at),
         ..Default::default()
     }
@@ -265,7 +267,7 @@ async fn ten_thousand_holds_that_end_at_once_go_to_ten_thousand_who_wait(#[case]
     assert!(old.iter().all(|row| row.status == OrderStatus::Expired));
     assert!(new.iter().all(|row| row.status == OrderStatus::Pending));
     for entry in shop.ledger.entries(product).await {
-        assert_eq!(entry.status, "offered");
+        assert_eq!(entry.status, WaitlistStatus::Offered);
     }
     assert!((ended(&shop).await - 10_000.0).abs() < 0.5);
     shop.assert_books(product).await;

@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use entities::order_status::OrderStatus;
+use entities::{order_status::OrderStatus, waitlist_status::WaitlistStatus};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use rstest::rstest;
 use serde_json::json;
@@ -263,14 +263,21 @@ async fn check_queue(shop: &Shop, walk: &Walk) {
         }
     }
     let entries = shop.ledger.entries(walk.product).await;
-    for entry in entries.iter().filter(|entry| entry.status == "waiting") {
+    for entry in entries
+        .iter()
+        .filter(|entry| entry.status == WaitlistStatus::Waiting)
+    {
         *held.entry(entry.user_id.clone()).or_default() += entry.quantity;
     }
     for (user, units) in held {
         assert!(units <= MAX_PER_USER, "{user} holds and waits for {units}");
     }
-    let last_offered = entries.iter().rposition(|entry| entry.status == "offered");
-    let first_waiting = entries.iter().position(|entry| entry.status == "waiting");
+    let last_offered = entries
+        .iter()
+        .rposition(|entry| entry.status == WaitlistStatus::Offered);
+    let first_waiting = entries
+        .iter()
+        .position(|entry| entry.status == WaitlistStatus::Waiting);
     if let (Some(offered), Some(waiting), false) = (last_offered, first_waiting, walk.flips) {
         assert!(offered < waiting, "served out of turn: {entries:?}");
     }

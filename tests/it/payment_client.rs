@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use flash_sale::{
-    domain::{Payment, Secret},
-    payment::{SendMode, Charge, ChargeResult, Error, Gateway, stripe::Stripe},
+    domain::{Payment, PaymentStatus, Secret},
+    payment::{Charge, ChargeResult, Error, Gateway, SendMode, stripe::Stripe},
 };
 use rstest::rstest;
 use uuid::Uuid;

@@ -39,7 +39,7 @@ pub(super) fn inherited(evidence: &Evidence) -> Option<Check> {
             let (id, user) = (order.id, order.user_id.as_str());
             if told.contains(&id) {
                 if order.status != OrderStatus::Expired {
-                    let status = order.status.name();
+                    let status = order.status;
                     breaches.push(format!(
                         "order {id} of user {user} is {status}, not expired"
                     ));

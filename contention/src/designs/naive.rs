@@ -47,10 +47,12 @@ impl Naive {
 
     pub(super) async fn place(&self, command: OrderCommand) -> anyhow::Result<OrderReply> {
         let product = self.store.product(command.product_id).await?;
-        let Some(product) = product.filter(|product| product.stock >= command.quantity) else {
+        let Some(product) = product.filter(|product| product.stock.on_hand >= command.quantity)
+        else {
             return Ok(OrderReply::SoldOut);
         };
-        match self.lock.try_acquire(product.id, product.stock).await {
+        let level = product.stock.on_hand;
+        match self.lock.try_acquire(product.id, level).await {
             Attempt::Acquired(guard) => {
                 let written = self.write(command, product).await;
                 guard.release().await;
@@ -63,12 +65,12 @@ impl Naive {
     async fn write(&self, command: OrderCommand, product: Product) -> anyhow::Result<OrderReply> {
         let order = order(command, product.price, product.currency.clone());
         let transaction = self.store.begin().await?;
+        let mut stock = product.stock;
+        stock.sell(command.quantity);
         let change = StockChange {
             product_id: product.id,
             version: product.version,
-            stock: product.stock - command.quantity,
-            stock_total: product.stock_total,
-            stock_reserved: 0,
+            stock,
         };
         if !transaction.write_stock(change, order.created_at).await? {
             // The lock was free again, but the row that we read is not the last one any more.

@@ -64,7 +64,7 @@ impl FollowUp<'_> {
                 let now: Option<OrderBody> = api.get(&path, Some(&token)).await.ok();
                 Confirmed {
                     order,
-                    was: OrderStatus::Pending.name().to_owned(),
+                    was: OrderStatus::Pending.to_string(),
                     status: paid.map_or(0, |response| response.status),
                     now: now.map(|told| told.status).unwrap_or_default(),
                 }

@@ -164,7 +164,10 @@ impl Counter {
 
     /// Reports cells that were taken already, and blocks users without cells.
     async fn report(&mut self, unreported: &[(UserId, u32)]) {
-        let cells: Vec<_> = unreported.iter().map(|(user, cells)| (user, *cells)).collect();
+        let cells: Vec<_> = unreported
+            .iter()
+            .map(|(user, cells)| (user, *cells))
+            .collect();
         for ((user, _), wait) in cells.iter().zip(self.run(&cells).await) {
             if wait > Duration::ZERO {
                 self.blocked.insert(user, wait);

@@ -28,7 +28,7 @@ impl Problem {
             Self::ProductNotFound => "There is no such product.".into(),
             Self::OrderNotFound => "There is no such order, or it is not yours.".into(),
             Self::OrderNotPending { order_status } => {
-                format!("The order is {}.", order_status).into()
+                format!("The order is {order_status}.").into()
             }
             Self::NotWaiting => "You do not wait for this product.".into(),
             Self::PaymentDeclined { reason } => {

@@ -53,10 +53,7 @@ pub(in crate::api) struct NewProductBody {
 }
 
 /// The fields of a product to change: all but its stock.
-#[expect(
-    clippy::option_option,
-    reason = "absent, null and a value differ"
-)]
+#[expect(clippy::option_option, reason = "absent, null and a value differ")]
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ProductPatch)]

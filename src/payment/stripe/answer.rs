@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::super::{SendMode, Charge, ChargeResult, Error, Cause};
+use super::super::{Cause, Charge, ChargeResult, Error, SendMode};
 use crate::domain::{Payment, PaymentStatus};
 
 /// An answer as it came; `Debug` is left out because a body may hold a buyer's data.

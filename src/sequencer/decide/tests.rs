@@ -185,10 +185,7 @@ fn a_key_is_replayed_even_when_sold_out_and_off_sale() {
     };
     let again = [Command::Order(Box::new(request(0, 1, Some(1))))];
     let decision = decide(&product, facts, again.iter(), now(), reference);
-    assert_eq!(
-        decision.replies,
-        [Reply::Order(Outcome::Replayed(order))]
-    );
+    assert_eq!(decision.replies, [Reply::Order(Outcome::Replayed(order))]);
     assert!(!decision.changes(&product));
 }
 

@@ -97,7 +97,9 @@ mod tests {
         let (lock, product) = (Lock::local(TTL), ProductId::now_v7());
         let tasks = Tasks::default();
 
-        let taken = LockPrefetch::start(&lock, product, 5, &tasks).take_at(5, &tasks).await;
+        let taken = LockPrefetch::start(&lock, product, 5, &tasks)
+            .take_at(5, &tasks)
+            .await;
 
         assert!(matches!(taken, Some(Attempt::Acquired(_))), "{taken:?}");
         let second = lock.try_acquire(product, 5).await;

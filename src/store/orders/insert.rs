@@ -154,12 +154,28 @@ fn insert_sql(first: &Order, new: &NewOrders, parameters: &mut Parameters) -> St
     };
     let per_order = [
         ("id", "uuid", array(orders().map(|order| order.id))),
-        ("reference", "text", array(orders().map(|order| order.reference.clone()))),
-        ("user_id", "text", array(orders().map(|order| order.user_id.to_string()))),
-        ("quantity", "int", array(orders().map(|order| order.quantity))),
+        (
+            "reference",
+            "text",
+            array(orders().map(|order| order.reference.clone())),
+        ),
+        (
+            "user_id",
+            "text",
+            array(orders().map(|order| order.user_id.to_string())),
+        ),
+        (
+            "quantity",
+            "int",
+            array(orders().map(|order| order.quantity)),
+        ),
         ("idempotency_key", "text", key(|key| &key.key)),
         ("idempotency_request", "text", key(|key| &key.request)),
-        ("from_waitlist", "bool", array(new.orders.iter().map(|new| new.from_waitlist))),
+        (
+            "from_waitlist",
+            "bool",
+            array(new.orders.iter().map(|new| new.from_waitlist)),
+        ),
     ];
     let shared: [(&str, Value); 7] = [
         ("product_id", first.product_id.into()),
@@ -175,7 +191,8 @@ fn insert_sql(first: &Order, new: &NewOrders, parameters: &mut Parameters) -> St
         "text" => format!("NULLIF({name}, '')"),
         _ => (*name).to_owned(),
     });
-    let arrays = per_order.map(|(_, kind, values)| format!("{}::{kind}[]", parameters.bind(values)));
+    let arrays =
+        per_order.map(|(_, kind, values)| format!("{}::{kind}[]", parameters.bind(values)));
     let shared_names = shared.each_ref().map(|(name, _)| *name).join(", ");
     let shared_values = shared.map(|(_, value)| parameters.bind(value));
     format!(

@@ -47,9 +47,12 @@ impl Transaction {
             Release::Undo => update
                 .col_expr(
                     Column::PaymentStatus,
-                    Expr::case(Column::PaymentId.is_not_null(), Expr::value(PaymentStatus::Refunded))
-                        .finally(Expr::col(Column::PaymentStatus))
-                        .into(),
+                    Expr::case(
+                        Column::PaymentId.is_not_null(),
+                        Expr::value(PaymentStatus::Refunded),
+                    )
+                    .finally(Expr::col(Column::PaymentStatus))
+                    .into(),
                 )
                 .col_expr(Column::PaymentAskedAt, Expr::cust("NULL"))
                 .filter(Expr::cust("status = 'confirmed'"))

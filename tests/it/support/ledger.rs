@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use entities::{order_status::OrderStatus, orders, products, waitlist_entries as entries};
+use entities::{
+    order_status::OrderStatus, orders, products, waitlist_entries as entries,
+    waitlist_status::WaitlistStatus,
+};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectOptions, ConnectionTrait, Database, DatabaseConnection,
     EntityTrait, QueryFilter, QueryOrder,
@@ -63,7 +66,7 @@ impl Ledger {
     /// Who waits for the product, in order.
     pub(crate) async fn queue(&self, product: Uuid) -> Vec<String> {
         let entries = self.entries(product).await.into_iter();
-        let waiting = entries.filter(|entry| entry.status == "waiting");
+        let waiting = entries.filter(|entry| entry.status == WaitlistStatus::Waiting);
         waiting.map(|entry| entry.user_id).collect()
     }
 

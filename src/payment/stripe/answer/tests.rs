@@ -16,7 +16,7 @@ fn attempt(number: u32, intent: Option<&str>, mode: SendMode) -> Charge<'_> {
         payment_method: "pm_card_visa",
         intent,
         attempt: number,
-        asked,
+        mode,
     }
 }
 

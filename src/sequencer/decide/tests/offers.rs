@@ -40,7 +40,10 @@ fn no_fitting_entry_was_passed(before: &[Queued], model: &Model, decision: &Deci
 
 /// Runs a batch, and the further batches that it calls for.
 fn act(model: &mut Model, steps: &[Step], looks: usize) -> Vec<Reply> {
-    let commands: Vec<_> = steps.iter().filter_map(|step| model.command(step)).collect();
+    let commands: Vec<_> = steps
+        .iter()
+        .filter_map(|step| model.command(step))
+        .collect();
     let (mut next, mut replies) = (commands, None);
     loop {
         let before = model.queue.clone();
@@ -102,10 +105,7 @@ fn returned_units_are_reserved_while_an_entry_waits() {
 fn an_entry_for_more_than_the_total_blocks_no_order() {
     let mut model = Model::open(5, false, None);
     let waits = act(&mut model, &[buy(0, 6, true)], 9);
-    assert!(matches!(
-        waits[..],
-        [Reply::Order(Outcome::Waitlisted(_))]
-    ));
+    assert!(matches!(waits[..], [Reply::Order(Outcome::Waitlisted(_))]));
     let buys = act(&mut model, &[buy(1, 5, false)], 9);
     assert!(matches!(buys[..], [Reply::Order(Outcome::Created(_))]));
 }

@@ -1,0 +1,72 @@
+//! Builds the state of the handlers: the modules from the sequencer to the gate, left to right.
+
+use std::sync::Arc;
+
+use super::connect::{gateway, lane_bounds};
+use crate::{
+    admission::{Gate, SoldOutSource},
+    api::{AppState, SharedState, auth::Keys},
+    cache::{self, Cache},
+    checkout::{self, Checkout},
+    config,
+    domain::Secret,
+    sequencer::{Parts, Sequencer},
+    tasks::Tasks,
+};
+
+/// Who may call: the keys that verify tokens, and with `--demo` the secret that signs guests' ones.
+pub(super) struct Access {
+    pub(super) keys: Keys,
+    pub(super) guests: Option<Secret>,
+}
+
+/// `request_tasks` starts tasks on the runtime of the requests.
+pub(super) async fn build(
+    config: &config::Serve,
+    parts: Parts,
+    access: Access,
+    request_tasks: &Tasks,
+) -> anyhow::Result<SharedState> {
+    let Parts {
+        store,
+        lock,
+        stock_events,
+        user_events,
+        redis,
+        tasks,
+    } = parts.clone();
+    let sequencer = Sequencer::new(parts, lane_bounds(config));
+    let checkout = Checkout::new(checkout::Parts {
+        store: store.clone(),
+        sequencer: sequencer.clone(),
+        gateway: gateway(config)?,
+        user_events: user_events.clone(),
+        tasks: tasks.clone(),
+        request_timeout: config.limits.request_timeout_ms,
+    });
+    let source = cache::Source {
+        store: store.clone(),
+        events: stock_events.clone(),
+        redis: redis.clone(),
+    };
+    let cache = Cache::warmed(source, request_tasks).await?;
+    let sold_out = SoldOutSource {
+        store: store.clone(),
+        events: stock_events.clone(),
+    };
+    let limit = config.limits.rate_limit_per_minute;
+    Ok(Arc::new(AppState {
+        gate: Gate::new(limit, redis.as_ref(), sold_out, request_tasks),
+        store,
+        sequencer,
+        checkout,
+        cache,
+        keys: access.keys,
+        stock_events,
+        user_events,
+        lock,
+        tasks,
+        request_timeout: config.limits.request_timeout_ms,
+        guests: access.guests,
+    }))
+}
