@@ -7,11 +7,7 @@
 //! They run behind the hidden command `contention designs`: `scripts/bench` calls it, and a run
 //! with `--baseline` starts the naive design with it.
 
-use std::{
-    ffi::OsString,
-    io::{self, Write},
-    net::SocketAddr,
-};
+use std::{ffi::OsString, net::SocketAddr};
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -34,7 +30,11 @@ pub(crate) const COMMAND: &str = "designs";
 
 /// Other designs of an order service, for `scripts/bench` and `contention --baseline`.
 #[derive(Debug, Parser)]
-#[command(name = "contention designs", args_conflicts_with_subcommands = true)]
+#[command(
+    name = "designs",
+    bin_name = "contention designs",
+    args_conflicts_with_subcommands = true
+)]
 struct Cli {
     #[command(subcommand)]
     helper: Option<Helper>,
@@ -92,10 +92,7 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<(
         (Some(Helper::Tokens(tokens)), _) => tokens.print(),
         (Some(Helper::Hold(hold)), _) => hold.run(),
         (None, Some(options)) => serve(&options),
-        (None, None) => Ok(writeln!(
-            io::stdout(),
-            "scripts/bench runs the benchmark; --help shows what this is"
-        )?),
+        (None, None) => anyhow::bail!("a design or a helper is needed; --help shows them"),
     }
 }
 
