@@ -210,8 +210,8 @@ impl Scenario {
         Duration::from_secs(seconds.sum())
     }
 
-    pub(crate) fn has(&self, trouble: FaultKind) -> bool {
-        self.fault.iter().any(|fault| fault.what == trouble)
+    pub(crate) fn has(&self, kind: FaultKind) -> bool {
+        self.fault.iter().any(|fault| fault.what == kind)
     }
 
     pub(crate) fn sells(&self) -> bool {

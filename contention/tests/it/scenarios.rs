@@ -34,7 +34,7 @@ async fn a_crowd_that_comes_at_once_gets_all_there_is(
 
 /// What else this machine does may slow the refusals down, but not most of the time.
 #[tokio::test]
-async fn who_comes_too_late_is_told_so_sooner() {
+async fn a_refusal_comes_sooner_than_an_order() {
     let promise = "a refusal comes sooner than an order";
     let mut slower = 0;
     for _ in 0..5 {
@@ -80,7 +80,7 @@ async fn reads_and_ordinary_hours_hold() {
 }
 
 #[tokio::test]
-async fn what_comes_back_goes_to_the_right_person_and_is_paid_once() {
+async fn returned_units_go_to_the_right_person_and_are_paid_once() {
     let arguments = [
         "scalper", "expire", "pay-rush", "--users", "60", "--stock", "30",
     ];
@@ -145,7 +145,7 @@ async fn several_numbers_of_nodes_make_several_runs() {
 #[case::database("database-down", "sales go on")]
 #[case::holder("paused-holder", "fenced off")]
 #[tokio::test]
-async fn real_trouble_breaks_no_promise(#[case] scenario: &str, #[case] promise: &str) {
+async fn injected_faults_break_no_promise(#[case] scenario: &str, #[case] promise: &str) {
     let outcome = run(&[scenario]).await;
     let run = &outcome.held()[0];
     assert!(!run["faults"].as_array().unwrap().is_empty());
