@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# What the scripts beside this file share; sourced, never run.
+# Functions shared by the scripts in this folder; sourced, never run.
 # Plain bash 3.2 and nothing else: a fresh machine may have no curl, no python and no jq.
 
 say() { echo "${0##*/}: $*" >&2; }
 die() { say "$*"; exit 1; }
 
-# as_root COMMAND…: runs it as root, or fails. Without a terminal nobody could type a password.
+# as_root COMMAND…: runs it as root, or fails. Without a terminal sudo must not prompt for a password.
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"
   elif ! command -v sudo >/dev/null; then echo "needs root, and there is no sudo" >&2; return 1
@@ -65,7 +65,7 @@ install_packages() {
     apt-get)
       # Another process may hold the package lock for a while, above all right after the boot.
       local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=120)
-      # A source that cannot be refreshed is no reason to stop: the install below decides.
+      # A source that cannot be refreshed does not stop the script: the install below decides.
       [ -n "$apt_updated" ] || as_root "${apt[@]}" update || true
       apt_updated=1
       as_root "${apt[@]}" install -y --no-install-recommends "$@" ;;
@@ -75,8 +75,8 @@ install_packages() {
   esac
 }
 
-# ensure TOOL [WITHOUT]: installs TOOL if it is missing. A failure says why in one line; if there is a way to go on, WITHOUT
-# says which.
+# ensure TOOL [WITHOUT]: installs TOOL if it is missing. A failure prints its reason in one line, with the fallback
+# WITHOUT, if there is one.
 ensure() {
   local manager names log without=${2:+; going on without it: $2}
   has "$1" && return
@@ -116,10 +116,10 @@ release_build() {
   echo "$target/release/$1"
 }
 
-# port_taken PORT: whether anybody answers there on 127.0.0.1.
+# port_taken PORT: whether a process listens on 127.0.0.1:PORT.
 port_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# free_port: prints a port that nobody listens on, from below the range that outgoing connections use.
+# free_port: prints a free port from below the range that outgoing connections use.
 free_port() {
   local port tries
   for ((tries = 0; tries < 100; tries++)); do
@@ -129,7 +129,7 @@ free_port() {
   die "no free port found between 20000 and 29999"
 }
 
-# wait_for SECONDS COMMAND…: asks COMMAND again and again; fails when the time is over.
+# wait_for SECONDS COMMAND…: repeats COMMAND until it succeeds; fails when the time is over.
 wait_for() {
   local deadline=$((SECONDS + $1))
   shift
@@ -168,7 +168,7 @@ wait_child() {
   local code=0 last=0
   wait "$1" || code=$?
   while alive "$1"; do code=0; wait "$1" || code=$?; done
-  # If a trap cut the wait short and PID ended before we looked, its code is still to be fetched.
+  # If a trap interrupted the wait and PID ended before the check, its exit code must still be read.
   wait "$1" 2>/dev/null || last=$?
   [ "$last" = 127 ] || code=$last
   return "$code"
@@ -190,5 +190,5 @@ start_service() {
 service_listens() { ! alive "$child" || [ "$(grep -cE '^(listening|operations) on http://' "$1")" = 2 ]; }
 service_ready() { ! alive "$child" || http_get "$public" /health/ready >/dev/null; }
 
-# reachable NAME FILE: the address behind "NAME on http://", where "every interface" becomes one to connect to.
+# reachable NAME FILE: the address behind "NAME on http://", with a wildcard address replaced by loopback.
 reachable() { sed -n "s,^$1 on http://,,p" "$2" | sed -e 's,^0\.0\.0\.0:,127.0.0.1:,' -e 's,^\[::\]:,[::1]:,'; }

@@ -1,6 +1,6 @@
 //! Admission control before the lanes: the rate limit per user and the sold-out gate.
 //!
-//! Every request of a flood passes here, so each check must stay cheap.
+//! Every order request passes these checks, so each check must stay cheap.
 
 use std::num::NonZeroU32;
 

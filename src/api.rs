@@ -1,4 +1,4 @@
-//! HTTP router: the URL tree and its layers. A handler reads, admits, submits and answers.
+//! HTTP router: the URL tree and its layers. A handler validates, admits, submits and responds.
 
 use std::{sync::Arc, time::Duration};
 
@@ -87,8 +87,8 @@ pub fn ops_router(state: &SharedState, recorder: PrometheusHandle) -> Router {
     layered(router, state, None)
 }
 
-/// Adds what every response needs: problem documents for empty errors, a time limit, a request id,
-/// metrics.
+/// Adds the common layers: problem documents for unknown paths and methods, and `observe` (time
+/// limit, request id, metrics).
 fn layered(router: Router<SharedState>, state: &SharedState, cors: Option<CorsLayer>) -> Router {
     let mut router = router
         .fallback(async || problem::Problem::NotFound)

@@ -23,7 +23,7 @@ use crate::{
 
 use self::{
     connect::{bind, connections, lock, private_nodes, redis},
-    state::Access,
+    state::Credentials,
 };
 
 pub use self::run::run;
@@ -33,12 +33,12 @@ mod demo;
 mod run;
 mod state;
 
-/// What the service owns beside its state.
+/// Resources that the service owns besides the handlers' state.
 #[derive(Debug)]
 struct Resources {
     request_runtime: RequestRuntime,
     redis: Option<Redis>,
-    /// Private Redis nodes, which end last.
+    /// Private Redis nodes, which are stopped last.
     nodes: Option<embedded::RedisNodes>,
 }
 
@@ -58,11 +58,11 @@ impl App {
     /// Starts every stage; the service takes orders when this returns.
     ///
     /// # Errors
-    /// When a setting cannot work, a port is taken or the database cannot be reached; the text
-    /// names the setting and holds no secret.
+    /// When a setting is invalid, a port is taken or the database is unreachable; the text names
+    /// the setting and contains no secret.
     pub async fn start(config: &config::Serve) -> anyhow::Result<Self> {
         config.check()?;
-        // Lanes and jobs stay on this runtime, whichever task wakes them.
+        // Lanes and jobs run on this runtime, regardless of the task that starts them.
         let tasks = Tasks::default().on(&Handle::current());
         let request_runtime = RequestRuntime::start(&tasks)?;
         let recorder = telemetry::record(config.metrics_products_max)?;
@@ -83,17 +83,17 @@ impl App {
             tasks,
         };
         if config.demo {
-            demo::offer(&parts.store).await?;
+            demo::create_products(&parts.store).await?;
         }
         let guests = secret.filter(|_| config.demo);
-        let access = Access { keys, guests };
-        let state = state::build(config, parts, access, request_runtime.tasks()).await?;
+        let credentials = Credentials { keys, guests };
+        let state = state::build(config, parts, credentials, request_runtime.tasks()).await?;
         let runtimes = [
             ("requests", request_runtime.runtime()),
             ("lanes", &Handle::current()),
         ];
-        let figures = telemetry::Upkeep::new(recorder.clone(), &runtimes);
-        start_jobs(&state, figures);
+        let metrics_upkeep = telemetry::Upkeep::new(recorder.clone(), &runtimes);
+        start_jobs(&state, metrics_upkeep);
         let resources = Resources {
             request_runtime,
             redis,
@@ -132,11 +132,11 @@ impl App {
         );
         let router = api::ops_router(&app.state, recorder);
         serve(ops_listener, router, bounds, serving, &app.tasks);
-        app.announce(&database_url(&config.database)?);
+        app.log_start(&database_url(&config.database)?);
         Ok(app)
     }
 
-    fn announce(&self, database: &Url) {
+    fn log_start(&self, database: &Url) {
         let nodes = self.state.lock.health().nodes;
         tracing::info!(
             ?database,
@@ -145,8 +145,8 @@ impl App {
         );
     }
 
-    /// Finishes accepted requests, then the lanes, then everything else; true if all ended in
-    /// time and no task panicked.
+    /// Stops requests, then lanes, then everything else; true if all ended in time and no task
+    /// panicked.
     pub async fn stop(mut self, deadline: std::time::Duration) -> bool {
         self.tasks.stop();
         let state = Arc::clone(&self.state);
@@ -171,7 +171,7 @@ impl App {
     }
 }
 
-/// Serves until the service stops; then `serving` is dropped.
+/// Starts a listener task, which drops `serving` when it has answered its last request.
 fn serve(
     listener: TcpListener,
     router: axum::Router,
@@ -186,7 +186,7 @@ fn serve(
     });
 }
 
-/// Closing a connection to a server that is gone must not hold the stop up.
+/// Closing a connection to an unreachable server must not delay the stop.
 const CLOSE_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Opens the database with its schema up to date.
@@ -198,7 +198,7 @@ pub async fn open_store(config: &config::Database) -> anyhow::Result<Store> {
     connect_store(config).await
 }
 
-/// Opens the database as it is.
+/// Opens the database without migrating it.
 pub async fn connect_store(config: &config::Database) -> anyhow::Result<Store> {
     let url = database_url(config)?;
     Store::connect(&url, config.database_pool_max)
@@ -216,8 +216,8 @@ fn database_url(config: &config::Database) -> anyhow::Result<Url> {
     Ok(Url::choose(config.database_url.as_ref(), &embedded))
 }
 
-/// The secret of tokens: the one that was set, or the one that `data_dir` keeps. None where a
-/// public key alone is meant to decide.
+/// The secret of HS256 tokens: the configured one, or the one generated into `data_dir`; `None`
+/// when only a public key is configured.
 pub fn auth_secret(config: &config::Auth, data_dir: &Path) -> anyhow::Result<Option<Secret>> {
     config.check()?;
     match (&config.auth_secret, &config.auth_public_key) {
@@ -230,14 +230,14 @@ pub fn auth_secret(config: &config::Auth, data_dir: &Path) -> anyhow::Result<Opt
         (None, Some(_)) => Ok(None),
         (None, None) => embedded::auth_secret(data_dir)
             .map(Some)
-            .with_context(|| format!("DATA_DIR: cannot keep a secret in {}", data_dir.display())),
+            .with_context(|| format!("DATA_DIR: no usable secret in {}", data_dir.display())),
     }
 }
 
-/// RFC 7518 asks for a key as long as the hash.
+/// RFC 7518 requires a key of at least the size of the hash.
 const SECRET_MIN: usize = 32;
 
-fn start_jobs(state: &SharedState, figures: telemetry::Upkeep) {
+fn start_jobs(state: &SharedState, metrics_upkeep: telemetry::Upkeep) {
     let tasks = &state.tasks;
     let poll = StockPoll::new(state.store.clone(), state.stock_events.clone());
     tasks.spawn("stock poll", poll.run(tasks.clone()));
@@ -245,7 +245,7 @@ fn start_jobs(state: &SharedState, figures: telemetry::Upkeep) {
     tasks.spawn("expiry", expiry.run(tasks.clone()));
     let open_payments = recovery::run(state.checkout.clone(), tasks.clone());
     tasks.spawn("payment recovery", open_payments);
-    tasks.spawn("upkeep", upkeep::run(figures, tasks.clone()));
+    tasks.spawn("upkeep", upkeep::run(metrics_upkeep, tasks.clone()));
     let state = Arc::clone(state);
     let cleanup = async move { state.gate.run_cleanup(&state.tasks).await };
     tasks.spawn("gate cleanup", cleanup);

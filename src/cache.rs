@@ -1,8 +1,8 @@
-//! Read cache for products: memory, then Redis, then the database. No sale depends on it.
+//! Read cache for products: memory, then Redis, then the database. Orders do not use it.
 //!
 //! No answer is older than a second, even when events are lost: memory holds a value for 250 ms
-//! and Redis for 500 ms, both counted from before it was read. Stock events make answers fresher:
-//! a newer version replaces every older one. Concurrent misses share one read.
+//! and Redis for 500 ms, both counted from before it was read. Stock events shorten this: a newer
+//! version replaces every older one. Concurrent misses share one read.
 
 use std::{
     sync::{
@@ -33,7 +33,7 @@ const TTL: Duration = Duration::from_millis(250);
 const PRODUCTS_MAX: u64 = 10_000;
 /// The newest products, which are loaded before the service accepts requests.
 const WARM: u64 = 200;
-/// Shared loads that may turn out to be stale; after that the caller reads the database itself.
+/// Shared loads with a stale result; after them the caller reads the database itself.
 const ATTEMPTS: usize = 3;
 
 /// Why a product cannot be read.
@@ -88,7 +88,7 @@ impl CachedProduct {
 #[derive(Debug)]
 pub struct Cache {
     products: future::Cache<ProductId, Arc<CachedProduct>>,
-    /// The version after an admin's write on this node, for as long as memory may be older.
+    /// The version after an admin's write on this node, kept for as long as memory may be older.
     written: moka::sync::Cache<ProductId, i64>,
     pages: pages::Pages,
     /// Counts the admins' writes of products on this node.
@@ -97,7 +97,7 @@ pub struct Cache {
     tasks: Tasks,
 }
 
-/// Where the cache reads products, and learns of newer versions.
+/// Where the cache reads products and receives newer versions.
 #[derive(Clone, Debug)]
 pub struct Source {
     pub store: Store,
@@ -146,7 +146,7 @@ impl Cache {
         self.writes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A product, at least as new as every commit that this node has seen an event of.
+    /// A product, at least as new as the last stock event that this node received for it.
     pub async fn product(&self, id: ProductId) -> Result<Arc<CachedProduct>, Arc<Error>> {
         let newest = self
             .source
@@ -158,7 +158,7 @@ impl Cache {
     }
 
     /// A product and its units for sale. Sales change nothing else of a product, so a newer stock
-    /// event takes the place of a read: during a drop, availability never waits for the database.
+    /// event replaces a read: during a sale, availability never waits for the database.
     pub async fn for_sale(&self, id: ProductId) -> Result<(Arc<CachedProduct>, i32), Arc<Error>> {
         let cached = match self.products.get(&id).await {
             Some(cached) if cached.is_fresh() && self.has_current_terms(&cached) => {

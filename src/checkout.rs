@@ -1,8 +1,8 @@
 //! Checkout: confirms orders with the payment gateway, refunds them, and recovers open payments.
 //!
 //! An order is `confirming` while the gateway is called, so it does not expire; no lock and no
-//! transaction is held meanwhile. A call that a crash or a silent gateway leaves open is repeated
-//! as the same attempt, until the gateway has answered.
+//! transaction is held meanwhile. A call whose outcome is unknown after a crash or a time-out is
+//! repeated as the same attempt, until the gateway has answered.
 
 use std::{
     future::Future,
@@ -22,7 +22,7 @@ use crate::{
     user_events::UserEvents,
 };
 
-/// The share of a request's time-out that a gateway call may take.
+/// The share of the request time-out that a gateway call may take.
 const CALL_WITHIN: f64 = 0.7;
 /// A payment is stale, and may be taken over, after this multiple of the request time-out.
 const STALE_AFTER: f64 = 1.5;
@@ -47,13 +47,13 @@ pub enum Confirmed {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// `PAYMENTS` is `none`.
-    #[error("no gateway is set")]
+    #[error("no payment gateway is configured")]
     Disabled,
     /// Nothing was charged or refunded.
-    #[error("the gateway cannot be reached")]
+    #[error("the payment gateway cannot be reached")]
     Unavailable,
     /// The recovery completes it, without the caller's help.
-    #[error("the outcome is not known yet")]
+    #[error("the outcome is still unknown")]
     OutcomeUnknown(OrderId),
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -184,7 +184,7 @@ impl Parts {
                 Ok(Confirmed::Declined { reason })
             }
             Err(payment::Error::NotCharged(_)) => {
-                self.end(attempt, PaymentEnd::NotAsked).await?;
+                self.end(attempt, PaymentEnd::NotCharged).await?;
                 Err(Error::Unavailable)
             }
             Err(payment::Error::Unknown(_)) => Err(Error::OutcomeUnknown(order.id)),
@@ -206,7 +206,7 @@ impl Parts {
                 }
                 Ok(Confirmed::Done(Box::new(order)))
             }
-            // Another node has written the same answer of the gateway first.
+            // Another node has written the gateway's answer first.
             None => Ok(match self.store.order(id).await? {
                 Some(order) if order.status == OrderStatus::Confirmed => {
                     Confirmed::Done(Box::new(order))
@@ -217,7 +217,7 @@ impl Parts {
         }
     }
 
-    /// Retries while a rush of payments occupies the database, because the buyer has paid. A retry
+    /// Retries while a burst of payments occupies the database, because the buyer has paid. A retry
     /// of a write that had succeeded finds the order confirmed.
     async fn write_end(
         &self,

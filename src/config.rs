@@ -1,7 +1,7 @@
 //! Every setting of the service, as an environment variable and a flag of the same name.
 //!
-//! The only reader of the environment. What needs more than one setting to be judged is checked
-//! in `check`; a bad value ends the start with one line that names it.
+//! The only reader of the environment. `check` validates settings that depend on each other; an
+//! invalid value ends the start with one line that names the setting.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -30,13 +30,13 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Take orders (the default command)
+    /// Run the order service (the default command)
     Serve(Box<Serve>),
-    /// Bring the database's schema up to date and end
+    /// Migrate the database to the newest schema and exit
     Migrate(Database),
     /// Print a token for the API
     Token(Token),
-    /// Check the invariants in the database, print what was checked, exit 1 on a breach
+    /// Check the invariants in the database, print the result of each, exit 1 on a breach
     Verify(Database),
 }
 
@@ -55,7 +55,7 @@ pub struct Serve {
     )]
     pub listen_addr: SocketAddr,
 
-    /// Address of `/metrics` and `/health` for operators; apart from the API, so that it is
+    /// Address of `/metrics` and `/health` for operators; separate from the API, so that it is
     /// never public by accident
     #[arg(long, env, value_name = "OPS_ADDR", default_value = "127.0.0.1:9464")]
     pub ops_addr: SocketAddr,
@@ -80,15 +80,15 @@ pub struct Serve {
     pub cors_origins: Vec<String>,
 
     /// Products with a metric label of their own; later ones share `other`, because every label
-    /// value costs memory in Prometheus for ever
+    /// value permanently costs memory in Prometheus
     #[arg(long, env, value_name = "METRICS_PRODUCTS_MAX", default_value_t = 200)]
     pub metrics_products_max: usize,
 
-    /// Form of the log lines on standard error
+    /// Format of the log lines on standard error
     #[arg(long, env, value_name = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 
-    /// What to log, as `level` or `module=level,…`
+    /// Log filter, as `level` or `module=level,…`
     #[arg(
         long,
         env,
@@ -110,7 +110,7 @@ pub struct Database {
     pub database_url: Option<Secret>,
 
     /// Connections to the database, at least 2: half of them write (`SQLite`: one), the rest
-    /// read, so that a storm of reads never keeps a sale waiting
+    /// read, so that a burst of reads never delays orders
     #[arg(long, env, value_name = "DATABASE_POOL_MAX", default_value_t = 20,
           value_parser = clap::value_parser!(u32).range(2..=1_000))]
     pub database_pool_max: u32,
@@ -119,7 +119,7 @@ pub struct Database {
 #[derive(Args, Clone, Debug)]
 pub struct Redis {
     /// The 1, 3 or 5 independent Redis nodes of the lock, comma-separated; `REDIS_URL` alone when
-    /// not given; private nodes when neither is
+    /// not given; private nodes when neither is given
     #[arg(
         long,
         env,
@@ -129,12 +129,13 @@ pub struct Redis {
     )]
     pub redis_lock_urls: Vec<Secret>,
 
-    /// Redis for stock events, rate limits and the read cache, `redis[s][-cluster|-sentinel]://…`; the first lock node when not given
+    /// Redis for stock and user events, rate limits and the read cache,
+    /// `redis[s][-cluster|-sentinel]://…`; the first lock node when not given
     #[arg(long, env, value_name = "REDIS_URL", hide_env_values = true)]
     pub redis_url: Option<Secret>,
 
-    /// How long a lock lives, in milliseconds: longer than any batch, short enough that a dead
-    /// holder is soon forgotten
+    /// Time to live of a lock, in milliseconds: longer than any batch, short enough that the lock
+    /// of a node that died is soon free
     #[arg(long, env, value_name = "LOCK_TTL_MS", default_value = "2000", value_parser = value::lock_ttl)]
     pub lock_ttl_ms: Duration,
 
@@ -156,31 +157,31 @@ pub struct Auth {
 
 #[derive(Args, Clone, Debug)]
 pub struct Limits {
-    /// Orders that one lock and one transaction serve together; 1 turns batching off
+    /// Orders of one batch, which share a lock and a transaction, at most; 1 disables batching
     #[arg(long, env, value_name = "ORDER_BATCH_MAX", default_value_t = 1_024,
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub order_batch_max: u32,
 
-    /// Orders that wait for one product on this node before `high_demand`
+    /// Orders that may wait for one product on this node; further ones get `high_demand`
     #[arg(long, env, value_name = "LANE_QUEUE_MAX", default_value_t = 16_384,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub lane_queue_max: u32,
 
-    /// Order requests a minute that one user may send, over all nodes, before 429; 0 sets no limit,
-    /// for a shop whose edge has one
+    /// Order requests a minute that one user may send, over all nodes, before 429; 0 disables the
+    /// limit, for a shop whose edge proxy has one
     #[arg(long, env, value_name = "RATE_LIMIT_PER_MINUTE", default_value_t = 1_000,
           value_parser = clap::value_parser!(u32).range(0..=100_000_000))]
     pub rate_limit_per_minute: u32,
 
-    /// Within this time every request is answered, in milliseconds
+    /// Time limit for answering a request, in milliseconds
     #[arg(long, env, value_name = "REQUEST_TIMEOUT_MS", default_value = "5000", value_parser = value::request_timeout)]
     pub request_timeout_ms: Duration,
 
-    /// How long a stop may take before it becomes a failure, in milliseconds
+    /// Time limit for a stop, in milliseconds; a longer stop is a failure
     #[arg(long, env, value_name = "SHUTDOWN_TIMEOUT_MS", default_value = "10000", value_parser = value::request_timeout)]
     pub shutdown_timeout_ms: Duration,
 
-    /// Connections that the API serves at once; the next ones wait to be accepted
+    /// Connections that the API serves at once; further ones wait to be accepted
     #[arg(long, env, value_name = "CONNECTIONS_MAX", default_value_t = 20_000,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections_max: u32,
@@ -188,15 +189,15 @@ pub struct Limits {
 
 #[derive(Args, Clone, Debug)]
 pub struct Token {
-    /// Who the token is for (the claim `sub`)
+    /// User that the token identifies (the claim `sub`)
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub user: String,
 
-    /// Give the role `admin`
+    /// Grant the role `admin`
     #[arg(long)]
     pub admin: bool,
 
-    /// How long it is valid: a number and s, m, h or d
+    /// How long the token is valid: a number and s, m, h or d
     #[arg(long, default_value = "1h", value_parser = value::ttl)]
     pub ttl: Duration,
 

@@ -1,4 +1,5 @@
-//! Domain types shared by all stages: products, stock levels, orders, waitlist entries, outcomes, error codes.
+//! Domain types shared by all stages: products, stock levels, orders, waitlist entries, outcomes,
+//! error codes.
 //!
 //! Input is parsed into these types at the edge and never validated again.
 
@@ -28,7 +29,7 @@ pub use self::{
 
 pub type ProductId = Uuid;
 pub type OrderId = Uuid;
-/// The `sub` of the token, 1 to 255 characters.
+/// The `sub` of the token, 1 to 255 bytes.
 pub type UserId = Arc<str>;
 
 /// The largest `stock_total` of a product, in units.
@@ -38,8 +39,8 @@ pub const QUANTITY_MAX: i32 = 1_000_000;
 /// The largest price, in minor units.
 pub const PRICE_MAX: i64 = 1_000_000_000_000;
 
-/// The current time of this process, cut to the microseconds that PostgreSQL keeps, so that an
-/// order reads back exactly as it was answered. The only caller of the system clock.
+/// The current time of this process, cut to the microseconds that PostgreSQL stores, so that an
+/// order in the database equals the one in the response. The only caller of the system clock.
 #[expect(
     clippy::disallowed_methods,
     reason = "everywhere else time is an argument"
@@ -48,7 +49,7 @@ pub fn now() -> DateTime<Utc> {
     Utc::now().trunc_subsecs(6)
 }
 
-/// A random duration between half of `around` and one and a half of it.
+/// A random duration from 0.5 to 1.5 times `around`.
 pub fn jitter(around: Duration) -> Duration {
     around.mul_f64(rand::rng().random_range(0.5..1.5))
 }

@@ -1,6 +1,6 @@
-//! The embedded default: what the service brings along when nothing is configured.
+//! Embedded defaults: private Redis nodes, the SQLite path and the generated token secret.
 //!
-//! Private Redis nodes live and die with the service, also when it is killed (`guard`).
+//! Private Redis nodes end with the service, also when it is killed (`guard`).
 
 use std::{
     fmt::Write as _,
@@ -20,26 +20,26 @@ use crate::domain::Secret;
 pub mod guard;
 
 const NODES: usize = 3;
-/// A node that has not opened its port by then will not.
+/// How long a node may take to open its port; a node that takes longer has failed to start.
 const START_TIMEOUT: Duration = Duration::from_secs(5);
 const START_POLL: Duration = Duration::from_millis(5);
 
 /// Private Redis nodes; they end when this is dropped.
 #[derive(Debug)]
 pub struct RedisNodes {
-    nodes: Vec<Node>,
+    nodes: Vec<RedisNode>,
 }
 
 #[derive(Debug)]
-struct Node {
+struct RedisNode {
     port: u16,
     dir: PathBuf,
-    /// None while it is down on purpose.
+    /// `None` after `kill`, until `restart`.
     process: Option<Guarded>,
 }
 
 impl RedisNodes {
-    /// Starts three nodes under `data_dir`, or says that there is no `redis-server` to start.
+    /// Starts three nodes under `data_dir`; `None` when `redis-server` is not installed.
     pub fn start(data_dir: &Path) -> io::Result<Option<Self>> {
         let installed = Command::new("redis-server")
             .arg("--version")
@@ -52,7 +52,7 @@ impl RedisNodes {
         }
         let nodes = (1..)
             .zip(free_ports(NODES)?)
-            .map(|(number, port)| Node::start(&data_dir.join(format!("redis-{number}")), port))
+            .map(|(number, port)| RedisNode::start(&data_dir.join(format!("redis-{number}")), port))
             .collect::<io::Result<Vec<_>>>()?;
         for node in &nodes {
             node.wait_until_open()?;
@@ -67,25 +67,25 @@ impl RedisNodes {
             .collect()
     }
 
-    /// Ends every node at once, without a word to its clients.
+    /// Kills every node at once, without a graceful shutdown.
     pub fn kill(&mut self) {
         for node in &mut self.nodes {
             node.process = None;
         }
     }
 
-    /// Brings the nodes that were killed back on their ports, empty.
+    /// Restarts killed nodes on their ports, without their data.
     pub fn restart(&mut self) -> io::Result<()> {
         for node in &mut self.nodes {
             if node.process.is_none() {
                 node.process = Some(spawn(node.port, &node.dir)?);
             }
         }
-        self.nodes.iter().try_for_each(Node::wait_until_open)
+        self.nodes.iter().try_for_each(RedisNode::wait_until_open)
     }
 }
 
-impl Node {
+impl RedisNode {
     fn start(dir: &Path, port: u16) -> io::Result<Self> {
         std::fs::create_dir_all(dir)?;
         let dir = dir.canonicalize()?;
@@ -118,7 +118,7 @@ fn spawn(port: u16, dir: &Path) -> io::Result<Guarded> {
     Guarded::spawn(node)
 }
 
-/// Ports that nobody listens on right now; each is held until all are found, or one might come twice.
+/// Free ports. Every listener is held until all ports are chosen, so that they differ.
 fn free_ports(count: usize) -> io::Result<Vec<u16>> {
     let held = std::iter::repeat_with(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
         .take(count)
@@ -133,13 +133,13 @@ pub fn database_path(data_dir: &Path) -> PathBuf {
     data_dir.join("flash-sale.db")
 }
 
-/// Hexadecimal digits of the generated secret; a shorter file is no secret.
+/// Hexadecimal digits of the generated secret; a file with fewer is damaged.
 const SECRET_DIGITS: usize = 64;
 
-/// The secret of the embedded default: made once, kept in `data_dir` for its owner alone.
+/// The generated token secret: created once in `data_dir`, readable by its owner only.
 ///
-/// It appears under its name only when it is whole, so neither a crash nor a second process ever
-/// meets an empty key, with which anybody could sign.
+/// The file gets its name after it is written and synced, so that a crash or a second process
+/// cannot lead to an empty key, with which any caller could sign tokens.
 pub fn auth_secret(data_dir: &Path) -> io::Result<Secret> {
     std::fs::create_dir_all(data_dir)?;
     let path = data_dir.join("auth_secret");
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_secret_is_made_once_and_private() {
+    fn the_secret_is_generated_once_with_mode_0600() {
         let dir = std::env::temp_dir().join(format!("flash-sale-{}", uuid::Uuid::now_v7()));
         let first = auth_secret(&dir).unwrap();
         let second = auth_secret(&dir).unwrap();
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_secret_signs_nothing() {
+    fn a_damaged_secret_is_refused() {
         let dir = std::env::temp_dir().join(format!("flash-sale-{}", uuid::Uuid::now_v7()));
         std::fs::create_dir_all(&dir).unwrap();
         std::fs::write(dir.join("auth_secret"), "").unwrap();

@@ -1,4 +1,4 @@
-//! Background loops: hold expiry, payment recovery, stock poll, metrics upkeep.
+//! Background jobs: hold expiry, payment recovery, stock poll, metrics upkeep.
 
 pub mod expiry;
 pub mod recovery;

@@ -1,6 +1,6 @@
-//! flash-sale: an order service for the moment when a drop opens.
+//! flash-sale: an order service for flash sales.
 //!
-//! The modules in reading order; a file uses only what stands above it (`tests/tidy.rs` checks).
+//! The modules in reading order; each uses only those above it (`tests/tidy/` checks).
 
 /// Domain types: products, stock levels, orders, requests, outcomes, error codes.
 pub mod domain;
@@ -30,7 +30,7 @@ pub mod verify;
 pub mod cache;
 /// Admission control: rate limit and sold-out gate.
 pub mod admission;
-/// The only writer of stock: one lane per product decides who gets a unit.
+/// The only writer of stock: one lane, a single-writer task, per product.
 pub mod sequencer;
 /// Payment gateway clients: charge and refund.
 pub mod payment;

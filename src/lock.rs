@@ -1,8 +1,7 @@
-//! The product lock: it saves work, the database keeps the promise.
+//! Product lock (Redlock or in-process): it avoids conflicts; the database guarantees correctness.
 //!
-//! A try answers at once, taken or not: waiting is the lane's business, which re-reads the stock
-//! between two tries. A guard is released by its owner only; lost or forgotten it ends with its
-//! time to live.
+//! One attempt returns at once, acquired or not: the lane waits, and re-reads the stock between two
+//! attempts. Only its owner releases a lock; a lost one expires with its TTL.
 
 use std::{
     sync::Arc,
@@ -20,22 +19,22 @@ mod health;
 mod local;
 mod redlock;
 
-/// What a try to take the lock came to.
+/// The result of an attempt to acquire the lock.
 #[derive(Debug)]
 pub enum Attempt {
     Acquired(Guard),
-    /// Somebody else has this product at this stock level.
+    /// Another owner holds the lock of this product at this stock level.
     Busy,
-    /// Fewer nodes answer than a majority: the database guard works alone.
+    /// Fewer than a majority of nodes answer: only the version guard protects the stock.
     NoQuorum,
-    /// The nodes were asked and did not answer in time.
+    /// The nodes did not answer the attempt in time.
     Failed,
 }
 
-/// How the lock works right now.
+/// The number of usable lock nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Health {
-    /// Nodes that were configured; 0 for the in-process lock.
+    /// Configured nodes; 0 for the in-process lock.
     pub nodes: usize,
     pub healthy: usize,
 }
@@ -46,7 +45,7 @@ impl Health {
     }
 }
 
-/// One lock service; clones share it.
+/// The lock service; clones share it.
 #[derive(Clone, Debug)]
 pub enum Lock {
     Redlock(Arc<redlock::Redlock>),
@@ -68,13 +67,13 @@ impl Lock {
         Ok(Self::Redlock(redlock))
     }
 
-    /// A lock inside this process, for one node without Redis.
+    /// An in-process lock, for one node without Redis.
     pub fn local(ttl: Duration) -> Self {
         metrics::lock_nodes(0, false);
         Self::Local(Arc::new(local::Local::new(ttl)))
     }
 
-    /// Tries once to take the lock of `product` at `stock`.
+    /// Tries once to acquire the lock of `product` at `stock`.
     pub async fn try_acquire(&self, product: ProductId, stock: i32) -> Attempt {
         let key = lock_key(product, stock);
         match self {
@@ -94,9 +93,9 @@ impl Lock {
     }
 }
 
-/// A lock that we took. It has no `Drop`: a release talks to the nodes, so it must be awaited.
+/// An acquired lock. It has no `Drop`: a release calls the nodes, so it must be awaited.
 #[derive(Debug)]
-#[must_use = "release it, or the key stays until its time to live ends"]
+#[must_use = "release it, or the key stays until its TTL ends"]
 pub struct Guard {
     taken: Instant,
     valid_until: Instant,
@@ -110,7 +109,7 @@ enum HeldLock {
 }
 
 impl Guard {
-    /// Whether the lock is surely still ours.
+    /// Whether this guard certainly still holds the lock.
     pub fn is_valid(&self, now: Instant) -> bool {
         now < self.valid_until
     }
@@ -119,7 +118,7 @@ impl Guard {
         self.taken
     }
 
-    /// Gives the lock back, if it is still ours.
+    /// Releases the lock, if this guard still holds it.
     pub async fn release(self) {
         match self.held {
             HeldLock::Redlock(lock) => redlock::release(*lock).await,

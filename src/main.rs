@@ -1,4 +1,4 @@
-//! The command line: parse, run the command, exit code.
+//! Entry point of the `flash-sale` binary: parses the command line, runs the command, exits.
 
 use std::{
     io::{self, Write},
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     match run(cli.command) {
         Ok(code) => code,
         Err(error) => {
-            // One line: the setting or the step, and the causes behind it.
+            // One line: the setting or the failed step, and its chain of causes.
             drop(writeln!(io::stderr(), "error: {error:#}"));
             ExitCode::FAILURE
         }
@@ -33,13 +33,13 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
-    // Both crypto providers are in the tree, so rustls must be told which to use.
+    // The binary links two crypto providers, so rustls needs an explicit choice.
     drop(rustls::crypto::ring::default_provider().install_default());
     match command {
         Command::Serve(config) => app::run(&config).await,
         Command::Migrate(config) => {
             app::open_store(&config).await?.close().await;
-            say("the schema is up to date")
+            print_line("the schema is up to date")
         }
         Command::Token(config) => token(&config),
         Command::Verify(config) => check(&config).await,
@@ -53,13 +53,13 @@ fn token(config: &config::Token) -> anyhow::Result<ExitCode> {
     } else {
         Role::Buyer
     };
-    say(&auth::sign(&secret, &config.user, role, config.ttl)?)
+    print_line(&auth::sign(&secret, &config.user, role, config.ttl)?)
 }
 
 async fn check(config: &config::Database) -> anyhow::Result<ExitCode> {
     let store: Store = app::connect_store(config).await?;
     let mut out = io::stdout();
-    let mut held = true;
+    let mut all_hold = true;
     for invariant in verify::INVARIANTS {
         let breaches = invariant.breaches(&store).await?;
         let mark = if breaches.is_empty() {
@@ -71,17 +71,17 @@ async fn check(config: &config::Database) -> anyhow::Result<ExitCode> {
         for breach in &breaches {
             writeln!(out, "        {}: {}", breach.subject, breach.detail)?;
         }
-        held &= breaches.is_empty();
+        all_hold &= breaches.is_empty();
     }
     store.close().await;
-    Ok(if held {
+    Ok(if all_hold {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
 }
 
-fn say(line: &str) -> anyhow::Result<ExitCode> {
+fn print_line(line: &str) -> anyhow::Result<ExitCode> {
     writeln!(io::stdout(), "{line}")?;
     Ok(ExitCode::SUCCESS)
 }

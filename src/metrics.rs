@@ -20,7 +20,7 @@ pub mod http;
 mod label;
 pub mod payments;
 
-/// Seconds; from a tenth of a millisecond, where a lock lives, to the request time-out.
+/// Seconds: from 0.1 ms, the scale of a lock attempt, to the request time-out.
 pub const SECONDS_BUCKETS: [f64; 16] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5,
     1.0, 2.5, 5.0,
@@ -31,7 +31,7 @@ pub const BATCH_BUCKETS: [f64; 11] = [
 ];
 pub const BATCH_ORDERS: &str = "flash_sale_batch_orders";
 
-/// The label of a request that names no product that we know.
+/// The label of a request for an unknown product.
 pub const UNKNOWN: &str = "unknown";
 
 /// Describes every metric and starts the counters whose labels are known at 0.
@@ -61,66 +61,66 @@ pub fn init(products_max: usize) {
 fn describe_lock() {
     describe_counter!(
         "flash_sale_lock_acquire_total",
-        "Tries to take a product's lock, by outcome: acquired, busy, no_quorum (too few Redis nodes), error."
+        "Attempts to acquire a product's lock, by outcome: acquired, busy, no_quorum (too few Redis nodes), error."
     );
     describe_histogram!(
         "flash_sale_lock_wait_seconds",
         Unit::Seconds,
-        "How long a batch waited for its lock, from its first try to the last."
+        "Time from the start of a batch to its acquired lock, over all attempts."
     );
     describe_histogram!(
         "flash_sale_lock_hold_seconds",
         Unit::Seconds,
-        "How long a batch held its lock, from the take to the release."
+        "Time from the acquisition of a lock to its release."
     );
     describe_counter!(
         "flash_sale_lock_lost_total",
-        "Locks whose validity ended before the batch was written; the version guard decided."
+        "Locks whose validity ended before their release; only the version guard protected the stock."
     );
     describe_gauge!(
         "flash_sale_lock_nodes_healthy",
-        "Redis lock nodes that answer."
+        "Redis lock nodes that answer and are in use."
     );
     describe_gauge!(
         "flash_sale_lock_degraded",
-        "1 while fewer lock nodes than a majority answer and the database guard works alone."
+        "1 while fewer than a majority of lock nodes answer, so that only the version guard protects the stock."
     );
     describe_counter!(
         "flash_sale_fence_rejected_total",
-        "Batches that the version guard refused because another node had written first."
+        "Batches that the version guard rejected because another node had written the product first."
     );
 }
 
 fn describe_orders() {
     describe_counter!(
         "flash_sale_orders_total",
-        "Answers to order requests, by outcome: created, replayed, or the refusal's code."
+        "Order requests by outcome: created, replayed, waitlisted, or the code of the refusal or error."
     );
     describe_counter!("flash_sale_order_units_total", "Units sold.");
     describe_histogram!(
         "flash_sale_order_duration_seconds",
         Unit::Seconds,
-        "From the parsed request to its outcome."
+        "Time from the start of an order request to its outcome, for requests that the sold-out gate or a lane answered."
     );
     describe_histogram!(
         BATCH_ORDERS,
-        "Requests that one lock and one transaction served together."
+        "Commands of a batch, which share one lock and one transaction."
     );
     describe_gauge!(
         "flash_sale_lane_queue",
-        "Requests waiting in a product's lane on this node."
+        "Commands waiting in a product's lane on this node."
     );
     describe_gauge!(
         "flash_sale_stock",
-        "Units that nobody holds, as this node last saw them."
+        "Units without a live order, as this node last read or wrote them."
     );
     describe_counter!(
         "flash_sale_rate_limited_total",
-        "Order requests refused because their user sent too many."
+        "Order requests refused by the rate limit of their user."
     );
     describe_counter!(
         "flash_sale_abandoned_total",
-        "Order requests whose client had gone before their turn came."
+        "Commands whose caller disconnected or timed out before a batch claimed them."
     );
 }
 
@@ -129,9 +129,13 @@ fn describe_service() {
         "flash_sale_db_pool_connections",
         "Database connections by state: idle, used."
     );
+    describe_counter!(
+        "flash_sale_stock_events_dropped_total",
+        "Stock events that were not published to other nodes because the outbox was full."
+    );
 }
 
-/// The handles of one product, made once by its lane so that the hot path looks nothing up.
+/// The metric handles of one product, made once by its lane: the hot path needs no registry lookup.
 #[derive(Clone)]
 pub struct ProductMetrics {
     label: String,
@@ -157,7 +161,7 @@ impl std::fmt::Debug for ProductMetrics {
     }
 }
 
-/// The handles of the product with this sku; all of its counters exist afterwards.
+/// The handles of the product with this sku; registers all of its counters.
 pub fn product(sku: &str) -> ProductMetrics {
     let label = label(sku);
     let acquire = |outcome: &'static str| counter!("flash_sale_lock_acquire_total", "product" => label.clone(), "outcome" => outcome);
@@ -198,7 +202,7 @@ impl ProductMetrics {
     }
 }
 
-/// An order request answered before a lane knew its product.
+/// Counts an order request that ended before a lane had read its product.
 pub fn ordered_unknown(outcome: OutcomeLabel) {
     orders(UNKNOWN, outcome).increment(1);
 }
@@ -207,7 +211,7 @@ fn orders(product: &str, outcome: OutcomeLabel) -> Counter {
     counter!("flash_sale_orders_total", "product" => product.to_owned(), "outcome" => outcome.name())
 }
 
-/// One histogram per outcome, made once: the hot path looks nothing up in the registry.
+/// One histogram per outcome, made once: the hot path needs no registry lookup.
 static ORDER_DURATIONS: LazyLock<HashMap<OutcomeLabel, Histogram>> = LazyLock::new(|| {
     let histogram = |outcome: OutcomeLabel| histogram!("flash_sale_order_duration_seconds", "outcome" => outcome.name());
     OutcomeLabel::all()
@@ -229,7 +233,7 @@ pub fn rate_limited() {
     counter!("flash_sale_rate_limited_total").increment(1);
 }
 
-/// A stock change that other nodes will learn from their poll only.
+/// Counts a stock change that other nodes will read only by their poll.
 pub fn event_dropped() {
     counter!("flash_sale_stock_events_dropped_total").increment(1);
 }
@@ -238,7 +242,7 @@ pub fn lock_lost() {
     counter!("flash_sale_lock_lost_total").increment(1);
 }
 
-/// `healthy` nodes answer; `degraded` when they are fewer than a majority.
+/// `healthy` nodes are in use; `degraded` when they are fewer than a majority.
 pub fn lock_nodes(healthy: u32, degraded: bool) {
     gauge!("flash_sale_lock_nodes_healthy").set(healthy);
     gauge!("flash_sale_lock_degraded").set(u8::from(degraded));

@@ -1,7 +1,7 @@
 //! Payment gateway client: charges an order exactly once over all retries, and refunds it.
 //!
 //! An order has at most one payment intent that can still succeed, and an intent succeeds once.
-//! A gateway's answer counts only if it names our order, amount and currency.
+//! A gateway's answer counts only if its order, amount and currency are those of the request.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ pub mod stripe;
 #[derive(Clone, Debug)]
 pub enum Gateway {
     Stripe(Arc<Stripe>),
-    /// Moves no money: the demo.
+    /// For the demo: moves no money.
     Simulated,
 }
 
@@ -35,8 +35,8 @@ pub struct Charge<'a> {
     pub payment_method: &'a str,
     /// The intent named by the last decline of this order, if any.
     pub intent: Option<&'a str>,
-    /// 1 for the first; one more after each [`ChargeResult::Declined`] and [`Error::NotCharged`], the
-    /// same after [`Error::Unknown`].
+    /// 1 for the first; increases after [`ChargeResult::Declined`] and [`Error::NotCharged`], stays
+    /// the same after [`Error::Unknown`].
     pub attempt: u32,
     pub mode: SendMode,
 }
@@ -45,8 +45,9 @@ pub struct Charge<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendMode {
     First,
-    /// Sent by a call with an unknown outcome, or by a process that died. A failure to connect now
-    /// proves nothing about then: only the gateway's answer about this attempt does.
+    /// An earlier call with an unknown outcome, or a process that died, may have sent it. A failed
+    /// connection now proves nothing about that call; only the gateway's answer to this attempt
+    /// does.
     Retry,
 }
 
@@ -54,54 +55,54 @@ pub enum SendMode {
 pub enum ChargeResult {
     Paid(Payment),
     Declined {
-        /// What the next attempt must use; none asks for a new intent, also where one was known.
+        /// The intent that the next attempt must use; `None` requires a new one.
         intent: Option<String>,
-        /// A code such as `card_declined`, fit for the buyer's eyes.
+        /// A code such as `card_declined`, which the buyer may see.
         reason: String,
     },
 }
 
-/// Cause there is no decision. Already logged and counted.
+/// Why a call has no result. Already logged and counted.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The money may or may not have moved: retry the same attempt.
-    #[error("the payment gateway left it open")]
+    #[error("the outcome is unknown")]
     Unknown(#[source] Cause),
-    /// No money has moved in this attempt, nor will it.
-    #[error("the payment gateway did not take the request")]
+    /// This attempt has moved no money and never will.
+    #[error("no money was moved")]
     NotCharged(#[source] Cause),
 }
 
 /// The cause of a failed gateway call; no text holds a key, a payment method or gateway data.
 #[derive(Debug, thiserror::Error)]
 pub enum Cause {
-    #[error("it cannot be reached")]
+    #[error("the payment gateway cannot be reached")]
     Unreachable(#[source] reqwest::Error),
-    #[error("it did not answer in time")]
+    #[error("the payment gateway did not answer in time")]
     Timeout,
-    #[error("the connection broke")]
+    #[error("the connection to the payment gateway broke")]
     Broken(#[source] reqwest::Error),
-    #[error("it answered with status {0}")]
+    #[error("the payment gateway answered with status {0}")]
     Status(u16),
-    #[error("its answer is malformed: {0}")]
+    #[error("the payment gateway's answer is malformed: {0}")]
     Malformed(&'static str),
-    #[error("it still works on the payment: {0}")]
+    #[error("the payment gateway still processes the payment: {0}")]
     Working(&'static str),
-    #[error("it refuses PAYMENT_KEY (status {0})")]
+    #[error("the payment gateway rejects PAYMENT_KEY (status {0})")]
     Key(u16),
-    #[error("it answered of another payment: {0} differs")]
+    #[error("the payment gateway's answer is for another payment: {0} differs")]
     OtherPayment(&'static str),
     #[error("the idempotency key was used for another request before")]
     KeyReused,
-    #[error("it finds fault with {0} of the request (status {1})")]
+    #[error("the payment gateway rejects {0} of the request (status {1})")]
     Refused(&'static str, u16),
-    #[error("the payment cannot be given back: the refund failed")]
+    #[error("the payment gateway cannot refund the payment")]
     RefundFailed,
 }
 
 impl Cause {
-    /// Whether waiting alone cannot resolve it.
-    fn needs_an_operator(&self) -> bool {
+    /// Whether an operator has to resolve it: a retry alone cannot.
+    fn needs_operator(&self) -> bool {
         match self {
             Self::Key(_)
             | Self::OtherPayment(_)
@@ -118,14 +119,14 @@ impl Cause {
     }
 }
 
-/// Cause no gateway could be made.
+/// Why the gateway client cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     #[error("PAYMENT_URL: not a URL")]
     Url,
-    #[error("PAYMENT_KEY: is missing or no key")]
+    #[error("PAYMENT_KEY: is missing")]
     Key,
-    #[error("cannot make a client for the payment gateway")]
+    #[error("cannot set up the HTTP client of the payment gateway")]
     Client(#[source] reqwest::Error),
 }
 
@@ -144,15 +145,15 @@ impl Gateway {
         })
     }
 
-    /// A warning for the log at the start.
+    /// A warning about this gateway, logged at the start.
     pub fn warning(&self) -> Option<&'static str> {
         match self {
             Self::Simulated => Some(
                 "PAYMENTS: simulated, so no money moves and orders are confirmed without payment",
             ),
-            Self::Stripe(stripe) if !stripe.is_private() => Some(
-                "PAYMENT_URL: http:// sends the key and the payments readable for everyone on the way",
-            ),
+            Self::Stripe(stripe) if !stripe.is_private() => {
+                Some("PAYMENT_URL: http:// sends the key and the payments unencrypted")
+            }
             Self::Stripe(_) => None,
         }
     }
@@ -176,7 +177,7 @@ impl Gateway {
         charged.inspect_err(|error| log(error, charge.order_id, "charge"))
     }
 
-    /// Refunds a payment in full; repeating it is harmless.
+    /// Refunds a payment in full; idempotent.
     pub async fn refund(
         &self,
         order_id: OrderId,
@@ -196,12 +197,12 @@ impl Gateway {
     }
 }
 
-fn log(error: &Error, order: OrderId, what: &'static str) {
-    let (Error::Unknown(why) | Error::NotCharged(why)) = error;
-    let cause = std::error::Error::source(why).map(tracing::field::display);
-    if why.needs_an_operator() {
-        tracing::error!(%order, cause, "{what} of order {order}: {error}: {why}");
+fn log(error: &Error, order: OrderId, call: &'static str) {
+    let (Error::Unknown(reason) | Error::NotCharged(reason)) = error;
+    let cause = std::error::Error::source(reason).map(tracing::field::display);
+    if reason.needs_operator() {
+        tracing::error!(%order, cause, "{call} of order {order}: {error}: {reason}");
     } else {
-        tracing::warn!(%order, cause, "{what} of order {order}: {error}: {why}");
+        tracing::warn!(%order, cause, "{call} of order {order}: {error}: {reason}");
     }
 }

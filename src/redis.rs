@@ -1,6 +1,6 @@
 //! Redis client (fred) for everything but the lock, and the only list of keys and channels.
 //!
-//! Redis may be down without harm: commands fail fast, and fred reconnects.
+//! Redis may be down: commands fail fast, every caller has a fallback, and fred reconnects.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::domain::{ProductId, Secret};
 pub mod channel;
 pub mod script;
 
-/// Time limit of a command; every caller has a fallback without Redis.
+/// Time limit of a command.
 const COMMAND_TIMEOUT: Duration = Duration::from_millis(250);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const RECONNECT_MIN_MS: u32 = 50;
@@ -32,7 +32,7 @@ pub const STOCK_CHANNEL: &str = "flash-sale:stock";
 /// The channel of user events between nodes.
 pub const USER_CHANNEL: &str = "flash-sale:news";
 
-/// The lock of a product at a stock level, given as units on hand. Operators and tests rely on
+/// The lock of a product at a stock level, which is the units on hand. Operators and tests rely on
 /// this name.
 pub fn lock_key(product: ProductId, on_hand: i32) -> String {
     format!("lock:product:{product}:stock:{on_hand}")
@@ -43,7 +43,7 @@ pub fn waiting_key(product: ProductId) -> String {
     format!("flash-sale:waiting:{product}")
 }
 
-/// A user's rate limit. The braces keep all users on one slot of a cluster, so that one script
+/// A user's rate limit. The braces place all users in one slot of a cluster, so that one script
 /// serves many of them.
 pub fn rate_key(user: &str) -> String {
     format!("flash-sale:{{rate}}:{user}")
@@ -62,7 +62,7 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts to connect, and goes on trying in the background.
+    /// Starts to connect; fred retries in the background.
     pub fn connect(url: &Secret) -> Result<Self, fred::error::Error> {
         let config = Config::from_url(url.expose())?;
         let mut builder = Builder::from_config(config);
@@ -96,12 +96,12 @@ impl Redis {
         Ok(redis)
     }
 
-    /// Options of a command that answers at once while Redis is away.
+    /// Options of a command that fails at once while Redis is disconnected.
     pub fn fail_fast() -> Options {
         Self::fail_within(COMMAND_TIMEOUT)
     }
 
-    /// The same, with a time of its own.
+    /// [`Self::fail_fast`] with another time limit.
     pub fn fail_within(timeout: Duration) -> Options {
         Options {
             fail_fast: true,

@@ -12,8 +12,9 @@ use std::{
 use tokio::sync::oneshot;
 
 use self::{
+    context::Context,
     decide::{Command, Reply},
-    lanes::{Context, Lanes},
+    lanes::Lanes,
     pending::PendingCommand,
 };
 use crate::{
@@ -32,6 +33,7 @@ use crate::{
 mod backoff;
 mod batch;
 mod claim;
+mod context;
 mod deadlines;
 mod decide;
 mod facts;
@@ -43,8 +45,8 @@ mod settle;
 
 pub use self::deadlines::Deadlines;
 
-/// The share of a request's time-out after which its caller gets an answer, whatever the lane
-/// does; the rest is for sending it.
+/// The share of the request time-out after which a caller gets an answer in any case; the rest is
+/// for sending it.
 pub const ANSWER_WITHIN: f64 = 0.96;
 
 /// Why a command got no reply.
@@ -52,13 +54,13 @@ pub const ANSWER_WITHIN: f64 = 0.96;
 pub enum Error {
     /// The lock stayed busy for longer than `LOCK_PATIENCE_MS`, or the queue is full. Nothing was
     /// written.
-    #[error("too many want this product at once")]
+    #[error("too many requests for this product at once")]
     HighDemand,
     /// The database cannot be reached in time. Nothing was written.
-    #[error("orders cannot be taken right now")]
+    #[error("orders cannot be accepted right now")]
     Unavailable,
-    /// It may or may not have been written.
-    #[error("the outcome is not known yet")]
+    /// The command may or may not have been written.
+    #[error("the outcome is still unknown")]
     OutcomeUnknown(OrderId),
     /// A bug. Nothing was written.
     #[error("the database refused the batch")]

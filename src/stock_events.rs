@@ -1,10 +1,10 @@
 //! Stock events: publish/subscribe of stock changes, in process and through Redis to other nodes.
 //!
 //! Events are hints. A subscriber that misses one gets the next, and a poll of the database
-//! ([`crate::jobs`]) covers for Redis while it is unreachable. Versions only go up.
+//! ([`crate::jobs`]) replaces Redis while it is unreachable. Versions only increase.
 //!
 //! The newest event of each product is kept for a few seconds, so that the cache and the sold-out
-//! gate can tell whether the row they hold is stale.
+//! gate can detect a stale row.
 
 use std::{
     collections::HashMap,
@@ -27,7 +27,8 @@ use crate::{
     tasks::Tasks,
 };
 
-/// Events waiting to be published to other nodes; further ones are dropped, the poll covers them.
+/// Events waiting to be published to other nodes; further ones are dropped, and the poll delivers
+/// their state.
 const OUTBOX_MAX: usize = 1_024;
 /// How long the newest event of a product is kept; no reader holds an older row.
 const NEWEST_KEPT: Duration = Duration::from_secs(5);

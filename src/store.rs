@@ -1,7 +1,7 @@
-//! What is true: connections and transactions; one file per table below.
+//! Database access: connection pools, transactions, time limits; one file of SQL per table.
 //!
-//! Writers and readers have a pool each, so that a storm of reads never keeps a sale waiting.
-//! A connection that once fell silent is never used again (`store/trust.rs`).
+//! Writers and readers have separate pools, so that many reads never delay a sale. After a query
+//! without an answer, the connections opened before are never used again (`store/trust.rs`).
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -40,12 +40,12 @@ pub use self::{
 
 type Result<T> = std::result::Result<T, Error>;
 
-/// A transaction begins within this time: a free connection is found sooner, or the pool says
-/// that there is none, so what is still waiting then waits for a silent database.
+/// Time limit to begin a transaction. The pool finds a free connection or reports that there is
+/// none sooner, so only a database that does not answer exceeds it.
 const BEGIN_TIMEOUT: Duration = Duration::from_millis(1_500);
-/// A query outside of a transaction that takes longer is answered with `unavailable`.
+/// Time limit of a query outside of a transaction; after it the request fails as `unavailable`.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
-/// A health check that takes longer found a database that cannot take orders.
+/// Time limit of the health check; a slower database counts as unable to take orders.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The database; clones share its pools.
@@ -53,8 +53,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Store {
     write: DatabaseConnection,
     read: DatabaseConnection,
-    write_trust: Arc<trust::Trust>,
-    read_trust: Arc<trust::Trust>,
+    trust: Arc<connect::PoolTrust>,
     clock: Arc<clock::Clock>,
 }
 
@@ -64,23 +63,20 @@ impl Store {
     /// # Errors
     /// When the database cannot be reached.
     pub async fn connect(url: &Url, connections: u32) -> Result<Self> {
-        connect::check_readable(url)?;
-        let write_trust = Arc::<trust::Trust>::default();
-        let read_trust = Arc::<trust::Trust>::default();
-        let trust = (&write_trust, &read_trust);
-        let (write, read) = connect::options(url, connections, trust);
+        connect::check_syntax(url)?;
+        let trust = Arc::<connect::PoolTrust>::default();
+        let (write, read) = connect::options(url, connections, &trust);
         let store = Self {
             write: Database::connect(write).await?,
             read: Database::connect(read).await?,
-            write_trust,
-            read_trust,
+            trust,
             clock: Arc::new(clock::Clock::new()),
         };
         store.read_clock().await?;
         Ok(store)
     }
 
-    /// Brings the schema up to date; safe to call from several nodes at once.
+    /// Applies the pending migrations; several nodes may call it at once.
     pub async fn migrate(url: &Url) -> Result<()> {
         migrate::up(url).await
     }
@@ -89,28 +85,28 @@ impl Store {
     pub async fn begin(&self) -> Result<Transaction> {
         let begin = || {
             self.write.begin_with_options(TransactionOptions {
-                // A deferred one would fail, not wait, when it turns into a writer.
+                // A deferred transaction fails instead of waiting when it becomes a writer.
                 sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
                 ..TransactionOptions::default()
             })
         };
-        let inner = bounded_twice(&self.write_trust, BEGIN_TIMEOUT, begin).await?;
+        let inner = bounded_with_retry(&self.trust.write, BEGIN_TIMEOUT, begin).await?;
         Ok(Transaction { inner })
     }
 
-    /// Says whether the database would take an order: by the connections that orders use, so
-    /// that a storm of reads does not make a node look ill.
+    /// Checks whether the database can take an order. Uses the pool that orders use, so that many
+    /// reads do not make a node look unhealthy.
     pub async fn ping(&self) -> Result<()> {
         match tokio::time::timeout(PING_TIMEOUT, self.write.ping()).await {
-            Ok(answer) => Ok(answer?),
+            Ok(result) => Ok(result?),
             Err(_) => Err(Error::Silent),
         }
     }
 
-    /// Notes that the database fell silent in a write: connections for writing that were opened
-    /// until now are not used again.
+    /// Records that the database did not answer a write: the connections of the writing pool that
+    /// were opened until now are not used again.
     pub fn silent(&self) -> Error {
-        self.write_trust.lose();
+        self.trust.write.revoke();
         Error::Silent
     }
 
@@ -131,25 +127,26 @@ impl Store {
         self.read.get_database_backend() == DbBackend::Postgres
     }
 
-    /// Gives a read its bound.
+    /// Runs a read with a time limit and one retry.
     async fn bounded<T, F>(&self, read: impl Fn() -> F) -> Result<T>
     where
         F: Future<Output = std::result::Result<T, sea_orm::DbErr>>,
     {
-        bounded_twice(&self.read_trust, QUERY_TIMEOUT, read).await
+        bounded_with_retry(&self.trust.read, QUERY_TIMEOUT, read).await
     }
 
-    /// Gives a query on the connections for writing its bound.
+    /// Runs a query of the writing pool with a time limit.
     async fn bounded_write<T>(
         &self,
         query: impl Future<Output = std::result::Result<T, sea_orm::DbErr>>,
     ) -> Result<T> {
-        bounded(&self.write_trust, QUERY_TIMEOUT, query).await
+        bounded(&self.trust.write, QUERY_TIMEOUT, query).await
     }
 }
 
-/// For what may be asked twice: it is, where its connection had broken unnoticed.
-async fn bounded_twice<T, F>(
+/// Runs a repeatable query with a time limit; repeats it once when its connection had broken
+/// unnoticed.
+async fn bounded_with_retry<T, F>(
     trust: &trust::Trust,
     within: Duration,
     query: impl Fn() -> F,
@@ -159,40 +156,41 @@ where
 {
     match bounded(trust, within, query()).await {
         Err(error) if error.is_broken_connection() => bounded(trust, within, query()).await,
-        answer => answer,
+        result => result,
     }
 }
 
-/// Whatever broke or silenced one connection has met the others too.
+/// Runs a query with a time limit. A broken or unresponsive connection revokes the trust in all
+/// open connections of the pool, because the same fault has affected them too.
 async fn bounded<T>(
     trust: &trust::Trust,
     within: Duration,
     query: impl Future<Output = std::result::Result<T, sea_orm::DbErr>>,
 ) -> Result<T> {
-    let Ok(answer) = tokio::time::timeout(within, query).await else {
-        trust.lose();
+    let Ok(result) = tokio::time::timeout(within, query).await else {
+        trust.revoke();
         return Err(Error::Silent);
     };
-    answer.map_err(|error| {
+    result.map_err(|error| {
         let error = Error::from(error);
         if error.is_broken_connection() {
-            trust.lose();
+            trust.revoke();
         }
         error
     })
 }
 
-/// A transaction; dropped, it rolls back. Its statements are in the files of their tables.
+/// A transaction; rolls back when dropped. Its statements are in the files of their tables.
 #[derive(Debug)]
 pub struct Transaction {
     inner: DatabaseTransaction,
 }
 
 impl Transaction {
-    /// Makes it durable.
+    /// Commits the transaction.
     ///
     /// # Errors
-    /// [`Error::CommitUnknown`] when the connection broke before the answer came; any other
+    /// [`Error::CommitUnknown`] when the connection broke before the answer arrived; any other
     /// error means that nothing was written.
     pub async fn commit(self) -> Result<()> {
         self.inner
@@ -213,17 +211,17 @@ impl Transaction {
 }
 
 impl Url {
-    /// The URL that was asked for, or the embedded database.
-    pub fn choose(asked: Option<&Secret>, embedded: &std::path::Path) -> Self {
-        match asked {
+    /// The configured URL, or the embedded database.
+    pub fn choose(configured: Option<&Secret>, embedded: &std::path::Path) -> Self {
+        match configured {
             Some(url) => Self::new(url.expose()),
             None => Self::new(&format!("sqlite://{}", embedded.display())),
         }
     }
 }
 
-/// Repeats the last value until the number is a power of two: a statement text per size would
-/// push the others out of the cache of prepared statements.
+/// Repeats the last value until the length is a power of two: one statement text per length would
+/// evict the others from the cache of prepared statements.
 fn padded<T: Clone>(mut values: Vec<T>) -> Vec<T> {
     if let Some(last) = values.last().cloned() {
         values.resize(values.len().next_power_of_two(), last);
@@ -231,7 +229,7 @@ fn padded<T: Clone>(mut values: Vec<T>) -> Vec<T> {
     values
 }
 
-/// An array of PostgreSQL.
+/// An array parameter of PostgreSQL.
 fn array<T: Into<Value> + ValueType>(values: impl Iterator<Item = T>) -> Value {
     let element: ArrayType = T::array_type();
     Value::Array(element, Some(Box::new(values.map(Into::into).collect())))

@@ -1,6 +1,7 @@
 //! Named background tasks with a stop signal and a drain deadline.
 //!
-//! A task that panics stops the whole service with a failure: half a service is worse than none.
+//! A task that panics stops the whole service with a failure, because a service without one of its
+//! tasks would be worse than a stopped one.
 
 use std::{
     future::Future,
@@ -18,7 +19,7 @@ mod request_runtime;
 
 pub use self::request_runtime::RequestRuntime;
 
-/// The handle on the service's tasks; clones share them.
+/// A handle on the service's tasks; clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Tasks {
     tracker: TaskTracker,
@@ -29,7 +30,7 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// A handle on the same tasks whose new tasks run on `runtime`, whichever runtime spawns them.
+    /// A handle on the same tasks that starts new ones on `runtime`, not on the caller's.
     #[must_use]
     pub fn on(&self, runtime: &Handle) -> Self {
         Self {
@@ -41,15 +42,15 @@ impl Tasks {
     /// Starts a task. If it panics, the whole service stops.
     #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
     pub fn spawn(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
-        let alarm = Alarm {
+        let guard = PanicGuard {
             name,
             tasks: self.clone(),
             finished: false,
         };
         let task = self.tracker.track_future(async move {
-            let mut alarm = alarm;
+            let mut guard = guard;
             work.await;
-            alarm.finished = true;
+            guard.finished = true;
         });
         drop(match &self.runtime {
             Some(runtime) => runtime.spawn(task),
@@ -66,7 +67,7 @@ impl Tasks {
         self.stop.cancel();
     }
 
-    /// Sleeps for `pause`; false, and at once, if the service stops meanwhile.
+    /// Sleeps for `pause`; returns false at once if the service stops meanwhile.
     pub async fn pause(&self, pause: Duration) -> bool {
         tokio::select! {
             () = self.stop.cancelled() => false,
@@ -89,16 +90,16 @@ impl Tasks {
 }
 
 /// Stops the service when it is dropped by a panic of its task.
-struct Alarm {
+struct PanicGuard {
     name: &'static str,
     tasks: Tasks,
     finished: bool,
 }
 
-impl Drop for Alarm {
+impl Drop for PanicGuard {
     fn drop(&mut self) {
         if !self.finished && std::thread::panicking() {
-            tracing::error!(task = self.name, "task {} died, stopping", self.name);
+            tracing::error!(task = self.name, "task {} panicked, stopping", self.name);
             self.tasks.failed.store(true, Ordering::Relaxed);
             self.tasks.stop();
         }
@@ -110,7 +111,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_task_that_dies_stops_the_service() {
+    async fn a_task_that_panics_stops_the_service() {
         let tasks = Tasks::default();
         tasks.spawn("fragile", async { panic!("on purpose") });
         tokio::time::timeout(Duration::from_secs(5), tasks.stopped())
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_task_that_ends_is_no_failure() {
+    async fn a_task_that_returns_is_not_a_failure() {
         let tasks = Tasks::default();
         tasks.spawn("brief", async {});
         assert!(tasks.drained(Duration::from_secs(5)).await);

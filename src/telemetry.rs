@@ -8,7 +8,7 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberI
 
 use crate::{config::LogFormat, metrics};
 
-/// Logs to standard error, so that standard output stays for answers.
+/// Logs to standard error; standard output is for the commands' results.
 pub fn log(format: LogFormat, filter: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter)?;
     let registry = tracing_subscriber::registry().with(filter);
@@ -27,8 +27,8 @@ pub fn log(format: LogFormat, filter: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Installs the recorder. Buckets are given by name: without them a histogram becomes a summary,
-/// which cannot be added up over nodes.
+/// Installs the recorder. Every histogram gets buckets: without them it becomes a summary, which
+/// cannot be aggregated over nodes.
 pub fn record(products_max: usize) -> anyhow::Result<PrometheusHandle> {
     let handle = PrometheusBuilder::new()
         .set_buckets(&metrics::SECONDS_BUCKETS)?
@@ -41,7 +41,7 @@ pub fn record(products_max: usize) -> anyhow::Result<PrometheusHandle> {
     Ok(handle)
 }
 
-/// What has to be done now and then for the figures to be right.
+/// Periodic maintenance of the metrics.
 #[derive(Debug)]
 pub struct Upkeep {
     recorder: PrometheusHandle,
@@ -50,26 +50,26 @@ pub struct Upkeep {
 }
 
 impl Upkeep {
-    /// With the runtimes to watch, by name.
+    /// Takes the runtimes to measure, by name.
     pub fn new(recorder: PrometheusHandle, runtimes: &[(&'static str, &Handle)]) -> Self {
         let process = metrics_process::Collector::default();
         process.describe();
-        let watch = |(name, handle): &(&'static str, &Handle)| {
+        let reporter = |(name, handle): &(&'static str, &Handle)| {
             let name = *name;
             tokio_metrics::RuntimeMetricsReporterBuilder::default()
-                .with_metrics_transformer(move |figure| {
-                    ::metrics::Key::from_parts(figure, vec![::metrics::Label::new("runtime", name)])
+                .with_metrics_transformer(move |metric| {
+                    ::metrics::Key::from_parts(metric, vec![::metrics::Label::new("runtime", name)])
                 })
                 .build_with_monitor(tokio_metrics::RuntimeMonitor::new(handle))
         };
         Self {
             recorder,
             process,
-            runtimes: runtimes.iter().map(watch).collect(),
+            runtimes: runtimes.iter().map(reporter).collect(),
         }
     }
 
-    /// Folds histograms, which grow for ever without it, and reads process and runtime figures.
+    /// Folds histograms, which grow without bound otherwise, and reads process and runtime metrics.
     pub fn run_once(&mut self) {
         self.recorder.run_upkeep();
         self.process.collect();

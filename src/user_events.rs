@@ -1,8 +1,8 @@
 //! User events: publish/subscribe of "orders or places of this user changed", in process and
 //! through Redis to other nodes.
 //!
-//! Events are hints and carry no data: a subscriber reads the database, also now and then without
-//! an event.
+//! Events are hints without data: a subscriber reads the database, also periodically without an
+//! event.
 
 use std::{collections::HashMap, sync::Arc};
 

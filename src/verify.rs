@@ -1,15 +1,15 @@
-//! The invariants, checked in the database: `flash-sale verify`.
+//! `flash-sale verify`: the invariants as SQL queries that find the rows that break them.
 
 use crate::store::{Breach, Error, Store};
 
-/// A promise and the query that finds who breaks it.
+/// An invariant and the query that finds the rows that break it.
 #[derive(Clone, Copy, Debug)]
 pub struct Invariant {
     pub name: &'static str,
     query: &'static str,
 }
 
-/// Every promise that a database can be asked about.
+/// Every invariant that a query can check.
 pub const INVARIANTS: [Invariant; 11] = [
     Invariant {
         name: "conservation: stock_total = stock + units of live orders",
@@ -60,21 +60,22 @@ pub const INVARIANTS: [Invariant; 11] = [
             GROUP BY product_id, user_id HAVING COUNT(*) > 1",
     },
     Invariant {
-        name: "units are kept within the stock: 0 <= stock_reserved <= stock",
+        name: "reserved units are within the stock: 0 <= stock_reserved <= stock",
         query: "SELECT 'product ' || sku AS subject, \
                 'stock_reserved ' || stock_reserved || ' of ' || stock AS detail \
             FROM products WHERE stock_reserved < 0 OR stock_reserved > stock",
     },
     Invariant {
-        name: "units are kept only while somebody waits for them",
+        name: "units are reserved only while a user waits for them",
         query: "SELECT 'product ' || p.sku AS subject, \
                 'stock_reserved ' || p.stock_reserved || ' for nobody' AS detail \
             FROM products p WHERE p.stock_reserved > 0 AND NOT EXISTS (SELECT 1 \
                 FROM waitlist_entries w WHERE w.product_id = p.id AND w.status = 'waiting')",
     },
-    // More than one batch can serve, or who may pass from now on, is served within a second.
+    // Can be broken for up to a second: when more entries could be served than one batch serves,
+    // or when `waitlist_skip` has just been set.
     Invariant {
-        name: "nobody waits who could be served",
+        name: "no waiting entry could be served",
         query: "SELECT 'product ' || p.sku AS subject, 'stock ' || p.stock || ', user ' || \
                 w.user_id || ' waits for ' || w.quantity AS detail \
             FROM products p JOIN waitlist_entries w ON w.position = (SELECT MIN(e.position) \
@@ -83,7 +84,7 @@ pub const INVARIANTS: [Invariant; 11] = [
             WHERE p.stock > 0 AND w.quantity <= p.stock",
     },
     Invariant {
-        name: "whoever was offered something has an order, and nobody else",
+        name: "a waitlist entry has an order if and only if it was offered",
         query: "SELECT 'user ' || w.user_id AS subject, 'entry ' || w.status || CASE \
                 WHEN o.id IS NULL THEN ' without an order' ELSE ' with order ' || o.reference \
                 END AS detail \
@@ -95,7 +96,7 @@ pub const INVARIANTS: [Invariant; 11] = [
 ];
 
 impl Invariant {
-    /// The rows that break the promise; none when it holds.
+    /// The rows that break the invariant; empty when it holds.
     pub async fn breaches(&self, store: &Store) -> Result<Vec<Breach>, Error> {
         store.breaches(self.query).await
     }

@@ -18,7 +18,7 @@ pub struct Model {
     pub currency: String,
     pub status: OrderStatus,
     pub idempotency_key: Option<String>,
-    /// The request that the key was first used for, which tells a retry from a reuse.
+    /// The request that the key was first used for, which distinguishes a retry from a reuse.
     pub idempotency_request: Option<String>,
     pub created_at: ChronoDateTimeUtc,
     pub expires_at: Option<ChronoDateTimeUtc>,
@@ -26,9 +26,9 @@ pub struct Model {
     /// The gateway's identifier of the payment, also of a declined one.
     pub payment_id: Option<String>,
     pub payment_status: Option<PaymentStatus>,
-    /// The payment method, as long as the gateway may have to be called again.
+    /// The payment method, kept while the gateway may have to be called again.
     pub payment_method: Option<String>,
-    /// Counts the payment attempts.
+    /// The number of payment attempts.
     pub payment_attempt: i32,
     /// When this attempt began.
     pub payment_begun_at: Option<ChronoDateTimeUtc>,

@@ -1,4 +1,6 @@
-//! Entity of the table `products`. `version` is the fence: every change of stock or live orders bumps it.
+//! Entity of the table `products`.
+//!
+//! `version` is the fence: every change of stock or live orders bumps it.
 
 use sea_orm::entity::prelude::*;
 

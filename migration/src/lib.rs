@@ -1,10 +1,10 @@
-//! The schema of flash-sale: one list of migrations, the same for PostgreSQL and SQLite.
+//! Schema migrations of flash-sale, in order; the same list for PostgreSQL and SQLite.
 //!
-//! The constraints carry the invariants: what a bug in the service would break, the database
-//! refuses. Their names are part of the contract, the store maps violations by name.
+//! The constraints enforce the invariants: the database refuses writes of a faulty service that
+//! would break them. Their names are part of the contract: the store maps violations by name.
 #![expect(
     elided_lifetimes_in_paths,
-    reason = "the trait of sea-orm-migration hides its lifetimes"
+    reason = "the trait of sea-orm-migration elides its lifetimes"
 )]
 
 use sea_orm_migration::prelude::*;
@@ -17,7 +17,7 @@ mod m20261121_000003_create_waitlist_entries;
 mod m20261121_000004_add_payments_and_waiting;
 mod m20261121_000005_let_the_fence_keep_products;
 
-/// Runs the migrations in order; the caller holds the lock that keeps two nodes from doing it at once.
+/// Runs the migrations in order; the caller holds a lock, so that one node at a time runs them.
 #[derive(Debug)]
 pub struct Migrator;
 

@@ -1,4 +1,4 @@
-//! Creates `products`: a row per drop, with the two checks that keep stock honest.
+//! Creates the table `products`; two checks enforce `0 <= stock <= stock_total`.
 
 use sea_orm_migration::{prelude::*, schema};
 

@@ -1,4 +1,4 @@
-//! Creates `orders`, with the keys that make a double order impossible.
+//! Creates the table `orders`; its unique keys prevent duplicate orders.
 
 use sea_orm_migration::{prelude::*, schema};
 

@@ -1,4 +1,4 @@
-//! Creates `waitlist_entries`: who waits, in the order of a sequence that is never reused.
+//! Creates the table `waitlist_entries`; `position` is a sequence that is never reused.
 
 use sea_orm_migration::{prelude::*, schema};
 

@@ -1,6 +1,6 @@
-//! Adds what the life of an order after its birth needs: payments, and a waitlist that promotes.
+//! Adds the payment columns of `orders`, and reserved units and offers for the waitlist.
 //!
-//! The waitlist's table is made anew: nobody could wait before this migration.
+//! Recreates `waitlist_entries`, which is empty: no user could join the waitlist before.
 
 use sea_orm_migration::{prelude::*, schema};
 
@@ -145,7 +145,7 @@ fn order_columns() -> [ColumnDef; 7] {
 
 const ASKED_INDEX: &str = "orders_payment_asked_at_idx";
 
-/// Payments whose answer is still to come are few among all orders.
+/// A partial index, because few orders wait for an answer of the gateway.
 fn asked_index() -> IndexCreateStatement {
     Index::create()
         .name(ASKED_INDEX)
@@ -157,7 +157,7 @@ fn asked_index() -> IndexCreateStatement {
 
 const RESERVED_INDEX: &str = "products_reserved_idx";
 
-/// Products that keep units for those who wait are looked for again and again.
+/// For a job that polls for products with units reserved for the waitlist.
 fn reserved_index() -> IndexCreateStatement {
     Index::create()
         .name(RESERVED_INDEX)

@@ -1,9 +1,9 @@
-//! Takes the foreign key of `orders.product_id` away on PostgreSQL, where it costs a fifth of an
-//! order's insert: it looks the product up once per row, though a batch is of one product, whose
-//! row the same transaction has just written and keeps locked.
+//! Drops the foreign key of `orders.product_id` on PostgreSQL, where it costs a fifth of an order's
+//! insert: it looks up the product once per row, although all orders of a batch have one product,
+//! whose row the same transaction has just written and keeps locked.
 //!
-//! What is left to guard is the product that has orders: a trigger refuses to remove it. SQLite
-//! cannot drop a constraint, and does not feel it.
+//! A trigger replaces it, which refuses to remove a product that has orders. SQLite cannot drop a
+//! constraint, and the foreign key costs it nothing noticeable.
 
 use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
 

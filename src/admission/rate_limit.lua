@@ -1,24 +1,24 @@
--- GCRA (generic cell rate algorithm) for many users at once, as Brandur Leach's redis-cell does it:
--- a key holds the time at which its user's bucket will be full again, in microseconds.
+-- GCRA (generic cell rate algorithm) for many users at once, after Brandur Leach's redis-cell: a
+-- key holds the time at which its user's bucket will be full again, in microseconds.
 --
--- KEYS: one per user. ARGV: microseconds that a cell takes to come back, microseconds that a whole
--- bucket takes; then one number per key: 0 asks for a cell, n > 0 takes n cells that were used
--- already. Returns, per key, how many microseconds until the (next) cell: 0 means now.
+-- KEYS: one per user. ARGV: refill time of a cell and of a whole bucket, in microseconds; then one
+-- number per key: 0 requests a cell, n > 0 takes n cells that were used already. Returns, per key,
+-- the microseconds until the (next) cell: 0 means now.
 --
 -- The clock is Redis's own, so the nodes' clocks do not matter. It counts from 2026, because a
 -- double has no room for fractions of a microsecond since 1970.
 local time = redis.call('TIME')
 local now = (tonumber(time[1]) - 1767225600) * 1000000 + tonumber(time[2])
 local cell, bucket = tonumber(ARGV[1]), tonumber(ARGV[2])
--- Sums of cells are rounded: what is missing of the last one must not cost it.
+-- Sums of cells are rounded: a rounding error must not refuse the last cell.
 local slack = cell / 1000
-local kept = redis.call('MGET', unpack(KEYS))
--- A user may ask more than once in a call.
+local stored = redis.call('MGET', unpack(KEYS))
+-- A call may contain a user more than once.
 local changed, waits = {}, {}
 for i, key in ipairs(KEYS) do
   local used = tonumber(ARGV[i + 2])
-  local full = changed[key] or tonumber(kept[i] or now)
-  -- A clock that was set back must not block anybody for longer than a bucket takes.
+  local full = changed[key] or tonumber(stored[i] or now)
+  -- After the clock was set back, a user is blocked for at most the refill time of a bucket.
   full = math.min(math.max(full, now), now + bucket)
   local wait = 0
   if used == 0 then

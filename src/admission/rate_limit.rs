@@ -1,4 +1,4 @@
-//! Rate limiter per user: GCRA, a bucket of a minute's requests that refills steadily.
+//! Rate limiter per user (GCRA): a bucket of a minute's requests that refills steadily.
 //!
 //! Redis counts over all nodes (`rate_limit/redis.rs`). This node's own buckets, which count every
 //! request of this node too, decide while Redis is unreachable. Blocked users are cached until
@@ -23,7 +23,7 @@ mod redis;
 
 /// How long an empty bucket takes to refill.
 const BUCKET: Duration = Duration::from_mins(1);
-/// A full bucket needs no state, so idle users are dropped this often.
+/// How often idle users are dropped: a full bucket needs no state.
 pub(super) const DROP_IDLE_EVERY: Duration = BUCKET;
 /// Blocked users in the cache; requests of further ones call Redis.
 const BLOCKED_MAX: u64 = 50_000;
@@ -89,7 +89,7 @@ impl UserLimiter {
     /// Takes a cell from the user's bucket over all nodes.
     pub(super) async fn admit(&self, user: &UserId) -> Result<(), RateLimited> {
         self.refuse_blocked(user)?;
-        // Counts in any case, so that this node's bucket is right when Redis fails.
+        // Always counts, so that this node's bucket is right when Redis fails.
         let local = self.take_local(user);
         let Some(redis) = &self.redis else {
             return local;
@@ -104,7 +104,7 @@ impl UserLimiter {
         }
     }
 
-    /// Takes a cell from this node's bucket; Redis gets it reported later.
+    /// Takes a cell from this node's bucket; it is reported to Redis later.
     pub(super) fn admit_local(&self, user: &UserId) -> Result<(), RateLimited> {
         self.refuse_blocked(user)?;
         self.take_local(user)?;
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blocked_user_is_remembered_until_the_next_cell() {
+    fn a_user_stays_blocked_until_the_next_cell() {
         let blocked = Blocked::new();
         let user = UserId::from("greedy");
         blocked.insert(&user, Duration::ZERO);

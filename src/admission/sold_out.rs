@@ -1,9 +1,9 @@
 //! The sold-out gate: refuses orders for sold-out products without lane, Redis or database.
 //!
-//! The gate holds rows without units for sale. A row is valid for 250 ms after it was read, while
-//! no newer version has been seen and the stock events of all nodes arrive; a background task
-//! reads rows in use again every 100 ms. Units returned on this node are seen before their restock
-//! is answered, units returned on another node when its stock event arrives.
+//! The gate caches rows without units for sale. A row is valid for 250 ms after it was read, while
+//! no newer version was received and the stock events of all nodes arrive; a background task reads
+//! rows in use again every 100 ms. Units returned on this node invalidate the row before their
+//! caller gets a reply, units returned on another node when its stock event arrives.
 //!
 //! Requests that need more than the row go to the lane: an idempotency key may name an order, a
 //! limit counts the user's orders, a waitlist request takes a place.
@@ -35,7 +35,7 @@ const AGE_MAX: Duration = Duration::from_millis(250);
 const READ_EVERY: Duration = Duration::from_millis(100);
 /// Reads without a refusal in between after which a product is dropped: ten seconds.
 const IDLE_READS: u32 = 100;
-/// Products held at a time, read by one statement; the lanes refuse orders for further ones.
+/// Products cached at a time, read by one statement; lanes refuse the orders for further ones.
 const PRODUCTS_MAX: usize = 500;
 /// Products that wait for their first read.
 const SUSPECTS_MAX: usize = 100;
@@ -60,8 +60,8 @@ impl SoldOutProduct {
         Refusal::SoldOut { waitlist }.into()
     }
 
-    /// Whether no earlier refusal of the contract applies, and the lane would need only the row.
-    fn decides(&self, request: &OrderRequest, now: DateTime<Utc>) -> bool {
+    /// Whether the row is enough to refuse the request: no earlier refusal of the contract applies.
+    fn can_refuse(&self, request: &OrderRequest, now: DateTime<Utc>) -> bool {
         self.product.max_per_user.is_none()
             && request.quantity <= self.product.max_per_order
             && self.product.on_sale(now)
@@ -70,7 +70,7 @@ impl SoldOutProduct {
 
 type Products = RwLock<HashMap<ProductId, Arc<SoldOutProduct>>>;
 
-/// Where the gate learns what is sold out.
+/// Where the gate reads product rows and receives newer versions.
 #[derive(Clone, Debug)]
 pub struct SoldOutSource {
     pub store: Store,
@@ -111,7 +111,7 @@ impl SoldOutGate {
             return None;
         }
         let product = self.get(request.product_id)?;
-        (product.decides(request, now) && self.is_current(&product)).then_some(product)
+        (product.can_refuse(request, now) && self.is_current(&product)).then_some(product)
     }
 
     /// Reports that a lane found the product sold out; the background task reads it soon.
@@ -143,7 +143,7 @@ impl SoldOutGate {
 async fn read(reader: Reader, mut inbox: mpsc::Receiver<ProductId>, tasks: Tasks) {
     let mut suspects = Vec::new();
     loop {
-        let again = async {
+        let next_read = async {
             if reader.products.read().is_empty() {
                 std::future::pending::<()>().await;
             } else {
@@ -153,7 +153,7 @@ async fn read(reader: Reader, mut inbox: mpsc::Receiver<ProductId>, tasks: Tasks
         tokio::select! {
             () = tasks.stopped() => return,
             received = inbox.recv_many(&mut suspects, SUSPECTS_MAX) => if received == 0 { return },
-            () = again => {}
+            () = next_read => {}
         }
         reader.read(&mut suspects).await;
     }
@@ -167,7 +167,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// Reads suspects and held products; keeps those without units for sale.
+    /// Reads suspects and cached products; keeps those without units for sale.
     async fn read(&self, suspects: &mut Vec<ProductId>) {
         let mut ids = std::mem::take(suspects);
         ids.extend(self.products.read().keys());
@@ -182,21 +182,21 @@ impl Reader {
                 return;
             }
         };
-        let mut held = self.products.write();
-        let mut before = std::mem::take(&mut *held);
+        let mut cached = self.products.write();
+        let mut before = std::mem::take(&mut *cached);
         for product in products
             .into_iter()
             .filter(|product| product.for_sale() == 0)
         {
             let id = product.id;
             if let Some(next) = next(product, read_at, before.remove(&id)) {
-                held.insert(id, Arc::new(next));
+                cached.insert(id, Arc::new(next));
             }
         }
     }
 }
 
-/// The product that replaces `before`; `None` when it has refused no order for long.
+/// The product that replaces `before`; `None` when it has refused no order for [`IDLE_READS`].
 fn next(
     product: Product,
     read_at: Instant,

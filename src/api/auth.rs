@@ -1,5 +1,5 @@
-//! Who is asking: JSON Web Tokens (RFC 7519), HS256 by a state secret or RS256, ES256, EdDSA by
-//! a public key.
+//! Authentication by JSON Web Tokens (RFC 7519): HS256 with a shared secret, or RS256, ES256,
+//! EdDSA with a public key.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -41,7 +41,7 @@ pub enum Error {
         "AUTH_PUBLIC_KEY: neither a PEM public key (RSA, P-256 or Ed25519) nor the path of one"
     )]
     PublicKey,
-    #[error("AUTH_SECRET: tokens can only be made with a secret, and only a public key is set")]
+    #[error("AUTH_SECRET: signing a token needs a secret, and only a public key is set")]
     NoSecret,
     #[error("cannot sign the token")]
     Sign(#[source] jsonwebtoken::errors::Error),
@@ -53,7 +53,7 @@ struct Verifier {
     validation: Validation,
 }
 
-/// What a token said that was found to be valid.
+/// The content of a valid token.
 #[derive(Clone)]
 struct Verified {
     user: User,
@@ -61,15 +61,15 @@ struct Verified {
     exp: i64,
 }
 
-/// What tokens are checked with.
+/// Token verifiers and a cache of valid tokens.
 pub struct Keys {
     verifiers: Vec<Verifier>,
-    /// Valid tokens, whole: a buyer in a drop sends the same one again and again, and checking a
-    /// signature costs more than the rest of a refusal. Others are never kept.
+    /// Valid tokens by their whole text: a buyer in a drop sends the same one many times, and
+    /// checking a signature costs more than the rest of a refusal. Invalid tokens are not cached.
     verified: Cache<String, Verified, ahash::RandomState>,
 }
 
-/// Tokens that are remembered; the least used ones are forgotten first.
+/// Cached tokens; the least used ones are evicted first.
 const VERIFIED_MAX: u64 = 20_000;
 
 impl std::fmt::Debug for Keys {
@@ -97,7 +97,7 @@ impl Keys {
         })
     }
 
-    /// The caller, or why there is none.
+    /// The caller that the request's bearer token names.
     pub fn user(&self, headers: &HeaderMap) -> Result<User, Problem> {
         let token = bearer(headers)?;
         if let Some(verified) = self.verified.get(token)
@@ -159,7 +159,7 @@ impl Claims {
     }
 }
 
-/// Makes an HS256 token for `user` that ends after `ttl`.
+/// Signs an HS256 token for `user` that expires after `ttl`.
 pub fn sign(secret: &Secret, user: &str, role: Role, ttl: Duration) -> Result<String, Error> {
     let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
     let claims = Claims {
@@ -173,7 +173,7 @@ pub fn sign(secret: &Secret, user: &str, role: Role, ttl: Duration) -> Result<St
 
 fn public_key(text: &str) -> Result<Verifier, Error> {
     let pem = if text.trim_start().starts_with("-----BEGIN") {
-        // Environment files often carry line breaks as two characters.
+        // Environment files often hold a line break as the two characters `\n`.
         text.replace("\\n", "\n")
     } else {
         std::fs::read_to_string(text).map_err(|_| Error::PublicKey)?

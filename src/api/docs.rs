@@ -1,4 +1,4 @@
-//! HTTP handlers of `/openapi.json` and `/docs`: the OpenAPI document and Swagger UI, served locally.
+//! HTTP handlers of `/openapi.json` and `/docs`: the OpenAPI document and Swagger UI.
 
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ pub(super) fn document() -> openapi::OpenApi {
     ApiDocument::openapi()
 }
 
-/// Swagger UI, embedded into the binary.
+/// Swagger UI from assets in the binary, so that it works offline.
 pub(super) fn pages(document: openapi::OpenApi) -> Router<SharedState> {
     let config = Arc::new(Config::from("/openapi.json"));
     let assets = Arc::clone(&config);
@@ -63,7 +63,7 @@ pub(super) fn pages(document: openapi::OpenApi) -> Router<SharedState> {
         )
 }
 
-/// The page names its assets relative to itself; under `/docs` without a slash they need a base.
+/// Swagger UI links its assets by relative paths; at `/docs` without a slash they need a `<base>`.
 fn page(config: Arc<Config<'static>>) -> Result<Html<String>, Problem> {
     let file = find("index.html", config)?;
     let page = String::from_utf8_lossy(&file.bytes);

@@ -1,5 +1,5 @@
-//! From a request to checked values, in the order of the contract: size, media type, token, JSON,
-//! values. What comes out is never validated again.
+//! Request extraction and validation, in the order of the contract: size, media type, token, JSON,
+//! values. Extracted values are never validated again.
 
 use std::{convert::Infallible, time::Instant};
 
@@ -24,16 +24,16 @@ use super::{
 /// The largest body, in bytes.
 pub(super) const BODY_MAX: usize = 16 * 1024;
 
-/// The share of the request's time that its body may take: the rest is for the answer.
+/// The share of the request time-out that the body may take; the rest is for the response.
 const BODY_WITHIN: f64 = 0.4;
 
-/// A caller and what they sent.
+/// The caller, headers and validated body of a request.
 #[derive(Debug)]
 pub(super) struct Sent<T> {
     pub user: User,
     pub headers: HeaderMap,
     pub body: T,
-    /// When the request's time began.
+    /// When the request's head arrived; its time-out counts from then.
     pub began: Instant,
 }
 
@@ -50,12 +50,12 @@ pub(super) async fn from_admin<T>(state: &SharedState, request: Request) -> Resu
 where
     T: DeserializeOwned + Validate<Context = ()>,
 {
-    read(state, request, admin).await
+    read(state, request, require_admin).await
 }
 
 /// # Errors
-/// [`Problem::Forbidden`] for everybody but admins.
-pub(super) fn admin(user: &User) -> Result<(), Problem> {
+/// [`Problem::Forbidden`] unless the user is an admin.
+fn require_admin(user: &User) -> Result<(), Problem> {
     match user.role {
         Role::Admin => Ok(()),
         Role::Buyer => Err(Problem::Forbidden),
@@ -65,7 +65,7 @@ pub(super) fn admin(user: &User) -> Result<(), Problem> {
 async fn read<T>(
     state: &SharedState,
     request: Request,
-    may: impl Fn(&User) -> Result<(), Problem>,
+    authorize: impl Fn(&User) -> Result<(), Problem>,
 ) -> Result<Sent<T>, Problem>
 where
     T: DeserializeOwned + Validate<Context = ()>,
@@ -73,7 +73,7 @@ where
     let began = Began::of(&request);
     let (parts, body) = request.into_parts();
     let too_large = Problem::PayloadTooLarge { limit: BODY_MAX };
-    if announced_length(&parts.headers).is_some_and(|length| length > BODY_MAX) {
+    if content_length(&parts.headers).is_some_and(|length| length > BODY_MAX) {
         return Err(too_large);
     }
     let limit = state.request_timeout.mul_f64(BODY_WITHIN);
@@ -91,7 +91,7 @@ where
         return Err(Problem::UnsupportedMediaType);
     }
     let user = state.keys.user(&parts.headers)?;
-    may(&user)?;
+    authorize(&user)?;
     let body: T = parse(&bytes)?;
     body.validate().map_err(|report| invalid(&report))?;
     Ok(Sent {
@@ -102,7 +102,7 @@ where
     })
 }
 
-fn announced_length(headers: &HeaderMap) -> Option<usize> {
+fn content_length(headers: &HeaderMap) -> Option<usize> {
     let length = headers.get(header::CONTENT_LENGTH)?.to_str().ok()?;
     length.parse().ok()
 }
@@ -119,9 +119,9 @@ fn is_json(headers: &HeaderMap) -> bool {
     })
 }
 
-/// JSON that is none is malformed; JSON of another shape names the field.
+/// Syntax errors are `malformed_json`; schema errors name the field.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    // serde takes an array for a struct; the contract does not.
+    // serde accepts an array for a struct; the contract does not.
     let object = bytes.trim_ascii_start().first() == Some(&b'{');
     if object && let Ok(body) = serde_json::from_slice(bytes) {
         return Ok(body);
@@ -138,7 +138,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
         Ok(_) => Err(Problem::invalid("body", "has more than one value")),
         Err(error) if error.inner().is_data() => Err(Problem::InvalidRequest {
-            errors: vec![shape_error(&error)],
+            errors: vec![schema_error(&error)],
         }),
         Err(error) => Err(Problem::MalformedJson {
             detail: error.inner().to_string(),
@@ -146,8 +146,8 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     }
 }
 
-/// Names the field: by its path, or by the name that serde puts between backticks.
-fn shape_error(error: &serde_path_to_error::Error<serde_json::Error>) -> FieldError {
+/// Names the field by the name between backticks in serde's message, or by its path.
+fn schema_error(error: &serde_path_to_error::Error<serde_json::Error>) -> FieldError {
     let message = error.inner().to_string();
     let message = message
         .rsplit_once(" at line")
@@ -174,13 +174,13 @@ fn invalid(report: &garde::Report) -> Problem {
     }
 }
 
-/// The id in a path; what is no id names nothing.
+/// The UUID in a path; `None` for any other text, which no resource has as its id.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PathId(Option<Uuid>);
 
 impl PathId {
     /// # Errors
-    /// `missing` when the path holds no id.
+    /// `missing` when the path has no valid UUID.
     pub(super) fn or(self, missing: Problem) -> Result<Uuid, Problem> {
         self.0.ok_or(missing)
     }
@@ -215,7 +215,7 @@ impl<S: Send + Sync, T: DeserializeOwned + 'static> FromRequestParts<S> for Para
     }
 }
 
-/// One parameter of a query string; empty means not given.
+/// Parses one parameter of a query string; an empty value counts as absent.
 pub(super) fn parameter<T: std::str::FromStr>(
     name: &'static str,
     value: Option<&str>,
@@ -230,26 +230,26 @@ pub(super) fn parameter<T: std::str::FromStr>(
     }
 }
 
-/// The most rows of a page, and how many when not asked.
+/// The maximum and the default rows of a page.
 pub(super) const PAGE_MAX: u64 = 100;
-const PAGE: u64 = 50;
+const PAGE_DEFAULT: u64 = 50;
 
 /// The parameter `limit`.
 pub(super) fn limit(value: Option<&str>) -> Result<u64, Problem> {
     let must_be = format!("a number from 1 to {PAGE_MAX}");
     match parameter("limit", value, &must_be)? {
-        None => Ok(PAGE),
+        None => Ok(PAGE_DEFAULT),
         Some(limit) if (1..=PAGE_MAX).contains(&limit) => Ok(limit),
         Some(_) => Err(Problem::invalid("limit", format!("must be {must_be}"))),
     }
 }
 
-/// The parameter `cursor`: the last id of the page before.
+/// The parameter `cursor`: the last id of the previous page.
 pub(super) fn cursor(value: Option<&str>) -> Result<Option<Uuid>, Problem> {
     parameter("cursor", value, "the next_cursor of a page")
 }
 
-/// Cuts a page of `limit` from one row more, and says where the next one begins.
+/// Splits up to `limit + 1` rows into a page and the cursor of the next page, if there is one.
 pub(super) fn page<T>(
     mut rows: Vec<T>,
     limit: u64,
@@ -262,7 +262,7 @@ pub(super) fn page<T>(
     (rows, next)
 }
 
-/// Text that people typed: no control characters, and NUL above all, which PostgreSQL refuses.
+/// Rejects control characters but line breaks in free text; PostgreSQL cannot store NUL.
 #[expect(
     clippy::trivially_copy_pass_by_ref,
     reason = "garde passes the context by reference"

@@ -1,4 +1,4 @@
-//! HTTP handler of `/guest-sessions`: tokens for visitors of the demo. Only with `--demo`.
+//! HTTP handler of `/guest-sessions`: tokens for demo users. Only with `--demo`.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::domain::now;
 
-const LASTS: Duration = Duration::from_hours(24);
+const SESSION_TTL: Duration = Duration::from_hours(24);
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct GuestSession {
@@ -24,7 +24,7 @@ pub(super) struct GuestSession {
     expires_at: DateTime<Utc>,
 }
 
-/// Begin a guest's session (demo only)
+/// Create a guest session (demo only)
 #[utoipa::path(
     post, path = "/guest-sessions", tag = "demo",
     responses((status = 201, body = GuestSession)),
@@ -34,11 +34,11 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Json<GuestSession>), Problem> {
     let secret = state.guests.as_ref().ok_or(Problem::NotFound)?;
     let user_id = format!("guest-{}", Uuid::now_v7());
-    let token =
-        auth::sign(secret, &user_id, Role::Buyer, LASTS).map_err(|error| Problem::Internal {
-            cause: error.to_string(),
-        })?;
-    let expires_at = now() + LASTS;
+    let token = auth::sign(secret, &user_id, Role::Buyer, SESSION_TTL);
+    let token = token.map_err(|error| Problem::Internal {
+        cause: error.to_string(),
+    })?;
+    let expires_at = now() + SESSION_TTL;
     Ok((
         StatusCode::CREATED,
         Json(GuestSession {

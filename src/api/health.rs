@@ -1,4 +1,4 @@
-//! `/health`: whether orders can be taken, part by part.
+//! HTTP handlers of `/health`, `/health/live` and `/health/ready`: health checks.
 
 use axum::{Json, extract::State, http::StatusCode};
 use serde::Serialize;
@@ -16,12 +16,13 @@ pub(super) enum Condition {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Health {
+#[schema(as = Health)]
+pub(super) struct HealthReport {
     /// `down` means that orders cannot be taken, `degraded` that they can.
     status: Condition,
     database: Condition,
-    /// `degraded` while some lock nodes are away, `down` while no majority answers and the
-    /// database guard works alone.
+    /// `degraded` while some lock nodes are unreachable or there are none, `down` while no
+    /// majority answers and only the version check in the database protects the stock.
     redis: Condition,
     lock: LockHealth,
 }
@@ -39,12 +40,12 @@ pub(super) struct Alive {
     status: Condition,
 }
 
-/// Say how each part is
+/// Report the condition of the service, the database, Redis and the lock
 #[utoipa::path(
     get, path = "/health", tag = "health",
-    responses((status = 200, body = Health), (status = 503, body = Health, description = "orders cannot be taken")),
+    responses((status = 200, body = HealthReport), (status = 503, body = HealthReport, description = "orders cannot be taken")),
 )]
-pub(super) async fn health(State(state): State<SharedState>) -> (StatusCode, Json<Health>) {
+pub(super) async fn health(State(state): State<SharedState>) -> (StatusCode, Json<HealthReport>) {
     let database = match state.store.ping().await {
         Ok(()) => Condition::Up,
         Err(_) => Condition::Down,
@@ -56,7 +57,7 @@ pub(super) async fn health(State(state): State<SharedState>) -> (StatusCode, Jso
         (Condition::Up, _) => Condition::Degraded,
         _ => Condition::Down,
     };
-    let health = Health {
+    let health = HealthReport {
         status,
         database,
         redis,
@@ -70,10 +71,10 @@ pub(super) async fn health(State(state): State<SharedState>) -> (StatusCode, Jso
             nodes_healthy: lock.healthy,
         },
     };
-    (code(status), Json(health))
+    (status_code(status), Json(health))
 }
 
-/// Say that the process runs
+/// Report that the process runs
 #[utoipa::path(get, path = "/health/live", tag = "health", responses((status = 200, body = Alive)))]
 pub(super) async fn live() -> Json<Alive> {
     Json(Alive {
@@ -81,7 +82,7 @@ pub(super) async fn live() -> Json<Alive> {
     })
 }
 
-/// Say whether orders can be taken
+/// Report whether orders can be taken
 #[utoipa::path(
     get, path = "/health/ready", tag = "health",
     responses((status = 200, body = Alive), (status = 503, body = Alive)),
@@ -91,10 +92,10 @@ pub(super) async fn ready(State(state): State<SharedState>) -> (StatusCode, Json
         Ok(()) => Condition::Up,
         Err(_) => Condition::Down,
     };
-    (code(status), Json(Alive { status }))
+    (status_code(status), Json(Alive { status }))
 }
 
-/// A service without Redis on purpose works as it should, but not across nodes.
+/// Without lock nodes the lock is in-process: `degraded`, because it protects one node only.
 fn redis(lock: lock::Health) -> Condition {
     if lock.nodes == 0 {
         Condition::Degraded
@@ -107,7 +108,7 @@ fn redis(lock: lock::Health) -> Condition {
     }
 }
 
-fn code(status: Condition) -> StatusCode {
+fn status_code(status: Condition) -> StatusCode {
     match status {
         Condition::Up | Condition::Degraded => StatusCode::OK,
         Condition::Down => StatusCode::SERVICE_UNAVAILABLE,

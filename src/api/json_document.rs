@@ -1,5 +1,5 @@
-//! A rendered JSON body that is sent many times; rendering it again would cost more than the rest
-//! of the response.
+//! JSON response from cached bytes, because rendering a product again for every response would
+//! cost more than the rest of the response.
 
 use axum::{
     http::{HeaderValue, header},

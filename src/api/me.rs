@@ -25,21 +25,21 @@ use crate::{
     store::{Error, OrderFilter},
 };
 
-/// How often a stream reads the database without a user event: places move up silently, and Redis
-/// may be down.
+/// Interval of a stream's database reads without a user event: places move up without one, and
+/// Redis may be down.
 const POLL_EVERY: Duration = Duration::from_secs(3);
 /// User events within this time cause one read.
 const COALESCE: Duration = Duration::from_millis(100);
 /// The newest orders and places of a user that a stream covers.
 const FOLLOWED_MAX: u64 = 100;
 
-/// Follow one's own orders and places: server-sent events of types `order` and `waitlist`
+/// Follow the caller's orders and places: server-sent events of types `order` and `waitlist`
 #[utoipa::path(
     get, path = "/me/events", tag = "me", security(("token" = [])),
     responses(
         (status = 200, content_type = "text/event-stream", body = String,
-            description = "`event: order` with an order, `event: waitlist` with an entry: at first as they are, \
-                then each that changes"),
+            description = "`event: order` with an order, `event: waitlist` with an entry: first the current \
+                state, then every change"),
         (status = 401, body = ProblemDocument, description = "unauthenticated"),
     ),
 )]
@@ -49,7 +49,7 @@ pub(super) async fn events(
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let user = state.keys.user(&headers)?.id;
     let mut follower = Follower {
-        // Before the first read, so that no change is lost between the two.
+        // Subscribed before the first read, so that no change is lost between the two.
         user_events: state.user_events.subscribe(&user),
         state,
         user,
@@ -114,14 +114,14 @@ impl Follower {
         for order in orders.into_iter().rev() {
             self.follow_order(&order);
         }
-        let waits = |id: &Uuid| places.iter().any(|place| place.id == *id);
-        let gone: Vec<Uuid> = self
+        let is_waiting = |id: &Uuid| places.iter().any(|place| place.id == *id);
+        let ended: Vec<Uuid> = self
             .places
             .keys()
-            .filter(|id| !waits(id))
+            .filter(|id| !is_waiting(id))
             .copied()
             .collect();
-        for id in gone {
+        for id in ended {
             self.places.remove(&id);
             if let Some(place) = self.state.store.entry(id).await? {
                 self.queue("waitlist", &place);

@@ -1,4 +1,4 @@
-//! Around every request: its id, its time limit, its place in the metrics, the log of its failure.
+//! Middleware around every request: request id, time-out, metrics, log of internal errors.
 
 use std::{any::Any, panic::AssertUnwindSafe, time::Instant};
 
@@ -13,16 +13,16 @@ use uuid::Uuid;
 
 use super::{
     SharedState,
-    problem::{Cause, Problem},
+    problem::{FailureCause, Problem},
 };
 use crate::metrics;
 
-/// When the request's head had arrived; its time runs from there.
+/// When the request's head arrived; its time-out counts from then.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Began(pub(super) Instant);
 
 impl Began {
-    /// Of a request that passed here, and now of any other.
+    /// The time that the middleware stored in the request, or now if it did not run.
     pub(super) fn of(request: &Request) -> Instant {
         let began = request.extensions().get::<Self>();
         began.map_or_else(Instant::now, |began| began.0)
@@ -30,7 +30,7 @@ impl Began {
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// A caller's own id is kept up to this length.
+/// The longest request id that is accepted from a caller, in bytes.
 const REQUEST_ID_MAX: usize = 128;
 
 pub(super) async fn observe(
@@ -50,7 +50,7 @@ pub(super) async fn observe(
         Ok(Err(panic)) => panicked(&*panic),
         Err(_) => Problem::NotInTime.into_response(),
     };
-    if let Some(Cause(cause)) = response.extensions().get() {
+    if let Some(FailureCause(cause)) = response.extensions().get() {
         let request = id.to_str().unwrap_or_default();
         tracing::error!(request, cause, "request {request} failed: {cause}");
     }
@@ -61,7 +61,7 @@ pub(super) async fn observe(
     response
 }
 
-/// The answer to a request whose handler panicked: a bug.
+/// The response to a request whose handler panicked, which is a bug.
 fn panicked(panic: &(dyn Any + Send)) -> Response {
     let cause = panic
         .downcast_ref::<String>()
@@ -74,20 +74,20 @@ fn panicked(panic: &(dyn Any + Send)) -> Response {
     .into_response()
 }
 
-/// The caller's id if it is usable, else a new one.
+/// The caller's `x-request-id` if it is valid, else a new one.
 fn request_id(request: &Request) -> HeaderValue {
-    let usable = |value: &&HeaderValue| {
+    let is_valid = |value: &&HeaderValue| {
         (1..=REQUEST_ID_MAX).contains(&value.len())
             && value.as_bytes().iter().all(u8::is_ascii_graphic)
     };
-    match request.headers().get(REQUEST_ID).filter(usable) {
+    match request.headers().get(REQUEST_ID).filter(is_valid) {
         Some(id) => id.clone(),
         None => HeaderValue::from_str(&Uuid::now_v7().to_string())
             .unwrap_or_else(|_| HeaderValue::from_static("unknown")),
     }
 }
 
-/// The methods of the API as labels; whatever else a caller makes up is one label.
+/// The method as a metric label; all methods that the API does not use share `other`.
 fn known_method(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",
@@ -100,7 +100,7 @@ fn known_method(method: &Method) -> &'static str {
     }
 }
 
-/// Counts a request for as long as it is answered, also when its caller goes away.
+/// Counts a request until it is answered, or dropped because its caller disconnected.
 struct InFlight;
 
 impl InFlight {

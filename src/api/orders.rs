@@ -32,7 +32,7 @@ use crate::{
 pub(super) mod cancel;
 pub(super) mod confirm;
 
-/// The longest `Idempotency-Key`.
+/// The longest `Idempotency-Key`, in bytes.
 const KEY_MAX: usize = 255;
 
 /// The body of `POST /orders`.
@@ -58,11 +58,11 @@ pub(super) struct Waitlisted {
     waitlist: WaitlistEntry,
 }
 
-/// Take an order
+/// Place an order
 #[utoipa::path(
     post, path = "/orders", tag = "orders", request_body = OrderBody,
     params(("Idempotency-Key" = Option<String>, Header,
-        description = "1 to 255 visible ASCII characters; a repeated request gets the order or place that it made")),
+        description = "1 to 255 visible ASCII characters; a repeated request returns the order or place that the first one made")),
     security(("token" = [])),
     responses(
         (status = 201, body = Order, headers(("Location" = String))),
@@ -78,7 +78,7 @@ pub(super) struct Waitlisted {
         (status = 422, body = ProblemDocument, description = "invalid_request, idempotency_key_reused"),
         (status = 429, body = ProblemDocument, description = "rate_limited", headers(
             ("Retry-After" = u64), ("RateLimit-Limit" = u32), ("RateLimit-Remaining" = u32),
-            ("RateLimit-Reset" = u64, description = "seconds until the whole limit is there again"))),
+            ("RateLimit-Reset" = u64, description = "seconds until the full limit is available again"))),
         (status = 500, body = ProblemDocument, description = "internal"),
         (status = 503, body = ProblemDocument, description = "unavailable, outcome_unknown"),
     ),
@@ -154,7 +154,7 @@ pub(super) struct OrderPage {
     next_cursor: Option<Uuid>,
 }
 
-/// List one's own orders, newest first; an admin sees everybody's
+/// List the caller's orders, newest first; for an admin, the orders of all users
 #[utoipa::path(
     get, path = "/orders", tag = "orders", params(OrderListParams), security(("token" = [])),
     responses((status = 200, body = OrderPage), (status = 422, body = ProblemDocument)),
@@ -232,9 +232,9 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
         return Ok(None);
     };
     let visible = value.as_bytes().iter().all(u8::is_ascii_graphic);
-    let usable = visible && (1..=KEY_MAX).contains(&value.len()) && values.next().is_none();
+    let is_valid = visible && (1..=KEY_MAX).contains(&value.len()) && values.next().is_none();
     match value.to_str() {
-        Ok(key) if usable => Ok(Some(key.to_owned())),
+        Ok(key) if is_valid => Ok(Some(key.to_owned())),
         Ok(_) | Err(_) => Err(Problem::invalid(
             "Idempotency-Key",
             "must be one value of 1 to 255 visible ASCII characters",

@@ -23,7 +23,7 @@ mod text;
 use self::document::title;
 pub(super) use self::document::{Extras, ProblemDocument};
 
-/// A field of the request that cannot be taken, and why.
+/// An invalid field of the request, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
     pub field: String,
@@ -77,14 +77,14 @@ pub enum Problem {
     HighDemand,
     /// Nothing was written.
     Unavailable,
-    /// No answer from the database; a change may or may not have been made.
+    /// The database did not answer in time; a change may or may not have been made.
     NotInTime,
-    /// The body came too slowly.
+    /// The body did not arrive in time.
     SlowBody,
     OutcomeUnknown {
         order_id: OrderId,
     },
-    /// A bug: the cause goes to the log, not to the caller.
+    /// A bug: the cause is logged, not sent to the caller.
     Internal {
         cause: String,
     },
@@ -92,7 +92,7 @@ pub enum Problem {
 
 /// The cause of a 500, for the layer that logs it with the request's id.
 #[derive(Clone, Debug)]
-pub(super) struct Cause(pub String);
+pub(super) struct FailureCause(pub String);
 
 const HIGH_DEMAND_RETRY: Duration = Duration::from_secs(1);
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(2);
@@ -104,7 +104,7 @@ impl Problem {
         }
     }
 
-    /// The code that callers branch on; it decides the status too.
+    /// The code that callers branch on; it also determines the HTTP status.
     pub fn code(&self) -> Code {
         match self {
             Self::PayloadTooLarge { .. } => Code::PayloadTooLarge,
@@ -228,13 +228,13 @@ impl IntoResponse for Problem {
             headers.insert("ratelimit-reset", whole_seconds(refusal.reset));
         }
         if let Self::Internal { cause } = self {
-            response.extensions_mut().insert(Cause(cause));
+            response.extensions_mut().insert(FailureCause(cause));
         }
         response
     }
 }
 
-/// Rounded up, so that a caller who waits that long is not early.
+/// Rounded up, so that a caller who waits this long does not retry too early.
 fn whole_seconds(duration: Duration) -> HeaderValue {
     let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
     seconds.max(1).into()

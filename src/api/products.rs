@@ -78,11 +78,11 @@ pub(super) async fn patch(
         .store
         .patch_product(id, sent.body.into(), state.store.now());
     let product = patched.await?.ok_or(Problem::ProductNotFound)?;
-    // Readers of an older version drop it.
+    // Caches drop an older version.
     state.stock_events.publish(StockEvent::from(&product));
     state.cache.written(&product);
     if product.stock.reserved > 0 {
-        // The new terms may allow the waitlist to be served; a later batch repeats a failure.
+        // The new terms may allow offers to the waitlist; if this fails, a later batch makes them.
         if let Err(error) = state.sequencer.expire_holds(id, sent.began).await {
             tracing::debug!(product = %id, "cannot serve the waitlist of {id} now: {error}");
         }
@@ -90,7 +90,7 @@ pub(super) async fn patch(
     Ok(Json(product.into()))
 }
 
-/// Offer more units of a product (admin)
+/// Add units to a product (admin)
 #[utoipa::path(
     post, path = "/products/{id}/restock", tag = "products", params(("id" = Uuid, Path)),
     request_body = RestockBody, security(("token" = [])),

@@ -21,11 +21,11 @@ use crate::tasks::Tasks;
 
 /// Time limit for a request's head; it ends idle connections too.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
-/// A client that reads nothing for this long loses its connection, so that it cannot keep buffers
-/// for ever; a slow network moves something within this time.
+/// A connection whose client reads nothing for this long is closed, which frees its buffers; even
+/// a slow network transfers some bytes within this time.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Pause after the system refused a connection, mostly for want of file descriptors.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+/// Pause after a failed `accept`, mostly because no file descriptor is left.
+const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// A client's stream with a write time-out.
 type Stream = Pin<Box<TimeoutWriter<TcpStream>>>;
@@ -34,25 +34,25 @@ type Stream = Pin<Box<TimeoutWriter<TcpStream>>>;
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     pub connections_max: usize,
-    /// How long accepted requests may take once the service stops.
+    /// How long accepted requests may take after the stop signal.
     pub finish_within: Duration,
 }
 
-/// Serves until the service stops and every request that was accepted is answered.
+/// Serves until the service stops and every accepted request is answered.
 pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, tasks: Tasks) {
-    let places = Arc::new(Semaphore::new(bounds.connections_max));
+    let permits = Arc::new(Semaphore::new(bounds.connections_max));
     let graceful = GracefulShutdown::new();
     let abort = CancellationToken::new();
     loop {
         let accepted = tokio::select! {
             () = tasks.stopped() => break,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, &permits) => accepted,
         };
-        let (stream, place) = match accepted {
+        let (stream, permit) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection: {error}");
-                tasks.pause(ACCEPT_AGAIN).await;
+                tasks.pause(ACCEPT_RETRY_PAUSE).await;
                 continue;
             }
         };
@@ -65,19 +65,19 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, tasks:
                     tracing::debug!(%error, "a connection ended early: {error}");
                 },
             }
-            drop(place);
+            drop(permit);
         });
     }
     drop(listener);
-    // Connections that are still sending a request or not reading their response are cut off.
+    // Closes connections that still send a request or do not read their response.
     drop(timeout(bounds.finish_within, graceful.shutdown()).await);
     abort.cancel();
 }
 
 /// One connection.
 ///
-/// HTTP/1.1 only: browsers speak HTTP/2 to the proxy that terminates TLS, and a connection that
-/// may become either needs twice the memory.
+/// HTTP/1.1 only: browsers use HTTP/2 to the proxy that terminates TLS, and a connection that
+/// supports both needs twice the memory.
 fn connection(
     stream: TcpStream,
     router: Router,
@@ -96,10 +96,10 @@ fn connection(
 /// Acquires a permit first, so that connections beyond the bound stay in the kernel's queue.
 async fn accept(
     listener: &TcpListener,
-    places: &Arc<Semaphore>,
+    permits: &Arc<Semaphore>,
 ) -> std::io::Result<(TcpStream, Option<tokio::sync::OwnedSemaphorePermit>)> {
-    let place = Arc::clone(places).acquire_owned().await.ok();
+    let permit = Arc::clone(permits).acquire_owned().await.ok();
     let (stream, _) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((stream, place))
+    Ok((stream, permit))
 }

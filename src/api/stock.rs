@@ -38,7 +38,7 @@ pub(super) struct Availability {
     message: String,
 }
 
-/// Read how much is left; at most a second old
+/// Read the units for sale; at most a second old
 #[utoipa::path(
     get, path = "/products/{id}/availability", tag = "products", params(("id" = Uuid, Path)),
     responses((status = 200, body = Availability), (status = 404, body = ProblemDocument)),
@@ -82,12 +82,12 @@ struct StockEventData {
     version: i64,
 }
 
-/// Watch how much is left: server-sent events of type `stock`
+/// Watch the units for sale: server-sent events of type `stock`
 #[utoipa::path(
     get, path = "/products/{id}/events", tag = "products", params(("id" = Uuid, Path)),
     responses(
         (status = 200, content_type = "text/event-stream", body = String,
-            description = "`event: stock`, `data: {\"stock\", \"version\"}`: at first as it is, then as it has become, ten times a second at most"),
+            description = "`event: stock`, `data: {\"stock\", \"version\"}`: first the current state, then changes, at most ten a second"),
         (status = 404, body = ProblemDocument),
     ),
 )]
@@ -116,9 +116,9 @@ pub(super) async fn events(
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
 }
 
-/// Interval of keep-alive comments, by which both ends notice a lost connection.
+/// Interval of keep-alive comments, by which both ends detect a lost connection.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// The least time between two events of a stream; changes in between become one event with the
+/// Minimum time between two events of a stream; changes in between become one event with the
 /// last state. It bounds the cost of thousands of readers during a sale.
 const PAUSE: Duration = Duration::from_millis(100);
 

@@ -1,4 +1,4 @@
-//! HTTP handlers of `/products/{id}/waitlist`: read and leave one's own place.
+//! HTTP handlers of `/products/{id}/waitlist`: read or leave the caller's place.
 
 use axum::{
     Json,
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::domain::WaitlistEntry;
 
-/// Read one's place on a product's waitlist
+/// Read the caller's place on a product's waitlist
 #[utoipa::path(
     get, path = "/products/{id}/waitlist", tag = "waitlist", params(("id" = Uuid, Path)),
     security(("token" = [])),
@@ -51,7 +51,7 @@ pub(super) async fn leave(
     let began = Began::of(&request);
     let user = state.keys.user(request.headers())?;
     let product = id.or(Problem::NotWaiting)?;
-    // Most callers have no place any more: a read is cheaper than a command to the lane.
+    // Most callers no longer have a place, and a read is cheaper than a command to the lane.
     if state
         .store
         .waiting_entry(product, &user.id)

@@ -1,4 +1,4 @@
-//! Connects what the settings name: listeners, Redis nodes, the lock, the payment gateway.
+//! Builds the service's connections from its settings: listeners, Redis, lock, payment gateway.
 
 use std::{net::SocketAddr, path::Path};
 
@@ -10,8 +10,8 @@ use crate::{
     sequencer::LaneBounds, tasks::Tasks,
 };
 
-/// Connections that wait to be accepted: a drop opens for thousands at once, and a client whose
-/// connection the kernel drops retries only a second later.
+/// Size of the kernel's accept queue: thousands of clients connect at once when a drop opens, and
+/// a client whose connection the kernel drops retries only a second later.
 const BACKLOG: u32 = 4_096;
 
 pub(super) fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
@@ -89,7 +89,7 @@ pub(super) fn connections(config: &config::Serve) -> serve::Bounds {
     let limits = &config.limits;
     serve::Bounds {
         connections_max: usize::try_from(limits.connections_max).unwrap_or(usize::MAX),
-        // Every request is answered within its time; the rest of the stop needs some too.
+        // Requests end within their time-out; the other steps of the stop need time too.
         finish_within: limits
             .request_timeout_ms
             .min(limits.shutdown_timeout_ms.mul_f64(0.8)),

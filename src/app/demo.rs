@@ -1,4 +1,4 @@
-//! The drops of `serve --demo`: something to buy for who tries the service out.
+//! Demo products of `serve --demo`, for trying the service out.
 
 use crate::{
     domain::{ProductId, now},
@@ -18,8 +18,8 @@ const DROPS: [(&str, &str, i64, i32, i32); 3] = [
     ),
 ];
 
-/// Offers the drops that are not there yet.
-pub(super) async fn offer(store: &Store) -> Result<(), Error> {
+/// Creates the demo products that do not exist yet.
+pub(super) async fn create_products(store: &Store) -> Result<(), Error> {
     for (sku, name, price, stock, max_per_order) in DROPS {
         let created = store
             .create_product(NewProduct {

@@ -1,4 +1,4 @@
-//! `serve` from its settings to its exit code; shared by `flash-sale` and `contention`.
+//! Runs `serve`: start, signals, stop, exit code; shared by `flash-sale` and `contention`.
 
 use std::{
     io::{self, Write},
@@ -11,12 +11,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::App;
 use crate::{config, telemetry};
 
-/// Serves until it is told to end, and says on standard output where it listens.
+/// Serves until SIGTERM or SIGINT, and prints its addresses on standard output.
 ///
 /// # Errors
-/// When it cannot start, a task died, or the stop took longer than `SHUTDOWN_TIMEOUT_MS`.
+/// When the service cannot start, a task panicked, or the stop took longer than
+/// `SHUTDOWN_TIMEOUT_MS`.
 pub async fn run(config: &config::Serve) -> anyhow::Result<ExitCode> {
-    // A connection is a file to the system, and most systems allow a program 1,024 at first.
+    // Each connection needs a file descriptor; most systems' default limit is 1,024.
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         drop(writeln!(
             io::stderr(),
@@ -40,11 +41,11 @@ pub async fn run(config: &config::Serve) -> anyhow::Result<ExitCode> {
         _ = interrupt.recv() => {}
         () = app.tasks.stopped() => {}
     }
-    tracing::info!("stopping: finishing what was accepted");
+    tracing::info!("stopping: finishing accepted requests");
     if app.stop(config.limits.shutdown_timeout_ms).await {
         tracing::info!("stopped");
         Ok(ExitCode::SUCCESS)
     } else {
-        anyhow::bail!("a task died, or did not end within SHUTDOWN_TIMEOUT_MS")
+        anyhow::bail!("a task panicked, or did not end within SHUTDOWN_TIMEOUT_MS")
     }
 }

@@ -1,4 +1,4 @@
-//! Builds the state of the handlers: the modules from the sequencer to the gate, left to right.
+//! Builds the handlers' `AppState`: sequencer, checkout, cache and gate, in this order.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use crate::{
     tasks::Tasks,
 };
 
-/// Who may call: the keys that verify tokens, and with `--demo` the secret that signs guests' ones.
-pub(super) struct Access {
+/// The keys that verify tokens, and with `--demo` the secret that signs guest tokens.
+pub(super) struct Credentials {
     pub(super) keys: Keys,
     pub(super) guests: Option<Secret>,
 }
@@ -24,7 +24,7 @@ pub(super) struct Access {
 pub(super) async fn build(
     config: &config::Serve,
     parts: Parts,
-    access: Access,
+    credentials: Credentials,
     request_tasks: &Tasks,
 ) -> anyhow::Result<SharedState> {
     let Parts {
@@ -61,12 +61,12 @@ pub(super) async fn build(
         sequencer,
         checkout,
         cache,
-        keys: access.keys,
+        keys: credentials.keys,
         stock_events,
         user_events,
         lock,
         tasks,
         request_timeout: config.limits.request_timeout_ms,
-        guests: access.guests,
+        guests: credentials.guests,
     }))
 }

@@ -1,4 +1,4 @@
-//! Pages of the list of products, as they are sent.
+//! In-memory cache of the product list: rendered pages, ready to send.
 
 use std::{
     future::Future,
@@ -12,51 +12,51 @@ use moka::future;
 use super::Error;
 use crate::{domain::ProductId, metrics};
 
-/// Pages in memory: a page of a hundred products is some fifty kilobytes.
+/// Pages in memory; a page of a hundred products has about fifty kilobytes.
 const PAGES_MAX: u64 = 500;
 
-/// After so many writes of this node, below this product, so many products.
+/// The number of admins' writes on this node, the cursor, the page size.
 pub(super) type Key = (u64, Option<ProductId>, u64);
 
 #[derive(Debug)]
 struct Page {
     body: Bytes,
-    asked: Instant,
+    read_at: Instant,
 }
 
 #[derive(Debug)]
 pub(super) struct Pages {
     pages: future::Cache<Key, Arc<Page>>,
-    young: Duration,
+    ttl: Duration,
 }
 
 impl Pages {
-    pub(super) fn new(young: Duration) -> Self {
+    pub(super) fn new(ttl: Duration) -> Self {
         let pages = future::Cache::builder()
             .max_capacity(PAGES_MAX)
-            .time_to_live(young)
+            .time_to_live(ttl)
             .build();
-        Self { pages, young }
+        Self { pages, ttl }
     }
 
-    /// The page in memory; else what `load` makes, for everybody who waits for it.
+    /// The page in memory; else the result of `load`, which concurrent callers share.
     pub(super) async fn get(
         &self,
         key: Key,
         load: impl Future<Output = Result<Bytes, Error>>,
     ) -> Result<Bytes, Arc<Error>> {
         match self.pages.get(&key).await {
-            Some(page) if page.asked.elapsed() < self.young => {
+            Some(page) if page.read_at.elapsed() < self.ttl => {
                 metrics::cache::hit();
                 return Ok(page.body.clone());
             }
             Some(_) => self.pages.invalidate(&key).await,
             None => {}
         }
-        let asked = Instant::now();
+        let read_at = Instant::now();
         let load = async {
             let body = load.await?;
-            Ok(Arc::new(Page { body, asked }))
+            Ok(Arc::new(Page { body, read_at }))
         };
         let page = Box::pin(self.pages.try_get_with(key, load)).await?;
         Ok(page.body.clone())

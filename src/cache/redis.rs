@@ -1,4 +1,4 @@
-//! The cache tier in Redis that nodes share: each product for half a second.
+//! The cache tier in Redis, shared by all nodes: caches each product for half a second.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ pub(super) async fn read(redis: &Redis, id: ProductId) -> Option<CacheRead> {
     Some(CacheRead { product, at })
 }
 
-/// Stores a product that was read from the database after Redis had given `answer`.
+/// Stores a product that was read from the database after Redis had returned `answer`.
 pub(super) async fn fill(redis: Redis, product: Product, answer: CacheRead) {
     let Ok(json) = serde_json::to_string(&product) else {
         return;

@@ -1,9 +1,9 @@
-//! Judges settings that clap cannot judge alone, each refusal in one line.
+//! Validates settings that clap's value parsers cannot check, with one-line errors.
 
 use super::{Auth, Database, Redis, Serve};
 use crate::domain::Secret;
 
-/// A combination of settings that cannot work, told in one line.
+/// An invalid setting or combination of settings, described in one line.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
     #[error("REDIS_LOCK_URLS: give 1, 3 or 5 nodes, not {0}: only these have a useful majority")]
@@ -32,7 +32,7 @@ const REDIS_ANY_FORM: &str = "redis[s][-cluster|-sentinel]://host:port";
 const DATABASE_FORM: &str = "postgres://… or sqlite://…";
 
 impl Serve {
-    /// Judges the settings that clap cannot judge alone.
+    /// Checks the settings that clap's value parsers cannot check.
     pub fn check(&self) -> Result<(), Error> {
         self.database.check()?;
         self.auth.check()?;
@@ -62,7 +62,7 @@ impl Database {
 }
 
 impl Redis {
-    /// The nodes of the lock that were asked for; none means private ones.
+    /// The configured nodes of the lock; empty means private nodes.
     pub fn lock_nodes(&self) -> Vec<Secret> {
         if self.redis_lock_urls.is_empty() {
             self.redis_url.iter().cloned().collect()

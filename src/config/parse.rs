@@ -1,4 +1,4 @@
-//! From the command line to a command; `serve` when none is named.
+//! Command-line parser; `serve` is the default command.
 
 use std::{
     ffi::OsString,
@@ -10,12 +10,12 @@ use clap::{CommandFactory, FromArgMatches};
 
 use super::Cli;
 
-/// Why the command line gave no command: wrong, or a question for help.
+/// A command line without a command to run: it is invalid, or requests help or the version.
 #[derive(Debug)]
 pub struct Refusal(clap::Error);
 
 impl Refusal {
-    /// Prints the help that was asked for, or what is wrong in one line.
+    /// Prints the requested help, or the error in one line.
     pub fn tell(&self) -> ExitCode {
         if self.0.use_stderr() {
             let text = self.0.to_string();
@@ -28,8 +28,8 @@ impl Refusal {
     }
 }
 
-/// Reads the command line and the environment. `serve` is the command when none is named, also
-/// with flags of its own.
+/// Parses the command line and the environment. `serve` is the default command, also when its
+/// flags come first.
 pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Cli, Refusal> {
     let mut arguments: Vec<OsString> = arguments.collect();
     let first = arguments.get(1).and_then(|first| first.to_str());
@@ -43,7 +43,7 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Cli, Refusal> 
     let mut command = Cli::command();
     if let Some(serve) = command.find_subcommand_mut("serve") {
         let settings = serve.render_long_help().to_string();
-        command = command.after_help(format!("Without a command it serves:\n\n{settings}"));
+        command = command.after_help(format!("The default command is `serve`:\n\n{settings}"));
     }
     let matches = command.try_get_matches_from(arguments).map_err(Refusal)?;
     Cli::from_arg_matches(&matches).map_err(Refusal)

@@ -1,4 +1,4 @@
-//! Who charges for orders, and how the gateway is reached.
+//! Payment settings: the provider, and the gateway's URL and key.
 
 use clap::{Args, ValueEnum};
 
@@ -9,11 +9,12 @@ const URL_FORM: &str = "https://host[:port], without a user, a query or a fragme
 
 #[derive(Args, Clone, Debug)]
 pub struct Payments {
-    /// Who charges when an order is confirmed; `none` by default, `simulated` with `--demo`
+    /// Provider that charges when an order is confirmed; `none` by default, `simulated` with
+    /// `--demo`
     #[arg(long, env, value_name = "PAYMENTS", value_enum)]
     pub payments: Option<Provider>,
 
-    /// Where Stripe, or what speaks its language, is reached
+    /// Base URL of Stripe or of a server with the same API
     #[arg(
         long,
         env,
@@ -30,17 +31,17 @@ pub struct Payments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Provider {
-    /// Nobody: orders cannot be confirmed
+    /// No payments: orders cannot be confirmed
     None,
     /// Stripe's `PaymentIntents`
     Stripe,
-    /// No money moves: for trying the service out
+    /// Simulated payments without money: for trying the service out
     Simulated,
 }
 
 impl Serve {
-    /// Who charges. Nobody who runs a real sale gives orders away because a setting is missing:
-    /// only the demo simulates without being asked to.
+    /// The payment provider. Only `--demo` simulates payments by default, so that a missing setting
+    /// never gives orders away in a real sale.
     pub fn payment_provider(&self) -> Provider {
         match self.payments.payments {
             Some(provider) => provider,
@@ -63,7 +64,7 @@ impl Payments {
     }
 }
 
-/// A user or a query would end up in logs, and the paths of the API could not be put behind it.
+/// A user or a query could appear in logs, and the API's paths could not be appended to a query.
 fn is_base_url(text: &str) -> bool {
     reqwest::Url::parse(text).is_ok_and(|url| {
         matches!(url.scheme(), "http" | "https")
@@ -75,7 +76,7 @@ fn is_base_url(text: &str) -> bool {
     })
 }
 
-/// It travels as the user of basic authentication, which a colon would end.
+/// The key is sent as the user of basic authentication, which a colon would end.
 fn is_key(key: &str) -> bool {
     !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic()) && !key.contains(':')
 }
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn the_url_must_be_one_to_put_paths_behind() {
+    fn the_url_must_be_a_base_url() {
         let with = |url| payments(Provider::Stripe, url, Some("sk_test_1")).check();
         for good in ["http://127.0.0.1:8420", "https://pay.example/stripe/"] {
             assert_eq!(with(good), Ok(()), "{good}");

@@ -1,4 +1,4 @@
-//! Reads single values with a unit, and refuses what lies out of bounds.
+//! Value parsers for durations with units and bounds.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! The `code` of every refusal and error of the API, with its HTTP status.
 //!
 //! Problem documents, metric labels, the OpenAPI document and `contention` take the codes from
-//! this enum. `docs/API.md` says when each code is sent and what a client should do.
+//! this enum. `docs/API.md` describes when each code is sent and how a client should react.
 
 use serde::Serialize;
 use strum::{Display, EnumIter, EnumString, IntoEnumIterator, IntoStaticStr};

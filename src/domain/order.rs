@@ -1,4 +1,4 @@
-//! An order, its status and payment, and the parsed request that asks for one.
+//! An order, its status and payment, and the parsed order request.
 
 use chrono::{DateTime, Utc};
 use rand::RngExt;
@@ -76,7 +76,7 @@ pub struct IdempotencyKey {
 /// A parsed `POST /orders` request.
 #[derive(Clone, Debug)]
 pub struct OrderRequest {
-    /// Made before anything is tried, so that an unknown outcome can be looked up.
+    /// Generated before the first attempt, so that an unknown outcome can be looked up.
     pub order_id: OrderId,
     pub product_id: ProductId,
     pub user_id: UserId,
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reference_reads_aloud() {
+    fn a_reference_has_no_ambiguous_characters() {
         for _ in 0..1_000 {
             let text = reference();
             let code = text.strip_prefix("FS-").unwrap();

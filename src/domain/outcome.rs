@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::{Code, Order, WaitlistEntry};
 
-/// The outcome of an order request; every variant is a decision, failures are elsewhere.
+/// The outcome of an order request. Every variant is a decision; failures are `Err` values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Created(Order),

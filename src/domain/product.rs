@@ -22,7 +22,7 @@ pub struct Product {
     /// How long an order holds its units before payment; `None` confirms orders at once.
     pub hold_seconds: Option<i32>,
     pub waitlist: bool,
-    /// Whether waitlist entries that fit may pass one that does not.
+    /// Whether a waitlist entry that fits may be served before an earlier one that does not.
     pub waitlist_skip: bool,
     pub starts_at: Option<DateTime<Utc>>,
     pub ends_at: Option<DateTime<Utc>>,

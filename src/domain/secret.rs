@@ -1,4 +1,4 @@
-//! Values that nobody may see.
+//! A secret string, redacted in `Debug` output.
 
 use std::fmt;
 
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_never_shows() {
+    fn debug_output_hides_the_secret() {
         assert_eq!(format!("{:?}", Secret::new("hunter2")), "(secret)");
     }
 }

@@ -9,7 +9,7 @@ use super::STOCK_MAX;
 pub struct StockLevel {
     /// Every unit ever offered: those on hand and those of live orders.
     pub total: i32,
-    /// Units that no live order has; the lock key names this quantity.
+    /// Units that no live order holds; the lock key names this quantity.
     pub on_hand: i32,
     /// Units of `on_hand` that were returned and are reserved for the waitlist.
     pub reserved: i32,

@@ -30,7 +30,7 @@ fn no_user() -> UserId {
     UserId::from("")
 }
 
-/// `offered` entries became an order.
+/// An `offered` entry has become an order.
 #[derive(Clone, Copy, Debug, Display, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]

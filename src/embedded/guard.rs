@@ -1,5 +1,6 @@
-//! Programs that end with us, also when we are killed and also while they are stopped: a shell
-//! beside each reads from a pipe that only we hold, and kills the program when the pipe closes.
+//! Child processes that end with this process, also when it is killed and also while they are
+//! stopped: a shell beside each reads from a pipe that only this process holds, and kills the
+//! program when the pipe closes.
 
 use std::{
     ffi::OsStr,
@@ -8,8 +9,8 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
-/// Starts the program in the background, says its process id, and kills it as soon as standard
-/// input closes. The shell lets go of standard output, so that it closes when the program ends.
+/// Starts the program in the background, prints its process id, and kills it as soon as standard
+/// input closes. The shell closes its own standard output, so that the pipe ends with the program.
 const GUARD: &str =
     r#""$@" </dev/null & it=$!; echo "pid $it"; exec >&-; cat >/dev/null; kill -9 "$it""#;
 
@@ -17,12 +18,12 @@ const GUARD: &str =
 #[derive(Debug)]
 pub struct Guarded {
     guard: Child,
-    /// Open while the program may live.
-    lifeline: Option<ChildStdin>,
+    /// The shell kills the program when this closes.
+    stdin: Option<ChildStdin>,
 }
 
 impl Guarded {
-    /// To be completed with arguments, an environment, standard output and standard error.
+    /// A command to which arguments, environment, standard output and standard error can be added.
     pub fn command(program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("sh");
         command.args(["-c", GUARD, "guard"]).arg(program);
@@ -33,15 +34,15 @@ impl Guarded {
     pub fn spawn(mut command: Command) -> io::Result<Self> {
         let mut guard = command
             .stdin(Stdio::piped())
-            // Ctrl-C in a terminal reaches the whole group, but what we started must outlive our
-            // last use of it.
+            // Ctrl-C in a terminal reaches the whole process group, but the program must run until
+            // this process has used it for the last time.
             .process_group(0)
             .spawn()?;
-        let lifeline = guard.stdin.take();
-        Ok(Self { guard, lifeline })
+        let stdin = guard.stdin.take();
+        Ok(Self { guard, stdin })
     }
 
-    /// What the program says, once, if it was asked to be piped.
+    /// The program's standard output if it is piped; `None` after the first call.
     pub fn stdout(&mut self) -> Option<ChildStdout> {
         self.guard.stdout.take()
     }
@@ -49,7 +50,7 @@ impl Guarded {
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        drop(self.lifeline.take());
+        drop(self.stdin.take());
         drop(self.guard.wait());
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     tasks::Tasks,
 };
 
-/// The longest sleep, after which the holds of a node that died are noticed.
+/// The longest sleep, after which the holds of a node that died are found.
 const POLL_EVERY: Duration = Duration::from_secs(1);
 /// Pause after a failed query or an unfinished command.
 const AFTER_FAILURE: Duration = Duration::from_millis(200);
@@ -41,12 +41,12 @@ impl Expiry {
             let pause = match self.run_once(self.store.now()).await {
                 Ok(next) => self.until(next),
                 Err(error) => {
-                    tracing::debug!(%error, "cannot end holds: {error}");
+                    tracing::debug!(%error, "cannot expire holds: {error}");
                     AFTER_FAILURE
                 }
             };
             tokio::select! {
-                going_on = tasks.pause(pause) => if !going_on { return },
+                running = tasks.pause(pause) => if !running { return },
                 // A lane made a hold that expires earlier.
                 _ = earlier.changed() => {}
             }
@@ -60,7 +60,7 @@ impl Expiry {
         })
     }
 
-    /// Ends the holds that have expired at `now`; returns the next expiry.
+    /// Expires the holds that are due at `now`; returns the next expiry.
     pub async fn run_once(&self, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, Error> {
         let next = self.store.next_expiry().await?;
         self.sequencer.deadlines().set(next);

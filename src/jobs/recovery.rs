@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{checkout::Checkout, tasks::Tasks};
 
-/// One statement over an index that is nearly always empty.
+/// A run costs one statement over an index that is nearly always empty.
 const EVERY: Duration = Duration::from_secs(1);
 
 pub async fn run(checkout: Checkout, tasks: Tasks) {

@@ -1,4 +1,4 @@
-//! Stock poll job: refreshes the stock gauges, and the subscribers that missed a stock event.
+//! Stock poll job: refreshes the stock gauges, and notifies subscribers that missed a stock event.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
     tasks::Tasks,
 };
 
-/// How far a subscriber may be behind while Redis is unreachable.
+/// Bounds the staleness of subscribers while Redis is unreachable.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// The newest products, whose gauges are refreshed.

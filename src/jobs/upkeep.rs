@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{tasks::Tasks, telemetry::Upkeep};
 
-/// As often as the operators' Prometheus asks.
+/// The scrape interval in `prometheus.yml`.
 const EVERY: Duration = Duration::from_secs(1);
 
 pub async fn run(mut upkeep: Upkeep, tasks: Tasks) {

@@ -1,7 +1,7 @@
-//! Watches the lock nodes: a ping loop that tells silent and dead nodes from living ones.
+//! Health check of the lock nodes: a ping loop that removes unresponsive nodes from the lock.
 //!
-//! A node leaves the lock at its first missed ping and comes back only after it has answered for
-//! longer than a lock lives: one that restarted empty has forgotten locks that are still held.
+//! A node is removed at its first missed ping and returns only after it has answered for longer
+//! than a lock's TTL: a node that restarted empty has lost locks that are still held.
 
 use std::{
     sync::Arc,
@@ -15,22 +15,22 @@ use super::{Health, redlock::Redlock};
 use crate::{metrics, tasks::Tasks};
 
 const PING_EVERY: Duration = Duration::from_millis(100);
-/// Longer than a busy machine keeps a healthy node waiting; meanwhile a silent node costs each
-/// batch one time-out of its try, never an order.
+/// Longer than a healthy node takes on a busy machine; until then an unresponsive node costs each
+/// batch one time-out of its attempt, but no order.
 const PING_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// A node as the watch sees it.
-struct Node {
+/// A lock node and its state in the health check.
+struct WatchedNode {
     client: Client,
     connection: Option<MultiplexedConnection>,
-    /// Answers without a break since then.
+    /// The start of its current run of answered pings.
     answers_since: Option<Instant>,
-    /// Part of the lock.
+    /// Whether the lock uses it.
     used: bool,
 }
 
-impl Node {
-    /// Whether the node answered this time.
+impl WatchedNode {
+    /// Whether the node answers within [`PING_TIMEOUT`].
     async fn ping(&mut self) -> bool {
         let answered = tokio::time::timeout(PING_TIMEOUT, self.try_ping()).await;
         let alive = matches!(answered, Ok(Ok(())));
@@ -50,8 +50,8 @@ impl Node {
         Ok(())
     }
 
-    /// Pings and decides whether the lock uses the node: out at once, in after `quarantine`.
-    async fn look(&mut self, quarantine: Duration) {
+    /// Pings the node: it is removed at a failure, and used again after `quarantine`.
+    async fn check(&mut self, quarantine: Duration) {
         if !self.ping().await {
             self.answers_since = None;
             self.used = false;
@@ -64,10 +64,10 @@ impl Node {
 
 /// Pings every node until the service stops.
 pub(super) async fn watch(redlock: Arc<Redlock>, tasks: Tasks) {
-    let mut nodes: Vec<Node> = redlock
+    let mut nodes: Vec<WatchedNode> = redlock
         .clients
         .iter()
-        .map(|client| Node {
+        .map(|client| WatchedNode {
             client: client.clone(),
             connection: None,
             answers_since: None,
@@ -75,24 +75,24 @@ pub(super) async fn watch(redlock: Arc<Redlock>, tasks: Tasks) {
         })
         .collect();
     report(redlock.health());
-    let mut suspected = false;
+    let mut attempt_failed = false;
     loop {
         let quarantine = redlock.ttl();
-        join_all(nodes.iter_mut().map(|node| node.look(quarantine))).await;
+        join_all(nodes.iter_mut().map(|node| node.check(quarantine))).await;
         let healthy: Vec<bool> = nodes.iter().map(|node| node.used).collect();
         let changed = healthy != redlock.healthy();
-        // If the nodes answer but the lock did not, its connections are dead.
-        if changed || suspected {
+        // If the nodes answer but an attempt failed, the lock's connections are dead.
+        if changed || attempt_failed {
             redlock.use_nodes(healthy);
         }
         if changed {
             announce(redlock.health());
         }
         report(redlock.health());
-        suspected = tokio::select! {
+        attempt_failed = tokio::select! {
             () = tasks.stopped() => return,
             () = tokio::time::sleep(PING_EVERY) => false,
-            () = redlock.suspicion.notified() => true,
+            () = redlock.failed_attempt.notified() => true,
         };
     }
 }
@@ -112,7 +112,7 @@ fn announce(health: Health) {
         tracing::warn!(
             healthy,
             nodes,
-            "{healthy} of {nodes} lock nodes answer: no majority, the database guard works alone"
+            "{healthy} of {nodes} lock nodes answer: no majority, only the version guard is active"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! The lock inside one process: the same keys and time to live, in a map.
+//! In-process lock: the same keys and TTL as in Redis, in a map.
 
 use std::{
     collections::HashMap,
@@ -10,34 +10,37 @@ use parking_lot::Mutex;
 
 use super::{Attempt, Guard};
 
-/// Key to owner and end; an entry whose end has passed is free.
-type Keys = Arc<Mutex<HashMap<String, (u64, Instant)>>>;
+/// Key to owner and expiry; an expired entry is free.
+type LockedKeys = Arc<Mutex<HashMap<String, (u64, Instant)>>>;
 
 #[derive(Debug)]
 pub struct Local {
     ttl: Duration,
-    keys: Keys,
+    keys: LockedKeys,
 }
 
 #[derive(Debug)]
 pub(super) struct HeldKey {
     key: String,
     owner: u64,
-    keys: Keys,
+    keys: LockedKeys,
 }
 
 impl Local {
     pub(super) fn new(ttl: Duration) -> Self {
         Self {
             ttl,
-            keys: Keys::default(),
+            keys: LockedKeys::default(),
         }
     }
 
     pub(super) fn try_acquire(&self, key: String) -> Attempt {
         let now = Instant::now();
         let mut keys = self.keys.lock();
-        if keys.get(&key).is_some_and(|(_, end)| now < *end) {
+        if keys
+            .get(&key)
+            .is_some_and(|(_, expires_at)| now < *expires_at)
+        {
             return Attempt::Busy;
         }
         let owner = rand::random();
@@ -89,7 +92,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_old_owner_cannot_release_the_lock_of_the_next() {
+    async fn an_expired_owner_cannot_release_the_lock_of_the_next_owner() {
         let lock = Local::new(Duration::ZERO);
         let old = acquired(lock.try_acquire("a".to_owned()));
         let lock = Local {

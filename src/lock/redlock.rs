@@ -1,9 +1,9 @@
 //! Redlock (<https://redis.io/docs/latest/develop/clients/patterns/distributed-locks/>) through
 //! rslock, over the nodes that are healthy right now.
 //!
-//! rslock waits for its slowest node, so a silent one would stall every lock. It is therefore
-//! given the healthy nodes only; [`manager`] keeps its quorum at the majority of all configured
-//! nodes, so that any two lock holders meet on a node.
+//! rslock waits for its slowest node, so an unresponsive one would delay every lock. It therefore
+//! gets the healthy nodes only; [`manager`] keeps its quorum at the majority of all configured
+//! nodes, so that the quorums of any two lock holders share a node.
 
 use std::time::{Duration, Instant};
 
@@ -15,9 +15,9 @@ use tokio::sync::{Notify, oneshot};
 use super::{Attempt, Guard, Health, HeldLock};
 use crate::{domain::Secret, tasks::Tasks};
 
-/// A try that takes longer met a node that fell silent; the health watch finds out which.
+/// A longer attempt has met an unresponsive node; the health check finds out which one.
 const TRY_TIMEOUT: Duration = Duration::from_millis(100);
-/// Nobody listens there: such a node refuses at once, without a packet on the network.
+/// An address without a listener: such a node fails at once, without network traffic.
 const REFUSING_NODE: &str = "redis+unix:///nonexistent/flash-sale.sock";
 
 #[derive(Debug)]
@@ -27,8 +27,8 @@ pub struct Redlock {
     tasks: Tasks,
     /// The nodes in use and the manager over them; none without a majority.
     current: RwLock<Current>,
-    /// Wakes the health watch out of turn.
-    pub(super) suspicion: Notify,
+    /// Starts a health check at once after a failed attempt.
+    pub(super) failed_attempt: Notify,
 }
 
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ struct Current {
 }
 
 impl Redlock {
-    /// Believes in every node until the first look at them.
+    /// Uses every node until the first health check.
     pub(super) fn new(nodes: &[Secret], ttl: Duration, tasks: Tasks) -> Result<Self, RedisError> {
         let clients = nodes
             .iter()
@@ -51,7 +51,7 @@ impl Redlock {
             ttl,
             tasks,
             current: RwLock::new(Current { healthy, manager }),
-            suspicion: Notify::new(),
+            failed_attempt: Notify::new(),
         })
     }
 
@@ -60,26 +60,26 @@ impl Redlock {
             return Attempt::NoQuorum;
         };
         let started = Instant::now();
-        let (taken, try_result) = oneshot::channel();
+        let (sender, result) = oneshot::channel();
         let ttl = self.ttl;
-        // In a task of its own: a try that is given up must not leave keys behind, which the next
-        // batch would find busy.
+        // In a task of its own: an attempt that times out must not leave keys behind, which would
+        // be busy for the next batch.
         self.tasks.spawn("lock", async move {
             let result = manager.lock(key.as_str(), ttl).await;
-            if let Err(Ok(lock)) = taken.send(result) {
+            if let Err(Ok(lock)) = sender.send(result) {
                 release(lock).await;
             }
         });
-        match tokio::time::timeout(TRY_TIMEOUT, try_result).await {
+        match tokio::time::timeout(TRY_TIMEOUT, result).await {
             Ok(Ok(Ok(lock))) => Attempt::Acquired(Guard {
                 taken: started,
                 valid_until: Instant::now() + validity(&lock),
                 held: HeldLock::Redlock(Box::new(lock)),
             }),
-            // Contention and dead nodes look alike here; the watch soon tells them apart.
+            // Contention, or dead nodes, which the next health check removes.
             Ok(Ok(Err(LockError::Unavailable))) => Attempt::Busy,
             Err(_) | Ok(Err(_) | Ok(Err(_))) => {
-                self.suspicion.notify_one();
+                self.failed_attempt.notify_one();
                 Attempt::Failed
             }
         }
@@ -101,8 +101,8 @@ impl Redlock {
         self.current().healthy
     }
 
-    /// Moves the lock onto the nodes that are healthy now, over fresh connections: rslock never
-    /// replaces one that timed out.
+    /// Uses the nodes that are healthy now, over new connections: rslock never replaces one that
+    /// timed out.
     pub(super) fn use_nodes(&self, healthy: Vec<bool>) {
         let manager = match manager(&self.clients, &healthy) {
             Ok(manager) => manager,
@@ -121,8 +121,8 @@ impl Redlock {
 
 /// A manager over the healthy nodes, or none if they are fewer than a majority of all.
 ///
-/// rslock takes the majority of the nodes that it is given. Where that is smaller than the
-/// majority of all nodes (three healthy of five), nodes that always refuse make up the number.
+/// rslock's quorum is the majority of its own nodes. Where that is smaller than the majority of all
+/// nodes (three healthy of five), the manager also gets nodes that always fail.
 fn manager(clients: &[Client], healthy: &[bool]) -> Result<Option<LockManager>, RedisError> {
     let majority = clients.len() / 2 + 1;
     let mut usable: Vec<Client> = clients
@@ -152,9 +152,9 @@ fn validity(lock: &rslock::Lock) -> Duration {
     Duration::from_millis(u64::try_from(lock.validity_time).unwrap_or(0))
 }
 
-/// Deletes the key on every node where it is still ours.
+/// Deletes the key on every node where this lock still owns it.
 pub(super) async fn release(lock: rslock::Lock) {
-    // A silent node must not keep the releasing task; the key ends by itself.
+    // An unresponsive node must not block the task; the key expires by itself.
     drop(tokio::time::timeout(TRY_TIMEOUT, lock.release()).await);
 }
 
@@ -168,7 +168,7 @@ mod tests {
             .collect()
     }
 
-    /// The quorum that rslock would use, read off the number of its nodes.
+    /// The quorum that rslock would use, from the number of its nodes.
     fn quorum(manager: &LockManager) -> usize {
         format!("{manager:?}")
             .matches("RestorableConnection {")
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn two_lock_holders_always_meet_on_a_node() {
+    fn the_quorums_of_two_lock_holders_share_a_node() {
         for nodes in [1, 3, 5] {
             let clients = clients(nodes);
             let majority = nodes / 2 + 1;

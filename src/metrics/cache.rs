@@ -1,4 +1,4 @@
-//! The figures of the read cache.
+//! Metrics of the read cache.
 
 use std::sync::LazyLock;
 
@@ -12,18 +12,18 @@ static MISSES: LazyLock<Counter> =
 pub(super) fn init() {
     describe_counter!(
         "flash_sale_cache_requests_total",
-        "Reads of products, by result: hit (answered from memory or Redis), miss (the database was asked)."
+        "Product reads by result: hit (served from memory or Redis), miss (read from the database)."
     );
     HITS.absolute(0);
     MISSES.absolute(0);
 }
 
-/// Answered without the database.
+/// Counts a read from memory or Redis.
 pub fn hit() {
     HITS.increment(1);
 }
 
-/// The database was asked.
+/// Counts a read from the database.
 pub fn miss() {
     MISSES.increment(1);
 }

@@ -1,4 +1,4 @@
-//! The figures of the sold-out gate: the same ones that a lane would have counted.
+//! Metrics of the sold-out gate: the counters that a lane would have incremented.
 
 use metrics::Counter;
 

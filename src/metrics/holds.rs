@@ -1,14 +1,14 @@
-//! Holds that ended, and what became of what was offered to those who waited.
+//! Metrics of expired holds and of waitlist offers with their outcomes.
 
 use metrics::{Counter, counter, describe_counter, describe_gauge};
 
-/// What an offer comes to.
+/// The outcomes of an offer.
 const OFFER_OUTCOMES: [&str; 4] = ["offered", "confirmed", "expired", "cancelled"];
 
 pub(super) fn init() {
     describe_counter!(
         "flash_sale_holds_expired_total",
-        "Orders whose hold ended unpaid."
+        "Orders whose hold expired unpaid."
     );
     describe_counter!(
         "flash_sale_waitlist_promoted_total",
@@ -16,11 +16,11 @@ pub(super) fn init() {
     );
     describe_counter!(
         "flash_sale_waitlist_offers_total",
-        "What became of orders offered to those who waited: offered, confirmed, expired, cancelled."
+        "Orders made for waitlist entries, by outcome: offered, confirmed, expired, cancelled."
     );
     describe_gauge!(
         "flash_sale_waitlist",
-        "Buyers who wait for the product, as this node last saw them."
+        "Entries that wait for the product, as this node last counted them."
     );
     counter!("flash_sale_holds_expired_total").absolute(0);
     counter!("flash_sale_waitlist_promoted_total").absolute(0);

@@ -1,4 +1,4 @@
-//! The figures of HTTP requests. Every request passes here, so handles are made once and kept.
+//! Metrics of HTTP requests. Every request updates them, so the handles are cached.
 
 use std::{collections::HashMap, sync::LazyLock, time::Duration};
 
@@ -22,25 +22,24 @@ pub(super) fn init() {
     describe_histogram!(
         "flash_sale_http_request_duration_seconds",
         Unit::Seconds,
-        "From the request's head to the answer's head, by method and route."
+        "Time from the request head to the response head, by method and route."
     );
-    describe_gauge!(
-        "flash_sale_http_in_flight",
-        "HTTP requests being answered right now."
-    );
+    describe_gauge!("flash_sale_http_in_flight", "HTTP requests in progress.");
     in_flight().set(0.0);
 }
 
-/// Requests being answered right now.
+/// The number of requests in progress.
 pub fn in_flight() -> &'static Gauge {
     &IN_FLIGHT
 }
 
-/// A request was answered; `route` is the pattern of its path.
+/// Counts an answered request; `route` is the pattern of its path.
 pub fn answered(method: &'static str, route: &str, status: u16, took: Duration) {
     let handles = HANDLES.read();
-    let known = handles.get(route).and_then(|of| of.get(&(method, status)));
-    if let Some((requests, duration)) = known {
+    let cached = handles
+        .get(route)
+        .and_then(|of_route| of_route.get(&(method, status)));
+    if let Some((requests, duration)) = cached {
         requests.increment(1);
         duration.record(took);
         return;

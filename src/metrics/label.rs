@@ -1,5 +1,5 @@
-//! The label of a product: its sku, as long as there is room. A label value costs memory in
-//! Prometheus for ever, so the later products share one.
+//! The `product` label of metrics: the sku of each of the first products. A label value costs
+//! memory in Prometheus permanently, so later products share the label `other`.
 
 use std::{
     collections::HashSet,
@@ -14,12 +14,12 @@ use parking_lot::Mutex;
 static PRODUCTS_MAX: AtomicUsize = AtomicUsize::new(200);
 static LABELS: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default);
 
-/// So many products have a label of their own.
+/// Sets how many products have a label of their own.
 pub(super) fn limit(products_max: usize) {
     PRODUCTS_MAX.store(products_max, Ordering::Relaxed);
 }
 
-/// The sku while there is room for another label, `other` afterwards.
+/// The sku of one of the first products, else `other`.
 pub(super) fn label(sku: &str) -> String {
     let mut labels = LABELS.lock();
     if labels.contains(sku) {

@@ -1,10 +1,10 @@
-//! The figures of the payment gateway.
+//! Metrics of the payment gateway.
 
 use metrics::{counter, describe_counter};
 
 const PAYMENTS: &str = "flash_sale_payments_total";
 
-/// What came of asking the gateway.
+/// The outcomes of a gateway call.
 const OUTCOMES: [&str; 7] = [
     "paid",
     "declined",
@@ -18,14 +18,14 @@ const OUTCOMES: [&str; 7] = [
 pub(super) fn init() {
     describe_counter!(
         PAYMENTS,
-        "Questions to the payment gateway, by outcome: paid, declined, unknown (asked again later), not_charged, refunded, refund_unknown, not_refunded."
+        "Calls of the payment gateway, by outcome: paid, declined, unknown (repeated later), not_charged, refunded, refund_unknown, not_refunded."
     );
     for outcome in OUTCOMES {
         counter!(PAYMENTS, "outcome" => outcome).absolute(0);
     }
 }
 
-/// The gateway was asked; `outcome` is one of those that the counter starts with.
+/// Counts a gateway call; `outcome` is one of `OUTCOMES`.
 pub fn answered(outcome: &'static str) {
     counter!(PAYMENTS, "outcome" => outcome).increment(1);
 }

@@ -1,8 +1,8 @@
-//! Stripe's `PaymentIntents` over HTTP.
+//! Stripe `PaymentIntents` client over HTTP: create, confirm, refund.
 //!
 //! The first attempt creates and confirms the order's intent under the idempotency key
 //! `{order id}`; later ones confirm the same intent with another method under
-//! `{order id}-{attempt}`. No redirect is followed: a key is for one host.
+//! `{order id}-{attempt}`. The client follows no redirect: the API key is for one host.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ use crate::domain::{OrderId, Secret};
 
 mod answer;
 
-/// The connection is the part of a call that surely moves no money.
+/// A call that has not connected yet has moved no money.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// An idle connection is kept for the next wave of confirmations, not for the day after.
+/// Keeps a connection for the next burst of confirmations, not until the next sale.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const IDLE_CONNECTIONS_MAX: usize = 64;
-/// An intent with everything in it is some 10 KiB.
+/// A complete intent has about 10 KiB.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Stripe {
         if base.cannot_be_a_base() {
             return Err(SetupError::Url);
         }
-        // No proxy: it would be found in the environment, which only the settings are read from.
+        // No proxy: reqwest reads it from the environment, which only `config` may read.
         let client = Client::builder()
             .no_proxy()
             .redirect(Policy::none())
@@ -54,7 +54,7 @@ impl Stripe {
         })
     }
 
-    /// Whether nobody on the way can read along.
+    /// Whether the traffic is encrypted or stays on this machine.
     pub(super) fn is_private(&self) -> bool {
         self.base.scheme() == "https"
             || self
@@ -68,19 +68,19 @@ impl Stripe {
         charge: &Charge<'_>,
         within: Duration,
     ) -> Result<ChargeResult, Error> {
-        let question = match charge.intent {
+        let request = match charge.intent {
             Some(intent) if charge.attempt > 1 => self.confirm(charge, intent),
             Some(_) | None => self.create(charge),
         };
-        match send(question, within).await {
-            Ok(answer) => answer::charged(&answer, charge),
-            Err(why) => Err(without_answer(why, charge.mode)),
+        match send(request, within).await {
+            Ok(response) => answer::charged(&response, charge),
+            Err(cause) => Err(without_answer(cause, charge.mode)),
         }
     }
 
     fn create(&self, charge: &Charge<'_>) -> RequestBuilder {
         let order = charge.order_id.to_string();
-        // A declined attempt that named no intent is over, and its key is used up.
+        // A declined attempt without an intent has ended, and its key cannot be used again.
         let key = match charge.attempt {
             ..=1 => order.clone(),
             attempt => format!("{order}-{attempt}"),
@@ -107,13 +107,13 @@ impl Stripe {
         payment_id: &str,
         within: Duration,
     ) -> Result<(), Error> {
-        let question = self
+        let request = self
             .post(&["refunds"], &format!("refund-{order_id}"))
             .form(&[("payment_intent", payment_id)]);
-        match send(question, within).await {
-            Ok(answer) => answer::refunded(&answer, payment_id),
-            // A refund may always have been asked for before.
-            Err(why) => Err(Error::Unknown(why)),
+        match send(request, within).await {
+            Ok(response) => answer::refunded(&response, payment_id),
+            // An earlier call may have requested the refund.
+            Err(cause) => Err(Error::Unknown(cause)),
         }
     }
 
@@ -129,23 +129,23 @@ impl Stripe {
     }
 }
 
-/// What no answer at all means for the attempt.
-fn without_answer(why: Cause, mode: SendMode) -> Error {
-    match (why, mode) {
-        (why @ Cause::Unreachable(_), SendMode::First) => Error::NotCharged(why),
-        (why, SendMode::First | SendMode::Retry) => Error::Unknown(why),
+/// The error of an attempt that got no answer.
+fn without_answer(cause: Cause, mode: SendMode) -> Error {
+    match (cause, mode) {
+        (cause @ Cause::Unreachable(_), SendMode::First) => Error::NotCharged(cause),
+        (cause, SendMode::First | SendMode::Retry) => Error::Unknown(cause),
     }
 }
 
-async fn send(question: RequestBuilder, within: Duration) -> Result<StripeResponse, Cause> {
+async fn send(request: RequestBuilder, within: Duration) -> Result<StripeResponse, Cause> {
     let deadline = Instant::now() + within;
-    let answer = async {
-        let response = question.send().await.map_err(transport_error)?;
+    let response = async {
+        let response = request.send().await.map_err(transport_error)?;
         let status = response.status().as_u16();
         let body = body(response).await?;
         Ok(StripeResponse { status, body })
     };
-    timeout_at(deadline, answer)
+    timeout_at(deadline, response)
         .await
         .unwrap_or(Err(Cause::Timeout))
 }
@@ -161,11 +161,11 @@ async fn body(mut response: Response) -> Result<Vec<u8>, Cause> {
     Ok(body)
 }
 
-/// The URL is left out: it names the intent.
+/// Removes the URL, because it contains the intent's id.
 fn transport_error(error: reqwest::Error) -> Cause {
     let error = error.without_url();
     if error.is_connect() {
-        // The request waits for its connection, so nothing of it was sent.
+        // reqwest connects before it sends anything.
         Cause::Unreachable(error)
     } else if error.is_timeout() {
         Cause::Timeout

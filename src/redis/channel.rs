@@ -46,7 +46,7 @@ pub async fn publish<T: Serialize>(
             .publish(channel, text)
             .await;
         if let Err(error) = published {
-            tracing::debug!(%error, "not published on {channel}: {error}");
+            tracing::debug!(%error, "cannot publish on {channel}: {error}");
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Scripts that Redis runs: sent once, named by their hash from then on.
+//! Lua scripts in Redis: loaded once (`SCRIPT LOAD`), then run by their hash (`EVALSHA`).
 //!
-//! fred's own script calls take no options, and without them a command waits while Redis is away.
+//! fred's own script calls take no options, so they would wait while Redis is disconnected.
 
 use std::{sync::OnceLock, time::Duration};
 
@@ -12,7 +12,7 @@ use fred::{
 
 use super::Redis;
 
-/// A script and, once Redis has named it, its hash.
+/// A script and, once it is loaded, its hash.
 #[derive(Debug)]
 pub struct Script {
     text: &'static str,
@@ -27,11 +27,11 @@ impl Script {
         }
     }
 
-    /// Runs it in one round trip, or two where Redis does not know it (any more). In a cluster all
-    /// `keys` share a slot.
+    /// Runs it in one round trip, or in two if Redis has lost it. In a cluster all `keys` share a
+    /// slot.
     ///
     /// # Errors
-    /// When Redis is away, or took longer than `within`.
+    /// When Redis is disconnected, or takes longer than `within`.
     pub async fn run<R: FromValue>(
         &self,
         redis: &Redis,
@@ -43,10 +43,11 @@ impl Script {
             Some(hash) => hash,
             None => self.load(redis, within).await?,
         };
-        let answer = call(redis, "EVALSHA", hash, (&keys, &arguments), within).await;
+        let input = Input { keys, arguments };
+        let answer = call(redis, "EVALSHA", hash, &input, within).await;
         match answer {
             Err(error) if error.details().starts_with("NOSCRIPT") => {
-                call(redis, "EVAL", self.text, (&keys, &arguments), within).await
+                call(redis, "EVAL", self.text, &input, within).await
             }
             answer => answer,
         }
@@ -60,20 +61,27 @@ impl Script {
     }
 }
 
+/// The input of a script.
+struct Input {
+    keys: Vec<String>,
+    arguments: Vec<Value>,
+}
+
 async fn call<R: FromValue>(
     redis: &Redis,
     command: &'static str,
     script: &str,
-    (keys, arguments): (&[String], &[Value]),
+    input: &Input,
     within: Duration,
 ) -> Result<R, Error> {
+    let Input { keys, arguments } = input;
     let count = i64::try_from(keys.len()).unwrap_or(i64::MAX);
     let mut words = Vec::with_capacity(2 + keys.len() + arguments.len());
     words.push(Value::from(script));
     words.push(Value::from(count));
     words.extend(keys.iter().map(Value::from));
     words.extend(arguments.iter().cloned());
-    // The first key stands behind the script and the number of keys.
+    // The first key follows the script and the number of keys.
     let command = CustomCommand::new_static(command, ClusterHash::Offset(2), false);
     let redis = redis.commands.with_options(&Redis::fail_within(within));
     redis.custom(command, words).await

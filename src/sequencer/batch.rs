@@ -26,8 +26,8 @@ pub(super) enum Written {
     Fenced,
 }
 
-/// A batch of commands for one product. It outlives a write that times out, and then tells
-/// whether the commit had begun.
+/// A batch of commands for one product. It outlives a write that times out, and then shows whether
+/// the commit had begun.
 #[derive(Debug)]
 pub(super) struct Batch<'a> {
     product: &'a Product,
@@ -108,14 +108,16 @@ impl<'a> Batch<'a> {
         };
         if decision.only_sells() {
             decision.new.sort_by_key();
-            return transaction.sell(change, &decision.new, self.at).await;
+            return transaction
+                .sell_orders(change, &decision.new, self.at)
+                .await;
         }
         if !transaction.write_stock(change, self.at).await? {
             return Ok(false);
         }
         for release in Release::ALL {
             let orders = decision.released(release);
-            // Its buyer may have begun to pay since the order was read.
+            // The buyer may have begun to pay since the order was read.
             if !transaction.release_orders(release, &orders).await? {
                 return Ok(false);
             }
@@ -123,7 +125,7 @@ impl<'a> Batch<'a> {
         decision.new.sort_by_key();
         transaction.insert_orders(&decision.new).await?;
         // Before the new entries: a user who left may have joined again.
-        let ended = transaction.leave(&decision.left).await?
+        let ended = transaction.leave_entries(&decision.left).await?
             && transaction.offer_entries(&decision.offered).await?;
         transaction.insert_entries(&decision.joined).await?;
         Ok(ended)

@@ -1,4 +1,4 @@
-//! Reads the facts that a batch's commands need: keys, holdings, orders, expired holds, the waitlist.
+//! Reads the facts that a batch needs: keys, units per user, orders, expired holds, the waitlist.
 
 use std::{collections::HashMap, sync::Arc};
 

@@ -1,8 +1,8 @@
 //! Fair handover of the lock between nodes.
 //!
 //! The last holder computes the next lock key first and would win every race, while other nodes
-//! run into `LOCK_PATIENCE_MS`. Therefore a waiting node sets a short-lived key in Redis; a node
-//! that writes reads it meanwhile, and yields the next turn. The key is a hint: without an answer
+//! reach `LOCK_PATIENCE_MS`. Therefore a waiting node sets a short-lived key in Redis; a writing
+//! node reads it in parallel and yields the next turn. The key is a hint: without an answer
 //! from Redis, a node yields every few turns.
 
 use std::{future::Future, pin::pin, time::Duration};
@@ -19,7 +19,7 @@ use crate::{
 
 /// TTL of the "node is waiting" key, in milliseconds; refreshed while the node waits.
 const WAITING_TTL_MS: i64 = 20;
-/// Time limit for setting the key, so that a silent Redis does not delay the next attempt.
+/// Time limit for setting the key, so that an unresponsive Redis does not delay the next attempt.
 const ANNOUNCE_TIMEOUT: Duration = Duration::from_millis(2);
 /// Without an answer from Redis, a node yields one of this many turns.
 const YIELD_EVERY: u32 = 4;
@@ -52,17 +52,17 @@ pub(super) async fn other_node_waits(
     Some(waiting.ok()?.is_some_and(|other| other != node))
 }
 
-/// Awaits the work, with the question beside it. An answer that comes after the work is ignored,
-/// so that a silent Redis delays nothing.
+/// Awaits the work, with the query in parallel. A later answer is ignored, so that an
+/// unresponsive Redis delays nothing.
 pub(super) async fn alongside<T>(
     work: impl Future<Output = T>,
-    question: impl Future<Output = Option<bool>>,
+    query: impl Future<Output = Option<bool>>,
 ) -> (T, Option<bool>) {
-    let mut question = pin!(question);
+    let mut query = pin!(query);
     let mut work = pin!(work);
     tokio::select! {
         done = &mut work => (done, None),
-        answer = &mut question => (work.await, answer),
+        answer = &mut query => (work.await, answer),
     }
 }
 
@@ -95,6 +95,9 @@ mod tests {
             .map(|_| turns.yields_turn(None))
             .collect();
         assert_eq!(yields.iter().filter(|yields| **yields).count(), 2);
-        assert!(!yields[0], "every turn would halve what a lone node sells");
+        assert!(
+            !yields[0],
+            "yielding every turn would halve the sales of a single node"
+        );
     }
 }

@@ -25,8 +25,9 @@ use self::lock_prefetch::LockPrefetch;
 use super::{
     Error, Parts,
     backoff::Backoff,
+    context::Context,
+    decide::Command,
     handover,
-    lanes::{Context, Lanes},
     pending::{PendingBatch, PendingCommand},
 };
 use crate::{
@@ -53,11 +54,13 @@ const HEAD_START: Duration = Duration::from_millis(5);
 pub(super) struct Lane {
     product_id: ProductId,
     inbox: mpsc::Receiver<PendingCommand>,
-    lanes: Arc<Lanes>,
+    context: Arc<Context>,
     /// The row as this lane's last commit left it.
     cached_product: Option<Product>,
     /// The lock of the level that the row has or will have.
     prefetch: Option<LockPrefetch>,
+    /// Whether the last batch left expired holds or serviceable waitlist entries.
+    more_to_expire: bool,
     /// Set once the product has been read.
     metrics: Arc<OnceLock<metrics::ProductMetrics>>,
     /// Wakes the lane when another node has written the product.
@@ -65,6 +68,17 @@ pub(super) struct Lane {
     /// Identifies this lane to other nodes.
     name: String,
     turns: handover::Turns,
+}
+
+/// Why a lane has stopped serving.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pause {
+    /// No command for [`IDLE`].
+    Idle,
+    /// The product does not exist: the lane must not occupy one of the places of a node.
+    NoProduct,
+    /// The service stops, and all commands are served.
+    Closed,
 }
 
 /// Whether the lane's product exists.
@@ -95,7 +109,7 @@ enum Step {
     Done,
     /// All commands were refused: the product does not exist.
     NoProduct,
-    /// The row has moved on: read and decide again.
+    /// The row has changed: read and decide again.
     Again,
     /// Another node has the lock.
     Busy,
@@ -108,44 +122,57 @@ impl Lane {
         product: ProductId,
         inbox: mpsc::Receiver<PendingCommand>,
         metrics: Arc<OnceLock<metrics::ProductMetrics>>,
-        lanes: Arc<Lanes>,
+        context: Arc<Context>,
     ) -> Self {
-        let changes = lanes.context.parts.stock_events.watch(product);
+        let changes = context.parts.stock_events.watch(product);
         Self {
             product_id: product,
             inbox,
             changes,
-            lanes,
+            context,
             cached_product: None,
             prefetch: None,
+            more_to_expire: false,
             metrics,
             name: ProductId::now_v7().to_string(),
             turns: handover::Turns::default(),
         }
     }
 
-    /// Serves batches until the service stops or the lane has been idle for [`IDLE`].
-    pub(super) async fn run(mut self) {
+    /// Serves batches until there is a reason to pause; [`Lane::serve`] may be called again.
+    pub(super) async fn serve(&mut self) -> Pause {
         let mut batch = Vec::new();
-        let batch_max = self.context().bounds.batch_max;
+        let batch_max = self.context.bounds.batch_max;
         loop {
             if self.inbox.is_empty() {
                 self.release_prefetched();
             }
+            if std::mem::take(&mut self.more_to_expire) {
+                let mut pending = PendingBatch::default();
+                pending.top_up(&mut self.inbox, batch_max);
+                pending.push(PendingCommand::without_caller(Command::ExpireHolds));
+                self.serve_batch(pending).await;
+                continue;
+            }
             match timeout(IDLE, self.inbox.recv_many(&mut batch, batch_max)).await {
-                Ok(0) => break,
+                Ok(0) => return Pause::Closed,
                 Ok(_) => {
                     let pending = PendingBatch::new(std::mem::take(&mut batch));
-                    let product = self.serve(pending).await;
-                    // A made-up id must not keep one of the `LANES_MAX` places.
-                    if product == Exists::No && self.lanes.retire(self.product_id, &self.inbox) {
-                        break;
+                    if self.serve_batch(pending).await == Exists::No {
+                        return Pause::NoProduct;
                     }
                 }
-                Err(_) if self.lanes.retire(self.product_id, &self.inbox) => break,
-                Err(_) => {}
+                Err(_) => return Pause::Idle,
             }
         }
+    }
+
+    pub(super) fn has_commands(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+
+    /// Releases the lane's lock and resets its gauge.
+    pub(super) fn end(mut self) {
         self.release_prefetched();
         if let Some(metrics) = self.metrics.get() {
             metrics.queue.set(0);
@@ -159,21 +186,17 @@ impl Lane {
         }
     }
 
-    fn context(&self) -> &Context {
-        &self.lanes.context
-    }
-
     fn parts(&self) -> &Parts {
-        &self.context().parts
+        &self.context.parts
     }
 
     /// This share of the request time-out.
     fn share_of_timeout(&self, share: f64) -> Duration {
-        self.context().bounds.request_timeout.mul_f64(share)
+        self.context.bounds.request_timeout.mul_f64(share)
     }
 
     /// Retries until every command of the batch has a reply; each command has its own age limit.
-    async fn serve(&mut self, mut pending: PendingBatch) -> Exists {
+    async fn serve_batch(&mut self, mut pending: PendingBatch) -> Exists {
         let mut busy = Backoff::busy();
         let mut unreachable = Backoff::unreachable();
         let begun = Instant::now();
@@ -188,7 +211,7 @@ impl Lane {
                 Step::NoProduct => return Exists::No,
                 Step::Again => {}
                 Step::Busy => {
-                    let patience = self.context().bounds.patience;
+                    let patience = self.context.bounds.patience;
                     pending.refuse_older(patience, Error::HighDemand);
                     let redis = self.parts().redis.as_ref();
                     handover::announce_waiting(redis, self.product_id, &self.name).await;
@@ -204,7 +227,7 @@ impl Lane {
                     tokio::time::sleep(unreachable.next()).await;
                 }
             }
-            let batch_max = self.context().bounds.batch_max;
+            let batch_max = self.context.bounds.batch_max;
             pending.top_up(&mut self.inbox, batch_max);
         }
     }
@@ -237,7 +260,7 @@ impl Lane {
         let alone = AtomicBool::new(false);
         let rival = async {
             let rival = handover::other_node_waits(redis.as_ref(), product.id, &name).await;
-            // Without an answer every node has to get a turn.
+            // Without an answer, another node may wait for its turn.
             alone.store(rival == Some(false), Relaxed);
             rival
         };

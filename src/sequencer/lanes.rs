@@ -3,38 +3,28 @@
 use std::{
     collections::HashMap,
     sync::{Arc, OnceLock},
-    time::Instant,
 };
 
 use parking_lot::Mutex;
-use tokio::sync::{
-    mpsc::{self, error::TrySendError},
-    oneshot,
-};
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::{
-    Deadlines, Error, LaneBounds, Parts, claim, decide::Command, lane::Lane,
+    Error,
+    context::Context,
+    lane::{Lane, Pause},
     pending::PendingCommand,
 };
 use crate::{
-    domain::{Code, OrderId, ProductId},
+    domain::{Code, ProductId},
     metrics,
 };
 
 /// Lanes of one node at a time; a lane costs a few kilobytes.
 const LANES_MAX: usize = 10_000;
 
-/// State that all lanes of this node share.
-#[derive(Debug)]
-pub(super) struct Context {
-    pub(super) parts: Parts,
-    pub(super) bounds: LaneBounds,
-    pub(super) deadlines: Deadlines,
-}
-
 #[derive(Debug)]
 pub(super) struct Lanes {
-    pub(super) context: Context,
+    pub(super) context: Arc<Context>,
     /// None once the service stops: then the lanes serve the pending commands and end.
     inboxes: Mutex<Option<Inboxes>>,
 }
@@ -50,8 +40,10 @@ struct Inbox {
 
 impl Lanes {
     pub(super) fn new(context: Context) -> Self {
-        let inboxes = Mutex::new(Some(HashMap::new()));
-        Self { context, inboxes }
+        Self {
+            context: Arc::new(context),
+            inboxes: Mutex::new(Some(HashMap::new())),
+        }
     }
 
     /// Rejects further commands.
@@ -81,26 +73,12 @@ impl Lanes {
         let (queue, inbox) = mpsc::channel(self.context.bounds.queue_max);
         drop(queue.try_send(pending));
         let metrics = Arc::default();
-        let lane = Lane::new(product, inbox, Arc::clone(&metrics), Arc::clone(self));
+        let context = Arc::clone(&self.context);
+        let lane = Lane::new(product, inbox, Arc::clone(&metrics), context);
         inboxes.insert(product, Inbox { queue, metrics });
-        self.context.parts.tasks.spawn("lane", lane.run());
+        let tasks = &self.context.parts.tasks;
+        tasks.spawn("lane", run(Arc::clone(self), product, lane));
         Ok(())
-    }
-
-    /// Sends [`Command::ExpireHolds`] without a caller.
-    pub(super) fn expire_holds(self: &Arc<Self>, product: ProductId) {
-        let (result, _) = oneshot::channel();
-        let pending = PendingCommand {
-            command: Command::ExpireHolds,
-            id: OrderId::now_v7(),
-            arrived: Instant::now(),
-            claim: claim::without_caller(),
-            result,
-        };
-        if let Err(error) = self.send(product, pending) {
-            // The expiry job repeats the command.
-            tracing::debug!(%product, "cannot expire holds of {product} now: {error}");
-        }
     }
 
     /// Counts an order that failed; the lanes count outcomes, also those of disconnected callers.
@@ -114,13 +92,9 @@ impl Lanes {
     }
 
     /// Removes an idle lane, unless a command has just arrived in its inbox.
-    pub(super) fn retire(
-        &self,
-        product: ProductId,
-        inbox: &mpsc::Receiver<PendingCommand>,
-    ) -> bool {
+    fn retire(&self, product: ProductId, lane: &Lane) -> bool {
         let mut inboxes = self.inboxes.lock();
-        if !inbox.is_empty() {
+        if lane.has_commands() {
             return false;
         }
         if let Some(inboxes) = inboxes.as_mut() {
@@ -128,4 +102,16 @@ impl Lanes {
         }
         true
     }
+}
+
+/// Runs a lane until the service stops or the lane is removed.
+async fn run(lanes: Arc<Lanes>, product: ProductId, mut lane: Lane) {
+    loop {
+        match lane.serve().await {
+            Pause::Closed => break,
+            Pause::Idle | Pause::NoProduct if lanes.retire(product, &lane) => break,
+            Pause::Idle | Pause::NoProduct => {}
+        }
+    }
+    lane.end();
 }

@@ -1,4 +1,4 @@
-//! Pending commands of a lane: the batch on its way to replies, with age limits and abandoned callers.
+//! Pending commands of a lane: a batch until its replies, with age limits and abandoned commands.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     CommandResult, Error,
-    claim::Claim,
+    claim::{self, Claim},
     decide::{Command, Reply},
 };
 use crate::{
@@ -23,6 +23,20 @@ pub(super) struct PendingCommand {
     pub(super) arrived: Instant,
     pub(super) claim: Claim,
     pub(super) result: oneshot::Sender<Result<CommandResult, Error>>,
+}
+
+impl PendingCommand {
+    /// A command of the lane itself, without a caller for its result.
+    pub(super) fn without_caller(command: Command) -> Self {
+        let (result, _) = oneshot::channel();
+        Self {
+            command,
+            id: OrderId::now_v7(),
+            arrived: Instant::now(),
+            claim: claim::without_caller(),
+            result,
+        }
+    }
 }
 
 /// The pending commands of a batch, in order of arrival.
@@ -68,6 +82,10 @@ impl PendingBatch {
             | Command::ExpireHolds => true,
         };
         product.max_per_user.is_some() || self.commands().any(has_key) || self.may_write(product)
+    }
+
+    pub(super) fn push(&mut self, pending: PendingCommand) {
+        self.0.push(pending);
     }
 
     /// Adds commands that have arrived meanwhile, up to `batch_max` in all.

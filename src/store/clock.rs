@@ -1,8 +1,8 @@
-//! The time of the database server, which all nodes share.
+//! The clock of the database server, which all nodes share.
 //!
-//! Holds, deadlines and sale windows are judged by it, so that a node whose own clock is wrong
-//! sells like the others. It is read once a second and carried on by the monotonic clock, which
-//! nobody sets. An embedded database has the clock of its machine.
+//! Holds, deadlines and sale windows use it, so that a node with a wrong clock sells like the
+//! other nodes. The service reads it once a second and extrapolates with the monotonic clock, which
+//! never jumps. An embedded database uses the clock of its machine.
 
 use std::{
     sync::atomic::{AtomicI64, Ordering},
@@ -15,15 +15,15 @@ use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use super::{Result, Store};
 use crate::domain::now;
 
-/// An answer that took longer says too little about the time, unless none is ever faster.
+/// A slower answer is too inaccurate, unless it took at most twice as long as the fastest one.
 const ROUND_TRIP_MAX: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub(super) struct Clock {
     started: Instant,
-    /// Microseconds of Unix time when `started` was.
+    /// The Unix time of `started`, in microseconds.
     origin: AtomicI64,
-    /// The fastest answer yet, in microseconds.
+    /// The shortest round trip yet, in microseconds.
     fastest: AtomicI64,
 }
 
@@ -42,16 +42,16 @@ impl Clock {
         DateTime::from_timestamp_micros(micros).unwrap_or_else(now)
     }
 
-    /// Sets it to what the server said, somewhere between `asked` and now.
-    fn set(&self, said: DateTime<Utc>, asked: Instant) {
-        let took = asked.elapsed();
+    /// Sets the clock to `server_time`, which the server read at some point since `sent_at`.
+    fn set(&self, server_time: DateTime<Utc>, sent_at: Instant) {
+        let took = sent_at.elapsed();
         let fastest = self.fastest.fetch_min(micros(took), Ordering::Relaxed);
         if took > ROUND_TRIP_MAX && micros(took) / 2 > fastest {
             return;
         }
-        let at = asked.duration_since(self.started) + took / 2;
-        self.origin
-            .store(said.timestamp_micros() - micros(at), Ordering::Relaxed);
+        let read_at = sent_at.duration_since(self.started) + took / 2;
+        let origin = server_time.timestamp_micros() - micros(read_at);
+        self.origin.store(origin, Ordering::Relaxed);
     }
 }
 
@@ -60,7 +60,7 @@ fn micros(duration: Duration) -> i64 {
 }
 
 impl Store {
-    /// The time of the database server, to the microsecond that it keeps.
+    /// The time of the database server, in the microseconds that its columns store.
     pub fn now(&self) -> DateTime<Utc> {
         if self.is_postgres() {
             self.clock.now().trunc_subsecs(6)
@@ -75,12 +75,12 @@ impl Store {
             return Ok(());
         }
         let statement = Statement::from_string(DbBackend::Postgres, "SELECT clock_timestamp()");
-        let ask = async || {
-            let asked = Instant::now();
-            Ok((self.read.query_one_raw(statement.clone()).await?, asked))
+        let query = async || {
+            let sent_at = Instant::now();
+            Ok((self.read.query_one_raw(statement.clone()).await?, sent_at))
         };
-        if let (Some(row), asked) = self.bounded(ask).await? {
-            self.clock.set(row.try_get_by_index(0)?, asked);
+        if let (Some(row), sent_at) = self.bounded(query).await? {
+            self.clock.set(row.try_get_by_index(0)?, sent_at);
         }
         Ok(())
     }
@@ -93,11 +93,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_goes_on_from_what_the_server_said() {
+    fn the_clock_continues_from_the_server_time() {
         let clock = Clock::new();
-        let said = now() - TimeDelta::seconds(30);
-        clock.set(said, Instant::now());
-        let passed = clock.now() - said;
+        let server_time = now() - TimeDelta::seconds(30);
+        clock.set(server_time, Instant::now());
+        let passed = clock.now() - server_time;
         assert!(
             passed >= TimeDelta::zero() - TimeDelta::milliseconds(1),
             "{passed}"

@@ -1,4 +1,4 @@
-//! How the pools are opened, on PostgreSQL and on SQLite.
+//! Connection pool options for PostgreSQL and SQLite: sizes, time-outs, connection checks.
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
@@ -10,20 +10,21 @@ use sea_orm::{
 
 use super::{Error, Result, trust::Trust};
 
-/// A free connection is there within this time, or the database counts as unreachable.
+/// Time limit to get a free connection; after it the database counts as unreachable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
-/// A connection that comes back to its pool answers within this time, or is closed.
+/// Time limit of the ping of a connection that returns to its pool; after it the pool closes it.
 const RETURN_TIMEOUT: Duration = Duration::from_millis(500);
-/// PostgreSQL ends a statement that runs longer; none of ours should.
+/// PostgreSQL cancels statements that run longer; all statements of the service should be faster.
 const STATEMENT_TIMEOUT_MS: &str = "2000";
-/// How long a write waits for the row that another node is writing.
+/// How long a write waits for a row that another node is writing.
 const LOCK_TIMEOUT_MS: &str = "1500";
-/// PostgreSQL ends a transaction whose node was cut off or paused, so that others may sell.
+/// PostgreSQL ends the transaction of a node that was cut off or paused, so that other nodes can
+/// sell.
 const IDLE_IN_TRANSACTION_TIMEOUT_MS: &str = "1000";
 /// How long SQLite waits for another process's write.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(1_500);
 
-/// Where the database is.
+/// A database URL, of PostgreSQL or SQLite; its `Debug` output omits the password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Url(String);
 
@@ -58,11 +59,18 @@ impl Url {
     }
 }
 
+/// The trust in the connections of each pool.
+#[derive(Debug, Default)]
+pub(super) struct PoolTrust {
+    pub(super) write: Arc<Trust>,
+    pub(super) read: Arc<Trust>,
+}
+
 /// The options of the writing and of the reading pool.
 pub(super) fn options(
     url: &Url,
     connections: u32,
-    (write, read): (&Arc<Trust>, &Arc<Trust>),
+    trust: &PoolTrust,
 ) -> (ConnectOptions, ConnectOptions) {
     let half = (connections / 2).max(1);
     if url.is_sqlite() {
@@ -72,12 +80,12 @@ pub(super) fn options(
         )
     } else {
         (
-            postgres(url, half, Access::Write, write),
+            postgres(url, half, Access::Write, &trust.write),
             postgres(
                 url,
                 connections.saturating_sub(half).max(1),
                 Access::Read,
-                read,
+                &trust.read,
             ),
         )
     }
@@ -97,8 +105,8 @@ fn common(url: &Url, connections: u32) -> ConnectOptions {
 }
 
 fn postgres(url: &Url, connections: u32, access: Access, trust: &Arc<Trust>) -> ConnectOptions {
-    // A lane's questions are all answered by indexes. A plan that was made while a table was small
-    // may read the whole of it, and is kept while the table grows by thousands of rows a second.
+    // All queries of a lane have an index. A plan made while a table was small may scan the whole
+    // table, and stays cached while the table grows by thousands of rows a second.
     let seqscan = match access {
         Access::Write => "off",
         Access::Read => "on",
@@ -116,13 +124,13 @@ fn postgres(url: &Url, connections: u32, access: Access, trust: &Arc<Trust>) -> 
             ),
         ])
     });
-    // sqlx pings a connection that comes back, without a limit, and keeps its place meanwhile:
-    // without this a pool whose connections fell silent in use would never get them back.
+    // sqlx pings a returned connection without a time limit, and the connection occupies its slot
+    // meanwhile: without this limit, a pool with unresponsive connections would never recover.
     options.map_sqlx_postgres_pool_opts(|pool| {
         pool.after_release(|connection, _| {
             async move {
                 match tokio::time::timeout(RETURN_TIMEOUT, connection.ping()).await {
-                    Ok(answer) => answer.map(|()| true),
+                    Ok(result) => result.map(|()| true),
                     Err(_) => Err(sqlx::Error::PoolClosed),
                 }
             }
@@ -131,12 +139,13 @@ fn postgres(url: &Url, connections: u32, access: Access, trust: &Arc<Trust>) -> 
     });
     let trust = Arc::clone(trust);
     options.map_sqlx_postgres_before_acquire(move |_, connection| {
-        let trusted = trust.has(connection.age);
+        let trusted = trust.covers(connection.age);
         async move {
             if trusted {
                 Ok(true)
             } else {
-                // An error closes it at once; `false` would first say goodbye to the silence.
+                // An error closes it at once; `false` would first send a Terminate message to a
+                // server that does not answer.
                 Err(sqlx::Error::PoolClosed)
             }
         }
@@ -178,17 +187,17 @@ pub(super) fn pool_size(connection: &DatabaseConnection) -> (u32, u32) {
 }
 
 /// # Errors
-/// When sqlx cannot read the URL. Never says why, for the reason may quote a password.
-pub(super) fn check_readable(url: &Url) -> Result<()> {
-    let readable = if url.is_sqlite() {
+/// When sqlx cannot parse the URL. The error omits the reason, which may quote a password.
+pub(super) fn check_syntax(url: &Url) -> Result<()> {
+    let parses = if url.is_sqlite() {
         sqlite::SqliteConnectOptions::from_str(url.text()).is_ok()
     } else {
         sqlx::postgres::PgConnectOptions::from_str(url.text()).is_ok()
     };
-    if readable {
+    if parses {
         return Ok(());
     }
     Err(Error::Unreachable(sea_orm::DbErr::Custom(
-        "the URL cannot be read".to_owned(),
+        "the URL cannot be parsed".to_owned(),
     )))
 }

@@ -1,4 +1,4 @@
-//! Why the database did not do as told, by situation.
+//! Database error classes: SeaORM and sqlx errors mapped to unreachable, violated or refused.
 
 use sea_orm::{DbErr, RuntimeErr, sqlx};
 
@@ -7,23 +7,23 @@ pub enum Error {
     /// Nothing was written.
     #[error("the database cannot be reached")]
     Unreachable(#[source] DbErr),
-    /// Nothing is known of a write; a read has no answer.
+    /// The outcome of a write is unknown; a read has no answer.
     #[error("the database did not answer in time")]
     Silent,
-    /// The connection broke while it committed.
+    /// The connection broke during the commit.
     #[error("the outcome of a commit is unknown")]
     CommitUnknown(#[source] Option<DbErr>),
     /// Nothing was written.
     #[error("the database refused a value: {0:?}")]
     Violates(Constraint),
-    /// A bug: the service sent what the database does not accept.
+    /// A bug: the service sent a statement that the database does not accept.
     #[error("the database refused a statement")]
     Refused(#[source] DbErr),
 }
 
 impl Error {
-    /// Whether the connection is gone, of which nobody may have known before this use of it. One
-    /// that could not be opened says nothing of those that are.
+    /// Whether an open connection broke, possibly unnoticed before this use of it. A failure to
+    /// open a connection does not count: it proves nothing about the open ones.
     pub(super) fn is_broken_connection(&self) -> bool {
         let Self::Unreachable(DbErr::Exec(error) | DbErr::Query(error)) = self else {
             return false;
@@ -50,7 +50,7 @@ impl Error {
     }
 }
 
-/// The constraints that callers can meet, by the names in the migrations.
+/// The constraints that requests can violate; the migrations define their names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Constraint {
     Sku,
@@ -59,7 +59,7 @@ pub enum Constraint {
     SaleWindow,
 }
 
-/// Name in PostgreSQL, and what SQLite says instead.
+/// The name in PostgreSQL's message, and the text in SQLite's.
 const CONSTRAINTS: [(Constraint, &str, &str); 5] = [
     (Constraint::Sku, "products_sku_key", "products.sku"),
     (
@@ -84,16 +84,16 @@ const CONSTRAINTS: [(Constraint, &str, &str); 5] = [
     ),
 ];
 
-/// SQLSTATE classes and codes that mean: not now. Connection trouble, too many connections,
+/// SQLSTATE classes and codes of transient errors: connection failures, too many connections,
 /// shutdown, statement and lock time-outs, serialization and deadlock, a transaction ended for
-/// idling while its node was paused, a server that only reads after a fail-over.
-const NOT_NOW: [&str; 8] = [
+/// idling while its node was paused, a read-only server after a fail-over.
+const TRANSIENT: [&str; 8] = [
     "08", "53", "57", "55P03", "40001", "40P01", "25P03", "25006",
 ];
-/// What connections hear from a server that shuts down, or that they were idle for too long.
+/// SQLSTATE codes of a closed connection: server shutdown, or idle for too long.
 const TERMINATED: [&str; 2] = ["57P01", "57P05"];
 /// SQLite's BUSY and LOCKED, with their extended codes.
-const NOT_NOW_SQLITE: [&str; 6] = ["5", "6", "261", "262", "517", "773"];
+const TRANSIENT_SQLITE: [&str; 6] = ["5", "6", "261", "262", "517", "773"];
 
 impl From<DbErr> for Error {
     fn from(error: DbErr) -> Self {
@@ -115,12 +115,12 @@ impl From<DbErr> for Error {
         let postgres = refusal
             .try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
             .is_some();
-        let not_now = if postgres {
-            NOT_NOW.iter().any(|class| code.starts_with(class))
+        let transient = if postgres {
+            TRANSIENT.iter().any(|class| code.starts_with(class))
         } else {
-            NOT_NOW_SQLITE.contains(&code.as_ref())
+            TRANSIENT_SQLITE.contains(&code.as_ref())
         };
-        if not_now {
+        if transient {
             Self::Unreachable(error)
         } else {
             Self::Refused(error)

@@ -1,14 +1,14 @@
-//! The invariants as queries: each finds the rows that break it, in one statement, so that a
-//! check during sales sees one moment and blocks nobody.
+//! Runs the queries that find breaches of the invariants: one statement each, so that a check
+//! during sales reads one snapshot and blocks no order.
 
 use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult, Statement, TransactionTrait};
 
 use super::{Result, Store};
 
-/// Breaches shown per check; more add nothing.
+/// Breaches shown per invariant; a longer list would add no information.
 const SHOWN_MAX: u32 = 100;
 
-/// One row that breaks an invariant: which, and how.
+/// A row that breaks an invariant: its name, and how it breaks it.
 #[derive(Clone, Debug, PartialEq, Eq, FromQueryResult)]
 pub struct Breach {
     pub subject: String,
@@ -16,13 +16,13 @@ pub struct Breach {
 }
 
 impl Store {
-    /// Runs a query that gives `subject` and `detail` for every row that breaks an invariant.
+    /// Runs a query that returns `subject` and `detail` of every row that breaks an invariant.
     pub async fn breaches(&self, query: &str) -> Result<Vec<Breach>> {
         let backend = self.read.get_database_backend();
         let statement = Statement::from_string(backend, format!("{query} LIMIT {SHOWN_MAX}"));
         let transaction = self.read.begin().await?;
         if backend == DbBackend::Postgres {
-            // A whole table may take longer than any order may.
+            // A scan of a whole table may exceed the time limit of an order's statements.
             transaction
                 .execute_unprepared("SET LOCAL statement_timeout = 0")
                 .await?;

@@ -1,4 +1,5 @@
-//! Brings the schema up to date, one node at a time: the migrator itself takes no lock.
+//! Schema migration, one node at a time: an advisory lock (PostgreSQL) or a file lock (SQLite), as
+//! the migrator itself takes no lock.
 
 use std::{fs::File, time::Duration};
 
@@ -10,14 +11,14 @@ use super::{Error, Result, connect, connect::Url};
 /// Any number that no other program uses for its advisory lock.
 const ADVISORY_LOCK: i64 = 0x666c_6173_6873_616c;
 
-/// A database that is there answers sooner; one that is not should be named soon.
+/// A running database answers sooner; an unreachable one should be reported soon.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long another node may take for its migrations.
 const LOCK_TIMEOUT: &str = "SET lock_timeout = '60s'";
 
 pub(super) async fn up(url: &Url) -> Result<()> {
-    connect::check_readable(url)?;
-    // One connection: an advisory lock belongs to the session that took it.
+    connect::check_syntax(url)?;
+    // One connection, because an advisory lock belongs to the session that took it.
     let mut options = ConnectOptions::new(url.text());
     options
         .max_connections(1)
@@ -48,7 +49,7 @@ async fn under_advisory_lock(connection: &DatabaseConnection, url: &Url) -> Resu
     Ok(migrated?)
 }
 
-/// SQLite has no advisory locks; a locked file beside the database does the same.
+/// Locks a file beside the SQLite database, which has no advisory locks.
 async fn lock_file(url: &Url) -> Result<Option<File>> {
     let Some(path) = url.path() else {
         return Ok(None);

@@ -1,4 +1,6 @@
-//! SQL for the table `orders`: reads, lists, lookups by idempotency key. Inserts and releases are below.
+//! SQL for the table `orders`: reads, lists, lookups by idempotency key.
+//!
+//! Inserts, releases and the sums of held units are in `orders/`.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -45,7 +47,7 @@ pub enum Recorded {
     Entry(WaitlistEntry),
 }
 
-/// Which orders to list; `before` is the last id of the page before.
+/// The orders to list; `before` is the last id of the previous page.
 #[derive(Clone, Debug, Default)]
 pub struct OrderFilter {
     pub user_id: Option<UserId>,
@@ -55,7 +57,7 @@ pub struct OrderFilter {
     pub limit: u64,
 }
 
-/// A probe of the index per pair. Two `IN` lists would be one probe per user *and* key.
+/// One index probe per pair; two `IN` lists would probe every combination of user and key.
 const BY_KEY_POSTGRES: &str = "\
     SELECT orders.* FROM unnest($1::text[], $2::text[]) AS asked (user_id, key) \
     JOIN orders ON orders.user_id = asked.user_id AND orders.idempotency_key = asked.key";
@@ -163,7 +165,7 @@ impl Store {
         Ok(rows.into_iter().map(Order::from).collect())
     }
 
-    /// When the next hold ends.
+    /// When the next hold expires.
     pub async fn next_expiry(&self) -> Result<Option<DateTime<Utc>>> {
         let query = Entity::find()
             .filter(Expr::cust("status = 'pending'"))

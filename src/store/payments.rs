@@ -1,5 +1,7 @@
-//! SQL for `orders`: the payment columns. None of these statements changes stock or the set of live
-//! orders, so they need no lane; each one names the status that the order must have.
+//! SQL for `orders`: the payment columns.
+//!
+//! None of these statements changes stock or the set of live orders, so they need no lane; each one
+//! names the status that the order must have.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use entities::{
@@ -15,41 +17,41 @@ use sea_orm::{
 use super::{Result, Store};
 use crate::domain::{Order, OrderId, OrderStatus, Payment, UserId};
 
-/// Payments that one look for forgotten ones takes up.
-const FORGOTTEN_MAX: u64 = 100;
+/// Stale payments that one call takes over.
+const STALE_PAYMENTS_MAX: u64 = 100;
 /// Gateways keep idempotency keys for a day (<https://docs.stripe.com/api/idempotent_requests>).
-const REMEMBERED: TimeDelta = TimeDelta::hours(23);
+const KEYS_KEPT: TimeDelta = TimeDelta::hours(23);
 
-/// An order about whose money the gateway is being asked.
+/// An order whose payment or refund is in progress at the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PaymentAttempt {
     pub order: Order,
-    /// What the buyer pays with; empty for a refund.
+    /// The buyer's payment method; empty for a refund.
     pub payment_method: String,
-    /// 1 for the buyer's first try.
+    /// 1 for the buyer's first attempt.
     pub number: i32,
     pub from_waitlist: bool,
 }
 
-/// Whether the gateway may be asked.
+/// Whether the gateway may be called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BeginPayment {
     Begun(Box<PaymentAttempt>),
-    /// The order has this status, which forbids it.
+    /// The order has this status, which does not allow the call.
     WrongStatus(OrderStatus),
     NotFound,
 }
 
-/// What the gateway said.
+/// The result of a payment attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PaymentEnd {
     Paid(Payment),
-    /// There was nothing to pay.
+    /// The total is 0; the gateway was not called.
     Free,
-    /// With the gateway's name for the payment that the next try must use, if any.
+    /// With the gateway's payment id that the next attempt must use, if any.
     Declined(Option<String>),
-    /// It never heard of it.
-    NotAsked,
+    /// The gateway did not receive or did not accept the request: no money has moved.
+    NotCharged,
 }
 
 impl PaymentAttempt {
@@ -62,14 +64,15 @@ impl PaymentAttempt {
         }
     }
 
-    /// The gateway's name for the payment, once there is one.
+    /// The gateway's identifier of the payment, if it has assigned one.
     pub fn payment_id(&self) -> Option<&str> {
         self.order.payment.as_ref().map(|payment| &*payment.id)
     }
 }
 
 impl Store {
-    /// Keeps a pending order of the user from expiring while the gateway is asked.
+    /// Marks a pending order of the user as confirming, so that it does not expire during the
+    /// gateway call.
     pub async fn begin_payment(
         &self,
         id: OrderId,
@@ -90,10 +93,10 @@ impl Store {
             .filter(Column::UserId.eq(&**user))
             .filter(Expr::cust("status = 'pending'"))
             .filter(Column::ExpiresAt.gt(now));
-        self.begun(id, now, update).await
+        self.begin_with(id, now, update).await
     }
 
-    /// Notes that a confirmed order's money is to be given back.
+    /// Marks the payment of a confirmed order as refunding.
     pub async fn begin_refund(&self, id: OrderId, now: DateTime<Utc>) -> Result<BeginPayment> {
         let update = Entity::update_many()
             .col_expr(Column::PaymentStatus, Expr::value(PaymentStatus::Refunding))
@@ -102,10 +105,11 @@ impl Store {
             .filter(COLUMN.id.eq(id))
             .filter(Expr::cust("status = 'confirmed'"))
             .filter(Column::PaymentId.is_not_null());
-        self.begun(id, now, update).await
+        self.begin_with(id, now, update).await
     }
 
-    async fn begun(
+    /// Runs the update; when it matches no order, reports the status that prevented it.
+    async fn begin_with(
         &self,
         id: OrderId,
         now: DateTime<Utc>,
@@ -120,10 +124,10 @@ impl Store {
         let Some(order) = self.order(id).await? else {
             return Ok(BeginPayment::NotFound);
         };
-        let over = order.expires_at.is_some_and(|end| end <= now);
+        let expired = order.expires_at.is_some_and(|end| end <= now);
         Ok(BeginPayment::WrongStatus(match order.status {
-            // Its lane has not got to it yet.
-            OrderStatus::Pending if over => OrderStatus::Expired,
+            // Its lane has not expired the hold yet.
+            OrderStatus::Pending if expired => OrderStatus::Expired,
             status @ (OrderStatus::Pending
             | OrderStatus::Confirming
             | OrderStatus::Confirmed
@@ -132,7 +136,7 @@ impl Store {
         }))
     }
 
-    /// Writes what the gateway said; none if somebody else wrote it before.
+    /// Writes the result of the attempt; `None` when another caller has already written one.
     pub async fn end_payment(
         &self,
         attempt: &PaymentAttempt,
@@ -166,7 +170,7 @@ impl Store {
                     .col_expr(Column::PaymentId, Expr::value(id))
                     .col_expr(Column::PaymentStatus, Expr::value(status))
             }
-            PaymentEnd::NotAsked => pending(update),
+            PaymentEnd::NotCharged => pending(update),
         };
         let rows = self
             .bounded_write(update.exec_with_returning(&self.write))
@@ -174,7 +178,7 @@ impl Store {
         Ok(rows.into_iter().next().map(Order::from))
     }
 
-    /// A refund that the gateway certainly never heard of.
+    /// Resets a refund that certainly moved no money.
     pub async fn abandon_refund(&self, id: OrderId) -> Result<()> {
         let update = Entity::update_many()
             .col_expr(Column::PaymentStatus, Expr::value(PaymentStatus::Succeeded))
@@ -186,25 +190,25 @@ impl Store {
         Ok(())
     }
 
-    /// Takes up payments and refunds about which nobody has asked since `before`; another node
-    /// that looks now does not find them. What began longer ago than a gateway remembers is left
-    /// to people: asked again, it might be charged again.
+    /// Takes over payments and refunds whose last gateway call was before `before`; other nodes
+    /// that search now do not find them. Attempts older than `KEYS_KEPT` are left to operators: the
+    /// gateway may have dropped their idempotency keys, so a repeated call might charge again.
     pub async fn take_over_stale_payments(
         &self,
         before: DateTime<Utc>,
         now: DateTime<Utc>,
     ) -> Result<Vec<PaymentAttempt>> {
-        let forgotten = Entity::find()
+        let stale = Entity::find()
             .select_only()
             .column(Column::Id)
             .filter(Column::PaymentAskedAt.lt(before))
-            .filter(Column::PaymentBegunAt.gt(now - REMEMBERED))
-            .limit(FORGOTTEN_MAX)
+            .filter(Column::PaymentBegunAt.gt(now - KEYS_KEPT))
+            .limit(STALE_PAYMENTS_MAX)
             .into_query();
         let update = Entity::update_many()
             .col_expr(Column::PaymentAskedAt, Expr::value(now))
             .filter(Column::PaymentAskedAt.lt(before))
-            .filter(Column::Id.in_subquery(forgotten));
+            .filter(Column::Id.in_subquery(stale));
         let rows = self
             .bounded_write(update.exec_with_returning(&self.write))
             .await?;

@@ -31,7 +31,7 @@ pub struct NewProduct {
     pub now: DateTime<Utc>,
 }
 
-/// The fields to change; `None` leaves a field alone, `Some(None)` clears it.
+/// The fields to change; `None` leaves a field unchanged, `Some(None)` clears it.
 #[derive(Clone, Debug, Default)]
 pub struct ProductPatch {
     pub sku: Option<String>,
@@ -93,11 +93,11 @@ impl Store {
         Ok(row.map(Product::from))
     }
 
-    /// The row as a lane reads it: on PostgreSQL over the writers' connections, so that a storm of
-    /// reads never delays a batch.
+    /// Reads the row for a lane: on PostgreSQL with the writing pool, so that many reads never
+    /// delay a batch.
     pub async fn product_for_write(&self, id: ProductId) -> Result<Option<Product>> {
         if !self.is_postgres() {
-            // The batches of other lanes wait for the only writing connection.
+            // SQLite has one writing connection, which the batches of other lanes may occupy.
             return self.product(id).await;
         }
         let query = Entity::find_by_id(id).one(&self.write);
@@ -111,7 +111,7 @@ impl Store {
         Ok(rows.into_iter().map(Product::from).collect())
     }
 
-    /// Up to `limit` products, newest first, from below `before`.
+    /// Up to `limit` products, newest first, with ids below `before`.
     pub async fn products(&self, before: Option<ProductId>, limit: u64) -> Result<Vec<Product>> {
         let mut query = Entity::find().order_by_desc(COLUMN.id).limit(limit);
         if let Some(before) = before {
@@ -149,10 +149,11 @@ impl Store {
         Ok(self.bounded_write(insert).await?.into())
     }
 
-    /// Changes the given fields and bumps the version, which fences lanes that read the old terms.
+    /// Changes the given fields and bumps the version, which fences lanes that read the old row.
     ///
     /// # Errors
-    /// [`super::Constraint::Sku`] and [`super::Constraint::SaleWindow`] when the row would break them.
+    /// [`super::Constraint::Sku`] and [`super::Constraint::SaleWindow`] when the row would violate
+    /// them.
     pub async fn patch_product(
         &self,
         id: ProductId,
@@ -186,8 +187,8 @@ impl Store {
 }
 
 impl Transaction {
-    /// The fence: writes the stock unless the product's version has moved on since
-    /// `change.version`; false then.
+    /// The fence: writes the stock, or returns false when the product's version has moved on since
+    /// `change.version`.
     pub async fn write_stock(&self, change: StockChange, now: DateTime<Utc>) -> Result<bool> {
         use entities::products::Column;
         let written = Entity::update_many()

@@ -1,8 +1,8 @@
-//! Which connections may still be used.
+//! Invalidates pooled connections that were open when the database stopped answering.
 //!
-//! sqlx gives a connection back to its pool even when the caller stopped waiting for an answer.
-//! On a database that fell silent the next caller would wait behind it, so after every silence
-//! all connections that were open by then are replaced.
+//! sqlx returns a connection to its pool even when the caller stopped waiting for an answer. The
+//! next caller would then wait for the same answer, so after every missing answer all connections
+//! that were open by then are replaced.
 
 use std::time::{Duration, Instant};
 
@@ -10,18 +10,19 @@ use parking_lot::Mutex;
 
 #[derive(Debug, Default)]
 pub(super) struct Trust {
-    lost: Mutex<Option<Instant>>,
+    revoked_at: Mutex<Option<Instant>>,
 }
 
 impl Trust {
-    /// Forgets every connection that is open now.
-    pub(super) fn lose(&self) {
-        *self.lost.lock() = Some(Instant::now());
+    /// Invalidates every connection that is open now.
+    pub(super) fn revoke(&self) {
+        *self.revoked_at.lock() = Some(Instant::now());
     }
 
-    /// Whether a connection of this age was opened after the last silence.
-    pub(super) fn has(&self, age: Duration) -> bool {
-        self.lost.lock().is_none_or(|lost| age < lost.elapsed())
+    /// Whether a connection of this age was opened after the last [`Trust::revoke`].
+    pub(super) fn covers(&self, age: Duration) -> bool {
+        let revoked_at = self.revoked_at.lock();
+        revoked_at.is_none_or(|revoked_at| age < revoked_at.elapsed())
     }
 }
 
@@ -30,11 +31,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_silence_costs_older_connections_their_trust() {
+    fn a_missing_answer_invalidates_older_connections() {
         let trust = Trust::default();
-        assert!(trust.has(Duration::from_mins(1)));
-        trust.lose();
-        assert!(!trust.has(Duration::from_mins(1)));
-        assert!(trust.has(Duration::ZERO));
+        assert!(trust.covers(Duration::from_mins(1)));
+        trust.revoke();
+        assert!(!trust.covers(Duration::from_mins(1)));
+        assert!(trust.covers(Duration::ZERO));
     }
 }

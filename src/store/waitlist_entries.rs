@@ -31,7 +31,7 @@ struct Placed {
     place: i64,
 }
 
-/// The place of an entry.
+/// Subquery for the place of an entry.
 const PLACE: &str = "(SELECT COUNT(*) FROM waitlist_entries AS ahead \
     WHERE ahead.product_id = waitlist_entries.product_id AND ahead.status = 'waiting' \
     AND ahead.position <= waitlist_entries.position)";
@@ -83,7 +83,7 @@ fn placed() -> Select<Entity> {
 }
 
 impl Store {
-    /// The entry of a user who waits for the product.
+    /// The user's waiting entry for the product.
     pub async fn waiting_entry(
         &self,
         product: ProductId,
@@ -99,7 +99,7 @@ impl Store {
         Ok(row.map(|row| entry(row.entry, Some(row.place))))
     }
 
-    /// An entry by its id, whatever its status.
+    /// An entry by its id, with any status.
     pub async fn entry(&self, id: Uuid) -> Result<Option<WaitlistEntry>> {
         let query = placed().filter(Column::Id.eq(id));
         let row = self
@@ -142,8 +142,8 @@ impl Transaction {
         Ok(waiting.collect())
     }
 
-    /// The places of these entries, by position. Counted in one pass over a product's queue,
-    /// however many entries are given.
+    /// The places of these entries, keyed by position. One pass over a product's queue counts the
+    /// places of any number of entries.
     async fn places(&self, rows: &[Model]) -> Result<HashMap<i64, i64>> {
         let waiting = |row: &&Model| row.status == Status::Waiting;
         let mut products: HashMap<ProductId, Vec<i64>> = HashMap::new();

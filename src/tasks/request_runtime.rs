@@ -1,7 +1,7 @@
 //! A Tokio runtime for connections and requests, separate from that of lanes and jobs.
 //!
 //! A batch is a chain of short steps: lock, read, write, commit. On one runtime each step would
-//! queue behind hundreds of arriving requests and leaving responses; with two, the operating
+//! queue behind hundreds of incoming requests and outgoing responses; with two, the operating
 //! system schedules the lane's next step first.
 
 use std::io;
@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::Tasks;
 
-/// One thread per processor; they end when it is dropped.
+/// A runtime with one thread per processor; dropping it ends the threads.
 #[derive(Debug)]
 pub struct RequestRuntime {
     runtime: Option<Runtime>,
@@ -20,7 +20,7 @@ pub struct RequestRuntime {
 
 impl RequestRuntime {
     /// # Errors
-    /// When the system refuses a thread.
+    /// When the operating system cannot start a thread.
     pub fn start(tasks: &Tasks) -> io::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .enable_all()

@@ -1,4 +1,4 @@
-//! A headless browser that shows what a page has become after its scripts ran.
+//! Headless browser that renders a page and its scripts.
 
 use std::{env, fs, path::PathBuf, process::Stdio, time::Duration};
 
@@ -10,14 +10,14 @@ use tokio::{process::Command, time::timeout};
 const PROGRAMS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
 const RENDERS_WITHIN: Duration = Duration::from_mins(1);
 
-/// What a page did when it was opened.
+/// The result of opening a page.
 #[derive(Debug)]
 pub struct Visit {
     /// The document after ten seconds of its own time, as HTML.
     pub page: String,
-    /// What it said on the console, a line each.
+    /// Its console messages, a line each.
     pub console: Vec<String>,
-    /// Addresses that the page asked for, without files and without the browser's own requests.
+    /// Addresses that the page requested, without files and without the browser's own requests.
     pub requests: Vec<String>,
 }
 
@@ -55,7 +55,7 @@ pub async fn visit(url: &str) -> anyhow::Result<Visit> {
         .output();
     let output = timeout(RENDERS_WITHIN, browser)
         .await
-        .context("the browser did not show the page in time")??;
+        .context("the browser did not render the page in time")??;
     ensure!(output.status.success(), "the browser: {}", output.status);
     let printed = String::from_utf8_lossy(&output.stderr);
     let console = printed.lines().filter(|line| line.contains("CONSOLE"));
@@ -66,7 +66,8 @@ pub async fn visit(url: &str) -> anyhow::Result<Visit> {
     })
 }
 
-/// The browser looks for updates and the like by itself; only a page's requests have an origin.
+/// The browser also sends requests of its own, such as update checks; only a page's requests have
+/// an origin.
 fn requests(net_log: &[u8]) -> anyhow::Result<Vec<String>> {
     let log: Value = serde_json::from_slice(net_log)?;
     let events = log.get("events").and_then(Value::as_array);

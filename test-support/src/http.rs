@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use reqwest::{Client, redirect::Policy};
 
-/// Well over the service's own limit of 5 s: a call that meets it has found a hanging request.
+/// Well over the service's own limit of 5 s: a call that exceeds it has found a hanging request.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A client with a pool wide enough for a race; no proxy of the machine comes between.
+/// A client with a pool large enough for a race; it ignores the machine's proxy settings.
 pub fn client() -> reqwest::Result<Client> {
     Client::builder()
         .no_proxy()

@@ -1,7 +1,7 @@
-//! Starts the real parts that the tests and `contention` need, and ends them with their owner.
+//! Starts real processes for the tests and `contention`, and ends them with their owner.
 //!
-//! No oracle lives here: what an answer or the database must look like is decided by each test
-//! suite and by `contention` on their own, so that a mistake in one is found by the other.
+//! It contains no oracle: each test suite and `contention` define on their own what an answer or
+//! the database must look like, so that one finds a mistake in the other.
 
 /// A headless browser.
 pub mod browser;
@@ -22,7 +22,7 @@ pub mod wait;
 
 use std::{io, net::TcpListener};
 
-/// Below the range that outgoing connections take their ports from.
+/// Below the port range of outgoing connections.
 const PORTS: std::ops::Range<u16> = 10_000..20_000;
 const TRIES_MAX: usize = 1_000;
 

@@ -1,4 +1,4 @@
-//! The text of `/metrics`, read as Prometheus would.
+//! Parser of the Prometheus text format of `/metrics`.
 
 /// Samples of one service, or of several together.
 #[derive(Clone, Debug, Default)]
@@ -17,7 +17,7 @@ impl Metrics {
         Self(lines.filter_map(Sample::parse).collect())
     }
 
-    /// Takes the samples of another service in.
+    /// Adds the samples of another service.
     pub fn add(&mut self, other: Self) {
         self.0.extend(other.0);
     }
@@ -33,7 +33,7 @@ impl Metrics {
         Some(found.map(|sample| sample.value).sum())
     }
 
-    /// Whether these samples are there and sum up to this whole number.
+    /// Whether these samples exist and sum up to this whole number.
     pub fn shows(&self, name: &str, labels: &[(&str, &str)], wanted: u32) -> bool {
         let value = self.value(name, labels);
         value.is_some_and(|value| (value - f64::from(wanted)).abs() < 0.01)

@@ -1,4 +1,4 @@
-//! A private PostgreSQL with durable commits that can be stopped, killed and paused.
+//! PostgreSQL process of a test with durable commits that can be stopped, killed and paused.
 
 use std::{
     fs, io,
@@ -24,13 +24,13 @@ use crate::{
     wait::eventually,
 };
 
-/// Recovery after a kill included.
+/// Includes recovery after a kill.
 const STARTS_WITHIN: Duration = Duration::from_secs(30);
 const ENDS_WITHIN: Duration = Duration::from_secs(30);
 const CONNECTS_WITHIN: Duration = Duration::from_millis(500);
 const POLL: Duration = Duration::from_millis(50);
 
-/// Where distributions keep the programs that they leave off the path.
+/// Folders of the programs where distributions do not put them on the `PATH`.
 const FOLDERS: [&str; 4] = [
     "/usr/lib/postgresql",
     "/usr/libexec",
@@ -38,7 +38,7 @@ const FOLDERS: [&str; 4] = [
     "/usr/local/opt",
 ];
 
-/// Clones share the server; it ends with the last of them.
+/// Clones share the server; dropping the last one ends it.
 #[derive(Clone, Debug)]
 pub struct Postgres(Arc<Server>);
 
@@ -92,7 +92,7 @@ impl Postgres {
         self.0.url("postgres")
     }
 
-    /// Starts it on the folder and port it had, and returns when it answers.
+    /// Starts it on its previous folder and port, and returns when it answers.
     pub async fn start(&self) -> anyhow::Result<()> {
         let process = self.0.spawn()?;
         *self.0.process() = Some(process);
@@ -108,12 +108,12 @@ impl Postgres {
         }
     }
 
-    /// In good order but without waiting for clients, as for an update.
+    /// Fast shutdown, which does not wait for clients, as for an update.
     pub async fn stop(&self) -> anyhow::Result<()> {
         self.end(Signal::SIGINT).await
     }
 
-    /// At once and without a checkpoint, as a crash would.
+    /// Immediate shutdown without a checkpoint, like a crash.
     pub async fn kill(&self) -> anyhow::Result<()> {
         self.end(Signal::SIGQUIT).await
     }
@@ -136,7 +136,7 @@ impl Postgres {
         Ok(Secret::new(self.0.url(name)))
     }
 
-    /// Waits for the end: a server that starts while backends of the old one live would refuse to.
+    /// Waits for the end, because a new server refuses to start while old backends run.
     async fn end(&self, sent: Signal) -> anyhow::Result<()> {
         let postmaster = self.0.postmaster().context("PostgreSQL does not run")?;
         signal(postmaster, sent)?;
@@ -152,7 +152,7 @@ impl Postgres {
 
     async fn connect(&self) -> Result<DatabaseConnection, sea_orm::DbErr> {
         let mut options = ConnectOptions::new(self.url());
-        // By itself it would try for half a minute, at growing distances.
+        // By default it would try for half a minute, with growing delays.
         options
             .max_connections(1)
             .acquire_timeout(CONNECTS_WITHIN)
@@ -230,13 +230,13 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// Its backends end with the postmaster unless they are stopped.
+    /// Resumes paused backends: these would not end with the postmaster.
     fn drop(&mut self) {
         drop(self.signal_all(Signal::SIGCONT));
     }
 }
 
-/// One call that syncs the whole file system, where there is such a call.
+/// `syncfs` syncs the whole file system in one call; only Linux has it.
 fn recovery() -> &'static [&'static str] {
     if cfg!(target_os = "linux") {
         &["-c", "recovery_init_sync_method=syncfs"]
@@ -245,7 +245,7 @@ fn recovery() -> &'static [&'static str] {
     }
 }
 
-/// The folder of `initdb` and `postgres`; of several versions the last.
+/// The folder of `initdb` and `postgres`; the last one of several versions.
 fn programs() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&path);

@@ -35,9 +35,9 @@ impl Owned {
         self::signal(self.pid(), signal)
     }
 
-    /// Ends it the hard way.
+    /// Kills (SIGKILL) and reaps it.
     pub fn kill(&mut self) {
-        // An error means that it has ended already.
+        // An error means that it has already ended.
         drop(self.0.kill());
         drop(self.0.wait());
     }
@@ -58,7 +58,7 @@ impl Drop for Owned {
     }
 }
 
-/// One that has ended by itself needs no signal any more.
+/// A process that has already ended is no error.
 pub fn signal(pid: u32, signal: Signal) -> io::Result<()> {
     let pid = pid.try_into().map_err(io::Error::other)?;
     match kill(Pid::from_raw(pid), signal) {
@@ -89,13 +89,13 @@ pub fn descendants_of(ancestor: u32) -> io::Result<Vec<u32>> {
     Ok(found.split_off(1))
 }
 
-/// Those among them that run `redis-server`.
+/// The descendants that run `redis-server`.
 pub fn redis_servers_of(ancestor: u32) -> io::Result<Vec<u32>> {
-    let family = descendants_of(ancestor)?;
+    let descendants = descendants_of(ancestor)?;
     let table = table()?;
     let servers = table
         .iter()
-        .filter(|row| family.contains(&row.pid) && row.name == "redis-server");
+        .filter(|row| descendants.contains(&row.pid) && row.name == "redis-server");
     Ok(servers.map(|row| row.pid).collect())
 }
 
@@ -114,7 +114,7 @@ fn table() -> io::Result<Vec<Row>> {
     }
 }
 
-/// `/proc/PID/stat` reads `PID (NAME) STATE PARENT …`; the name may hold blanks and brackets.
+/// `/proc/PID/stat` reads `PID (NAME) STATE PARENT …`; the name may contain spaces and `)`.
 fn table_of_proc() -> io::Result<Vec<Row>> {
     let rows = fs::read_dir("/proc")?
         .filter_map(|entry| {

@@ -14,7 +14,7 @@ use tokio::{
     time::timeout_at,
 };
 
-/// Migrations and a cold disk included.
+/// Includes migrations and a cold disk.
 const STARTS_WITHIN: Duration = Duration::from_secs(30);
 /// Lines of a log that an error message shows.
 const LOG_LINES_MAX: usize = 30;
@@ -22,7 +22,7 @@ const LOG_LINES_MAX: usize = 30;
 /// Standard output of a service after the lines that were read.
 pub type Output = Lines<BufReader<process::ChildStdout>>;
 
-/// Leaves nothing in the environment but `PATH`, so that the caller's settings reach no service.
+/// Clears the environment except `PATH`, so that the caller's settings do not reach a service.
 pub fn clear_environment(command: &mut Command) -> &mut Command {
     command.env_clear();
     if let Some(path) = env::var_os("PATH") {
@@ -31,7 +31,7 @@ pub fn clear_environment(command: &mut Command) -> &mut Command {
     command
 }
 
-/// Reads standard output until a line with each prefix has come, such as `listening on `, and
+/// Reads standard output until a line with each prefix has arrived, such as `listening on `, and
 /// returns what follows the prefixes.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Tokens as the shop's login would hand them out, signed with a shared secret.
+//! Tokens signed with a shared secret (HMAC), as the shop's login would issue them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 
-/// How often a condition is looked at.
+/// Interval between two probes.
 const POLL: Duration = Duration::from_millis(20);
 
 /// Calls `probe` until it returns a value.
 ///
 /// # Errors
-/// When the deadline passes first, also if the probe that was running then returns a value.
+/// When no probe that was started before the deadline returns a value.
 pub async fn eventually<T>(
     what: &str,
     within: Duration,
@@ -18,7 +18,7 @@ pub async fn eventually<T>(
 ) -> anyhow::Result<T> {
     let deadline = Instant::now() + within;
     loop {
-        // A probe that was begun in time counts, however long a busy machine takes to answer it.
+        // A probe that was started in time counts, even if a busy machine answers it late.
         let in_time = Instant::now() < deadline;
         if let Some(found) = probe().await {
             ensure!(in_time, "only after {within:?}: {what}");

@@ -1,4 +1,4 @@
-//! Who may do what, and which tokens count.
+//! Authentication and authorization: rejected tokens (401) and admin-only calls (403).
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -72,7 +72,7 @@ fn bad_tokens() -> Vec<(&'static str, String)> {
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn a_bad_token_opens_no_door(#[case] backend: Backend) {
+async fn calls_with_an_invalid_token_are_unauthenticated(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
     let product = service.product(5, json!({})).await;
@@ -80,7 +80,7 @@ async fn a_bad_token_opens_no_door(#[case] backend: Backend) {
     let before = shop.ledger.everything().await;
 
     for (name, header) in bad_tokens() {
-        let doors: [Call; 6] = [
+        let calls: [Call; 6] = [
             service.post("/orders").json(&order),
             service.get("/orders"),
             service.get(&format!("/orders/{product}")),
@@ -92,8 +92,8 @@ async fn a_bad_token_opens_no_door(#[case] backend: Backend) {
                 .post(&format!("/products/{product}/restock"))
                 .json(&json!({ "quantity": 1 })),
         ];
-        for door in doors {
-            let answer = door.header("authorization", &header).send().await;
+        for call in calls {
+            let answer = call.header("authorization", &header).send().await;
             assert_eq!(answer.code(), "unauthenticated", "{name}: {answer:?}");
             answer.refusal(401, "unauthenticated");
             assert!(
@@ -109,7 +109,7 @@ async fn a_bad_token_opens_no_door(#[case] backend: Backend) {
 }
 
 #[tokio::test]
-async fn the_scheme_is_known_in_any_case() {
+async fn the_bearer_scheme_is_case_insensitive() {
     let shop = Shop::open(Backend::Sqlite).await;
     let header = format!("bearer {}", tokens::user("ann"));
 
@@ -123,12 +123,12 @@ async fn the_scheme_is_known_in_any_case() {
     answer.success(200);
 }
 
-/// A user id is text of the login's making: whatever it is, the answer is no server error.
+/// The login service chooses the text of user ids: no text may cause a server error.
 #[rstest]
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn strange_user_ids_do_no_harm(#[case] backend: Backend) {
+async fn unusual_user_ids_cause_no_server_error(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let product = shop.service().product(50, json!({})).await;
     // Long and incompressible: an index row of PostgreSQL holds 2,704 bytes.
@@ -161,7 +161,7 @@ async fn strange_user_ids_do_no_harm(#[case] backend: Backend) {
 
     assert!(
         bought >= 2,
-        "an ordinary address and a name with a blank are user ids"
+        "an e-mail address and a name with a space are valid user ids"
     );
     assert_eq!(shop.ledger.orders(product).await.len(), bought);
 }
@@ -202,9 +202,9 @@ async fn only_an_admin_changes_products(#[case] path: &str, #[case] method: &str
     assert!([200, 201].contains(&admin.status), "{admin:?}");
 }
 
-/// Valid tokens are remembered; that must not keep them valid.
+/// Valid tokens are cached; the cache must not extend their lifetime.
 #[tokio::test]
-async fn a_token_that_was_accepted_ends_when_it_expires() {
+async fn an_accepted_token_is_rejected_once_it_expires() {
     let shop = Shop::open(Backend::Sqlite).await;
     let service = shop.service();
     let token = sign(&json!({ "sub": "ann", "exp": expiry(1) }));
@@ -212,7 +212,7 @@ async fn a_token_that_was_accepted_ends_when_it_expires() {
 
     orders().await.success(200);
     orders().await.success(200);
-    eventually("the token ends", SOON, async || {
+    eventually("the token expires", SOON, async || {
         when(orders().await.code() == "unauthenticated")
     })
     .await;

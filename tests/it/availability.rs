@@ -1,4 +1,4 @@
-//! What a storefront reads while the sale is on: availability and the list of products.
+//! Storefront reads during a sale: `GET /products/{id}/availability` and the product list.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -18,7 +18,7 @@ use crate::support::{
 #[case::sqlite(Backend::Sqlite)]
 #[case::three_nodes(Backend::ThreeNodes)]
 #[tokio::test]
-async fn availability_follows_the_sales_within_a_second(#[case] backend: Backend) {
+async fn availability_is_at_most_a_second_old(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let more = json!({ "price": 500, "currency": "USD", "max_per_order": 4 });
     let product = shop.service().product(6, more).await;
@@ -54,12 +54,12 @@ async fn availability_follows_the_sales_within_a_second(#[case] backend: Backend
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn the_list_holds_every_product_once(#[case] backend: Backend) {
+async fn the_paged_list_contains_every_product_once(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
-    let mut made = BTreeSet::new();
+    let mut created = BTreeSet::new();
     for _ in 0..12 {
-        made.insert(service.product(1, json!({})).await.to_string());
+        created.insert(service.product(1, json!({})).await.to_string());
     }
 
     let mut found = Vec::new();
@@ -86,7 +86,7 @@ async fn the_list_holds_every_product_once(#[case] backend: Backend) {
     }
 
     assert_eq!(found.len(), 12);
-    assert_eq!(BTreeSet::from_iter(found), made);
+    assert_eq!(BTreeSet::from_iter(found), created);
     let whole = service
         .get("/products")
         .bearer(&tokens::user("ann"))
@@ -96,13 +96,13 @@ async fn the_list_holds_every_product_once(#[case] backend: Backend) {
     assert_eq!(whole["products"].as_array().unwrap().len(), 12);
 }
 
-/// Returned units that a waitlist entry wants more of are reserved: availability, the event stream
-/// and an order must all say that none is for sale.
+/// Returned units are reserved while the first waitlist entry requests more of them: availability,
+/// the stock stream and an order must all report that none is for sale.
 #[rstest]
 #[case::sqlite(Backend::Sqlite)]
 #[case::three_nodes(Backend::ThreeNodes)]
 #[tokio::test]
-async fn units_reserved_for_the_waitlist_are_for_sale_nowhere(#[case] backend: Backend) {
+async fn units_reserved_for_the_waitlist_are_not_for_sale(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
     let terms = json!({ "hold_seconds": 600, "waitlist": true });

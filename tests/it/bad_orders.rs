@@ -1,4 +1,4 @@
-//! Bodies and headers of `POST /orders` that no well-meaning client sends: 4xx, never 5xx, nothing written.
+//! Invalid bodies and headers of `POST /orders`: 4xx, never 5xx, and nothing is written.
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ async fn send(front: &Front, body: impl Into<reqwest::Body>) -> Answer {
         .await
 }
 
-/// Quantities as they stand in the JSON text.
+/// Invalid quantities, as JSON text.
 const QUANTITIES: &[&str] = &[
     "0",
     "-1",
@@ -58,7 +58,7 @@ const QUANTITIES: &[&str] = &[
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn a_quantity_that_is_no_small_whole_number_is_invalid(#[case] backend: Backend) {
+async fn a_quantity_that_is_not_a_whole_number_in_range_is_invalid(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let product = shop.service().product(5, json!({})).await;
     let before = shop.ledger.everything().await;
@@ -72,7 +72,7 @@ async fn a_quantity_that_is_no_small_whole_number_is_invalid(#[case] backend: Ba
     shop.service().buy("ann", product, 1).await.success(201);
 }
 
-/// The field that is wrong, and the whole body.
+/// The invalid field and the whole body.
 fn invalid_bodies(product: Uuid) -> Vec<(&'static str, Value)> {
     vec![
         ("product_id", json!({ "quantity": 1 })),
@@ -136,7 +136,7 @@ async fn wrong_types_and_unknown_fields_are_named(#[case] backend: Backend) {
     assert_eq!(shop.ledger.everything().await, before);
 }
 
-fn unreadable_bodies(product: Uuid) -> Vec<Vec<u8>> {
+fn malformed_bodies(product: Uuid) -> Vec<Vec<u8>> {
     let valid = json!({ "product_id": product, "quantity": 1 }).to_string();
     let mut latin = valid.clone().into_bytes();
     latin.extend(b" \xff");
@@ -165,11 +165,11 @@ fn unreadable_bodies(product: Uuid) -> Vec<Vec<u8>> {
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn what_is_not_json_is_malformed(#[case] backend: Backend) {
+async fn bodies_that_are_not_json_are_malformed(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let product = shop.service().product(5, json!({})).await;
 
-    for body in unreadable_bodies(product) {
+    for body in malformed_bodies(product) {
         let shown = String::from_utf8_lossy(&body).into_owned();
         let answer = send(shop.service(), body).await;
         assert_eq!(answer.code(), "malformed_json", "{shown}: {answer:?}");
@@ -179,8 +179,9 @@ async fn what_is_not_json_is_malformed(#[case] backend: Backend) {
     assert!(shop.ledger.orders(product).await.is_empty());
 }
 
-/// JSON by the letter, yet not an order: whether it counts as malformed or invalid is a parser's affair.
-fn odd_bodies(product: Uuid) -> Vec<String> {
+/// Bodies at the limits of JSON that are not orders: the parser may report them as malformed or as
+/// invalid.
+fn unusual_bodies(product: Uuid) -> Vec<String> {
     vec![
         format!(r#"{{"product_id":"{product}","quantity":1,"quantity":2}}"#),
         format!(r#"{{"product_id":"{product}","product_id":"{product}","quantity":1}}"#),
@@ -211,12 +212,12 @@ fn odd_bodies(product: Uuid) -> Vec<String> {
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn json_that_is_no_order_is_refused(#[case] backend: Backend) {
+async fn json_that_is_not_an_order_is_refused(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let product = shop.service().product(5, json!({})).await;
     let before = shop.ledger.everything().await;
 
-    for body in odd_bodies(product) {
+    for body in unusual_bodies(product) {
         let shown: String = body.chars().take(120).collect();
         let answer = send(shop.service(), body).await;
         let refusal = (answer.status, answer.code());
@@ -235,7 +236,7 @@ async fn json_that_is_no_order_is_refused(#[case] backend: Backend) {
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn a_bad_idempotency_key_is_invalid(#[case] backend: Backend) {
+async fn an_invalid_idempotency_key_is_refused(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
     let product = service.product(5, json!({})).await;

@@ -1,4 +1,4 @@
-//! Products that cannot be: each field refused with its name, nothing written, never a 5xx.
+//! Invalid products and restocks: the answer is 422 and names the field; nothing is written.
 
 use rstest::rstest;
 use serde_json::{Map, Value, json};
@@ -17,7 +17,7 @@ fn bad_texts() -> Vec<Value> {
     list(&json!(["", "x".repeat(10_000), "a\0b", 7, [], {}, true]))
 }
 
-/// What is no whole number from zero up, in the range of an i64.
+/// Values that are not whole numbers from 0 to `i64::MAX`.
 fn bad_numbers() -> Vec<Value> {
     let beyond = 9_223_372_036_854_775_808_u64;
     list(&json!([
@@ -34,7 +34,7 @@ fn bad_numbers() -> Vec<Value> {
     ]))
 }
 
-/// The same in the range of an i32.
+/// Values that are not whole numbers from 0 to `i32::MAX`.
 fn bad_small_numbers() -> Vec<Value> {
     let beyond = json!([2_147_483_648_i64, 4_294_967_297_i64, i64::MAX]);
     [bad_numbers(), list(&beyond)].concat()
@@ -60,7 +60,7 @@ fn bad_times() -> Vec<Value> {
     ]))
 }
 
-/// Values that a field takes from nobody, at creation or later.
+/// Values that each field refuses, at creation and in a change.
 fn bad_values() -> Vec<(&'static str, Vec<Value>)> {
     let currencies = list(&json!(["EU", "EURO", "E1R", "€€€"]));
     vec![
@@ -95,7 +95,7 @@ fn only(field: &str, value: &Value) -> Value {
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn a_product_with_a_wrong_field_is_not_created(#[case] backend: Backend) {
+async fn a_product_with_an_invalid_field_is_not_created(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
 
     for (field, values) in bad_values() {
@@ -121,7 +121,7 @@ async fn a_product_with_a_wrong_field_is_not_created(#[case] backend: Backend) {
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn a_product_is_not_changed_by_a_wrong_field(#[case] backend: Backend) {
+async fn a_change_with_an_invalid_field_is_not_applied(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let product = shop
         .service()
@@ -147,7 +147,7 @@ async fn a_product_is_not_changed_by_a_wrong_field(#[case] backend: Backend) {
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn a_restock_is_a_positive_whole_number(#[case] backend: Backend) {
+async fn a_restock_must_be_a_positive_whole_number(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let product = shop.service().product(5, json!({})).await;
     let before = shop.ledger.everything().await;

@@ -1,4 +1,4 @@
-//! Query strings that say nothing sensible.
+//! Invalid query strings of `GET /orders` and `GET /products`: never a server error.
 
 use rstest::rstest;
 use serde_json::json;
@@ -36,7 +36,7 @@ const ORDER_QUERIES: &[(&str, &str)] = &[
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn a_bad_query_is_invalid(#[case] backend: Backend) {
+async fn an_invalid_query_parameter_is_named(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
     let product = service.product(5, json!({})).await;
@@ -57,9 +57,9 @@ async fn a_bad_query_is_invalid(#[case] backend: Backend) {
     }
 }
 
-/// No contract says what these mean, so they may be refused, but not with a server error.
+/// The contract does not define these queries: they may be refused, but not with a server error.
 #[tokio::test]
-async fn queries_outside_the_contract_do_no_harm() {
+async fn undefined_queries_cause_no_server_error() {
     let shop = Shop::open(Backend::Sqlite).await;
     let long = format!("cursor={}", "A".repeat(8_000));
 

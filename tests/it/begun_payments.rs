@@ -1,5 +1,5 @@
-//! A buyer who begins to pay in the very moment in which the order would end keeps it, and once
-//! the gateway has charged, a row that is kept delays the end only.
+//! Races of a payment with the end of its order: an order whose payment has begun is neither
+//! cancelled nor expired, and a locked row only delays the confirmation of a charged order.
 
 use entities::order_status::OrderStatus;
 use serde_json::json;
@@ -14,24 +14,24 @@ use crate::support::{
     tokens, when,
 };
 
-const BEGINS: &str = "UPDATE orders SET status = 'confirming'";
+const BEGIN_PAYMENT: &str = "UPDATE orders SET status = 'confirming'";
 
-/// Since when the service waits for a row.
-async fn waits_since(shop: &Shop) -> Option<String> {
-    // Within a transaction PostgreSQL would show what it showed before.
+/// Start time of the service's statement that waits for a row lock.
+async fn lock_wait_start(shop: &Shop) -> Option<String> {
+    // Within a transaction PostgreSQL returns its first statistics snapshot again.
     shop.ledger.execute("SELECT pg_stat_clear_snapshot()").await;
-    let since = "SELECT query_start::text FROM pg_stat_activity \
+    let start = "SELECT query_start::text FROM pg_stat_activity \
                  WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    shop.ledger.texts(since).await.pop()
+    shop.ledger.texts(start).await.pop()
 }
 
-/// The service waits for the row, which somebody has; since when.
-async fn service_waits(shop: &Shop) -> String {
-    let since = async || waits_since(shop).await;
-    eventually("the service meets the buyer", SOON, since).await
+/// Waits until the service waits for the locked row; returns the start time of its statement.
+async fn until_service_waits(shop: &Shop) -> String {
+    let start = async || lock_wait_start(shop).await;
+    eventually("the service waits for the row lock", SOON, start).await
 }
 
-async fn assert_kept(shop: &Shop, product: Uuid) {
+async fn assert_still_confirming(shop: &Shop, product: Uuid) {
     let statuses = shop.ledger.statuses(product).await;
     assert_eq!(statuses["ann"], OrderStatus::Confirming);
     assert_eq!(shop.ledger.product(product).await.stock, 3);
@@ -39,7 +39,7 @@ async fn assert_kept(shop: &Shop, product: Uuid) {
 }
 
 #[tokio::test]
-async fn it_is_not_cancelled() {
+async fn a_payment_that_begins_first_prevents_cancellation() {
     let shop = Shop::open(Backend::Postgres).await;
     let front = shop.service().front();
     let product = front.product(5, json!({ "hold_seconds": 600 })).await;
@@ -47,46 +47,46 @@ async fn it_is_not_cancelled() {
     let order = order["id"].as_str().unwrap().to_owned();
 
     shop.ledger.execute("BEGIN").await;
-    shop.ledger.execute(BEGINS).await;
+    shop.ledger.execute(BEGIN_PAYMENT).await;
     let mut cancel = JoinSet::new();
     cancel.spawn(async move { front.cancel(&tokens::user("ann"), &order).send().await });
-    service_waits(&shop).await;
+    until_service_waits(&shop).await;
     shop.ledger.execute("COMMIT").await;
 
     let answer = cancel.join_next().await.unwrap().unwrap();
     let problem = answer.refusal(409, "order_not_pending");
     assert_eq!(problem["order_status"], "confirming");
-    assert_kept(&shop, product).await;
+    assert_still_confirming(&shop, product).await;
 }
 
 #[tokio::test]
-async fn it_does_not_expire() {
+async fn a_payment_that_begins_first_prevents_expiry() {
     let shop = Shop::open(Backend::Postgres).await;
     let service = shop.service();
     let product = service.product(5, json!({ "hold_seconds": 1 })).await;
     service.buy("ann", product, 2).await.success(201);
 
     shop.ledger.execute("BEGIN").await;
-    shop.ledger.execute(BEGINS).await;
-    service_waits(&shop).await;
+    shop.ledger.execute(BEGIN_PAYMENT).await;
+    until_service_waits(&shop).await;
     shop.ledger.execute("COMMIT").await;
 
-    // A hold that comes and goes later shows that the job has been there.
+    // A later hold that expires shows that the expiry job has processed the product.
     service.buy("bob", product, 3).await.success(201);
     let past = in_seconds(-1);
-    let over = format!("UPDATE orders SET expires_at = '{past}'");
-    shop.ledger.execute(&over).await;
+    let expire = format!("UPDATE orders SET expires_at = '{past}'");
+    shop.ledger.execute(&expire).await;
     eventually("the later hold ends", SOON, async || {
         let statuses = shop.ledger.statuses(product).await;
         when(statuses["bob"] == OrderStatus::Expired)
     })
     .await;
-    assert_kept(&shop, product).await;
+    assert_still_confirming(&shop, product).await;
 }
 
-/// The gateway has charged while somebody kept the order's row for longer than a write may wait.
+/// After the charge another transaction locks the order's row for longer than a write may wait.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn its_end_is_written_when_the_row_is_free() {
+async fn a_charged_order_is_confirmed_once_its_row_is_unlocked() {
     let gateway = Gateway::start().await;
     let plan = Shop::plan(Backend::Postgres)
         .paying(&gateway)
@@ -105,18 +105,18 @@ async fn its_end_is_written_when_the_row_is_free() {
         call.json(&json!({ "payment_method": "pm_card_visa" }))
             .send(),
     );
-    eventually("it is charged", SOON, async || {
+    eventually("the order is charged", SOON, async || {
         when(gateway.charges_of(order).await.len() == 1)
     })
     .await;
 
     shop.ledger.execute("BEGIN").await;
-    let keep = "SELECT id FROM orders FOR UPDATE";
-    shop.ledger.execute(keep).await;
+    let lock_row = "SELECT id FROM orders FOR UPDATE";
+    shop.ledger.execute(lock_row).await;
     gateway.set(Fault::None).await;
-    let first = service_waits(&shop).await;
-    eventually("it waits again", SOON, async || {
-        when(waits_since(&shop).await? != first)
+    let first = until_service_waits(&shop).await;
+    eventually("the service waits again", SOON, async || {
+        when(lock_wait_start(&shop).await? != first)
     })
     .await;
     shop.ledger.execute("COMMIT").await;

@@ -1,4 +1,4 @@
-//! What shoppers read comes from memory, and is as true as they may expect.
+//! Product read cache: hits, misses, and the age and consistency of cached answers.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::support::{
 
 const REQUESTS: &str = "flash_sale_cache_requests_total";
 
-/// Hits and misses so far.
+/// Cache hits and misses so far.
 async fn requests(service: &Service) -> (f64, f64) {
     let metrics = service.metrics().await;
     let of = |result| metrics.value(REQUESTS, &[("result", result)]).unwrap();
@@ -33,7 +33,7 @@ async fn read(front: &Front, path: &str) -> serde_json::Value {
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn the_shop_sees_its_own_changes_at_once(#[case] backend: Backend) {
+async fn a_node_serves_its_own_changes_at_once(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
     for round in 0..20 {
@@ -64,20 +64,20 @@ async fn the_shop_sees_its_own_changes_at_once(#[case] backend: Backend) {
     }
 }
 
-/// Somebody is always reading, so a read that began before the change is always under way.
+/// Constant reads, so that a read which began before the change is always under way.
 #[rstest]
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_shop_sees_its_changes_in_a_crowd_too(#[case] backend: Backend) {
+async fn a_node_serves_its_own_changes_under_concurrent_reads(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
     let product = service.product(5, json!({})).await;
     let path = format!("/products/{product}");
-    let mut crowd = JoinSet::new();
+    let mut readers = JoinSet::new();
     for _ in 0..8 {
         let (front, path) = (service.front(), path.clone());
-        crowd.spawn(async move {
+        readers.spawn(async move {
             loop {
                 read(&front, &path).await;
             }
@@ -102,15 +102,18 @@ async fn hits_and_misses_are_counted_from_zero() {
     }
 
     let (hits, misses) = requests(service).await;
-    assert!((hits + misses - 100.0).abs() < 0.5, "{hits} and {misses}");
+    assert!(
+        (hits + misses - 100.0).abs() < 0.5,
+        "{hits} hits, {misses} misses"
+    );
     assert!(hits > misses, "{hits} hits, {misses} misses");
 }
 
 #[tokio::test]
-async fn what_is_on_offer_is_in_memory_from_the_start() {
+async fn products_are_cached_at_startup() {
     let mut shop = Shop::open(Backend::Postgres).await;
     let product = shop.service().product(5, json!({})).await;
-    eventually("a first answer from memory", SOON, async || {
+    eventually("the first read is a cache hit", SOON, async || {
         shop.restart(0).await;
         read(shop.service(), &format!("/products/{product}")).await;
         when(requests(shop.service()).await == (1.0, 0.0))
@@ -122,7 +125,7 @@ async fn what_is_on_offer_is_in_memory_from_the_start() {
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crowd_asks_the_database_once(#[case] backend: Backend) {
+async fn concurrent_reads_share_one_query(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
     let product = service.product(5, json!({})).await;
@@ -139,17 +142,17 @@ async fn a_crowd_asks_the_database_once(#[case] backend: Backend) {
             answer.success(200);
         }
         let (_, after) = requests(service).await;
-        // A slow machine takes more than one of the quarter seconds that an answer lives.
+        // On a slow machine the reads take longer than the quarter second that an answer is cached.
         assert!(after - before < 20.0, "{path}: {} misses", after - before);
     }
 }
 
 #[tokio::test]
-async fn nodes_share_what_they_read() {
+async fn nodes_share_cached_products() {
     let shop = Shop::plan(Backend::Postgres).nodes(2).open().await;
     let path = |product: Uuid| format!("/products/{product}");
 
-    eventually("a read without the database", SOON, async || {
+    eventually("a read that skips the database", SOON, async || {
         let product = shop.service().product(5, json!({})).await;
         read(&shop.nodes[0], &path(product)).await;
         let key = format!("flash-sale:product:{product}");
@@ -167,9 +170,9 @@ async fn nodes_share_what_they_read() {
     .await;
 }
 
-/// Nobody tells the other node of the sale, so only the age of an answer bounds it.
+/// The other node receives no stock event, so only the maximum age bounds a stale answer.
 #[tokio::test]
-async fn without_redis_nothing_is_older_than_a_second() {
+async fn without_redis_answers_are_at_most_a_second_old() {
     let mut shop = Shop::plan(Backend::Postgres).nodes(2).open().await;
     let product = shop.service().product(50, json!({})).await;
     for node in &mut shop.redis_mut().0 {
@@ -180,20 +183,20 @@ async fn without_redis_nothing_is_older_than_a_second() {
     for sold in 1..=5 {
         read(&shop.nodes[1], &path).await;
         shop.nodes[0].buy("ann", product, 1).await.success(201);
-        let left = 50 - sold;
+        let remaining = 50 - sold;
         let second = Duration::from_millis(1_300);
-        eventually("the sale is seen elsewhere", second, async || {
+        eventually("the other node reports the sale", second, async || {
             let availability = read(&shop.nodes[1], &format!("{path}/availability")).await;
             let product = read(&shop.nodes[1], &path).await;
-            when(availability["stock"] == left && product["stock"] == left)
+            when(availability["stock"] == remaining && product["stock"] == remaining)
         })
         .await;
     }
 }
 
-/// A silent Redis costs a read a moment only.
+/// A Redis that does not answer delays a read only briefly.
 #[tokio::test]
-async fn a_silent_redis_keeps_no_shopper_waiting() {
+async fn an_unresponsive_redis_does_not_block_reads() {
     let shop = Shop::open(Backend::Postgres).await;
     let product = shop.service().product(5, json!({})).await;
     shop.redis().0[0].pause();
@@ -211,7 +214,7 @@ async fn a_silent_redis_keeps_no_shopper_waiting() {
 }
 
 #[tokio::test]
-async fn made_up_products_are_not_found_again_and_again() {
+async fn unknown_products_are_not_found_and_not_cached() {
     let shop = Shop::open(Backend::Postgres).await;
     for _ in 0..50 {
         let path = format!("/products/{}", Uuid::now_v7());

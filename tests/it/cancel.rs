@@ -1,4 +1,4 @@
-//! A cancelled order gives its units back once, and only to who may cancel it.
+//! `POST /orders/{id}/cancel`: only the order's user or an admin may cancel; units return once.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ async fn hold(front: &Front, user: &str, product: Uuid) -> String {
 #[case::sqlite(Backend::Sqlite)]
 #[case::three_nodes(Backend::ThreeNodes)]
 #[tokio::test]
-async fn its_user_and_an_admin_cancel_a_pending_order(#[case] backend: Backend) {
+async fn the_user_and_an_admin_may_cancel_a_pending_order(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let (service, last) = (shop.service(), shop.nodes.last().unwrap());
     let product = service.product(4, json!({ "hold_seconds": 600 })).await;
@@ -56,7 +56,7 @@ async fn its_user_and_an_admin_cancel_a_pending_order(#[case] backend: Backend) 
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn who_may_not_cancel_changes_nothing(#[case] backend: Backend) {
+async fn a_refused_cancel_changes_nothing(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
     let product = service.product(20, json!({ "hold_seconds": 600 })).await;
@@ -81,8 +81,8 @@ async fn who_may_not_cancel_changes_nothing(#[case] backend: Backend) {
         answer.refusal(404, "order_not_found");
     }
     let path = format!("/orders/{order}/cancel");
-    let nobody = service.post(&path).send().await;
-    nobody.refusal(401, "unauthenticated");
+    let anonymous = service.post(&path).send().await;
+    anonymous.refusal(401, "unauthenticated");
     let forged = service.cancel(&tokens::unsigned(), &order).send().await;
     forged.refusal(401, "unauthenticated");
     let read = service.get(&path).bearer(&ann).send().await;
@@ -95,7 +95,7 @@ async fn who_may_not_cancel_changes_nothing(#[case] backend: Backend) {
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn an_order_that_is_not_pending_says_what_it_is(#[case] backend: Backend) {
+async fn a_cancel_of_an_order_that_is_not_pending_reports_its_status(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
     let product = service.product(20, json!({ "hold_seconds": 600 })).await;
@@ -117,7 +117,7 @@ async fn an_order_that_is_not_pending_says_what_it_is(#[case] backend: Backend) 
     let change = format!("UPDATE orders SET expires_at = '{past}' WHERE user_id = 'expired'");
     shop.ledger.execute(&change).await;
 
-    // Before and after the job has seen it.
+    // Before and after the expiry job has processed the hold.
     for _ in 0..2 {
         for (status, order) in &orders {
             let answer = service.cancel(&tokens::user(status), order).send().await;
@@ -140,7 +140,7 @@ async fn an_order_that_is_not_pending_says_what_it_is(#[case] backend: Backend) 
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn an_admin_undoes_a_sale_that_was_never_paid(#[case] backend: Backend) {
+async fn an_admin_may_cancel_an_unpaid_confirmed_order(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
     let product = service.product(2, json!({})).await;
@@ -157,7 +157,7 @@ async fn an_admin_undoes_a_sale_that_was_never_paid(#[case] backend: Backend) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fifty_cancels_at_once_give_the_units_back_once() {
+async fn fifty_concurrent_cancels_return_the_units_once() {
     let plan = Shop::plan(Backend::Postgres).nodes(2);
     let shop = plan.set("LOCK_PATIENCE_MS", "4000").open().await;
     let product = shop
@@ -173,8 +173,8 @@ async fn fifty_cancels_at_once_give_the_units_back_once() {
             node.cancel(&tokens[call / 2 % 2], &order)
         });
         let answers = together(calls.collect()).await;
-        let done = answers.iter().filter(|answer| answer.status == 200);
-        assert_eq!(done.count(), 1, "round {round}: {answers:?}");
+        let successes = answers.iter().filter(|answer| answer.status == 200);
+        assert_eq!(successes.count(), 1, "round {round}: {answers:?}");
         for answer in answers.iter().filter(|answer| answer.status != 200) {
             let problem = answer.refusal(409, "order_not_pending");
             assert_eq!(problem["order_status"], "cancelled");
@@ -188,7 +188,7 @@ async fn fifty_cancels_at_once_give_the_units_back_once() {
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn the_key_of_a_cancelled_order_gives_it_again(#[case] backend: Backend) {
+async fn the_key_of_a_cancelled_order_replays_it(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
     let product = service.product(5, json!({ "hold_seconds": 600 })).await;

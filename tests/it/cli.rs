@@ -1,4 +1,4 @@
-//! The command line: settings, their mistakes, and what each command answers.
+//! Command line: invalid settings, help, `migrate`, `verify` and the output of `serve`.
 
 use std::{
     net::TcpListener,
@@ -45,7 +45,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// `serve` on any free port with one setting; it must end by itself at once.
+/// Runs `serve` on free ports with one setting that must make it exit at once.
 fn serve_with(name: &str, value: &str) -> Output {
     let data = TempDir::new().unwrap();
     let mut command = program();
@@ -59,7 +59,7 @@ fn serve_with(name: &str, value: &str) -> Output {
     output_within_seconds(command)
 }
 
-/// A service that starts in spite of its bad setting would run for ever.
+/// Kills the process at a deadline: a service that accepts an invalid setting would never exit.
 fn output_within_seconds(mut command: Command) -> Output {
     let child = command
         .stdout(std::process::Stdio::piped())
@@ -67,13 +67,13 @@ fn output_within_seconds(mut command: Command) -> Output {
         .spawn()
         .unwrap();
     let pid = child.id();
-    let (done, waiting) = std::sync::mpsc::channel();
+    let (done, until_done) = std::sync::mpsc::channel();
     let reader = std::thread::spawn(move || {
         let output = child.wait_with_output().unwrap();
         done.send(()).unwrap();
         output
     });
-    if waiting
+    if until_done
         .recv_timeout(std::time::Duration::from_secs(15))
         .is_err()
     {
@@ -114,7 +114,7 @@ fn output_within_seconds(mut command: Command) -> Output {
 #[case("SHUTDOWN_TIMEOUT_MS", "soon")]
 #[case("METRICS_PRODUCTS_MAX", "-1")]
 #[case("LOG_FORMAT", "xml")]
-fn a_bad_setting_ends_the_start_with_one_line_that_names_it(
+fn an_invalid_setting_stops_the_start_with_one_line_that_names_it(
     #[case] name: &str,
     #[case] value: &str,
 ) {
@@ -135,16 +135,16 @@ fn a_bad_setting_ends_the_start_with_one_line_that_names_it(
 }
 
 #[test]
-fn a_taken_port_is_named() {
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+fn the_error_names_a_port_in_use() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
 
-    let output = serve_with("LISTEN_ADDR", &taken.local_addr().unwrap().to_string());
+    let output = serve_with("LISTEN_ADDR", &listener.local_addr().unwrap().to_string());
 
     let stderr = text(&output.stderr);
     assert!(!output.status.success());
     let last = stderr.trim().lines().last().unwrap();
     assert!(
-        last.contains(&taken.local_addr().unwrap().to_string()),
+        last.contains(&listener.local_addr().unwrap().to_string()),
         "{stderr}"
     );
 }
@@ -193,7 +193,7 @@ fn help_names_every_setting_and_shows_no_secret() {
     }
 }
 
-/// A password in a URL that leads nowhere must not end up in the log.
+/// A password in an invalid URL must not appear in the log.
 #[rstest]
 #[case("DATABASE_URL", "mysql://user:hunter2secret@127.0.0.1:1/shop")]
 #[case(
@@ -202,20 +202,20 @@ fn help_names_every_setting_and_shows_no_secret() {
 )]
 #[case("REDIS_LOCK_URLS", "http://user:hunter2secret@127.0.0.1:1")]
 #[case("REDIS_URL", "redis://user:hunter2secret@127.0.0.1:notaport")]
-fn a_password_in_a_bad_setting_is_not_repeated(#[case] name: &str, #[case] value: &str) {
+fn the_error_of_an_invalid_setting_shows_no_password(#[case] name: &str, #[case] value: &str) {
     let output = serve_with(name, value);
 
     assert!(!output.status.success(), "{output:?}");
-    let said = text(&output.stderr) + &text(&output.stdout);
+    let printed = text(&output.stderr) + &text(&output.stdout);
     assert!(
-        said.to_uppercase().replace('-', "_").contains(name),
-        "{said}"
+        printed.to_uppercase().replace('-', "_").contains(name),
+        "{printed}"
     );
-    assert!(!said.contains("hunter2secret"), "{said}");
+    assert!(!printed.contains("hunter2secret"), "{printed}");
 }
 
 #[tokio::test]
-async fn a_flag_does_what_its_variable_does() {
+async fn a_flag_is_equivalent_to_its_variable() {
     let mut command = program();
     command.args(["serve", "--lock-ttl-ms", "abc"]);
 
@@ -253,15 +253,18 @@ async fn migrating_twice_changes_nothing(#[case] backend: Backend) {
         let output = run("migrate");
         assert!(output.status.success(), "{output:?}");
     }
-    let verdict = run("verify");
+    let verified = run("verify");
 
-    assert!(verdict.status.success(), "{verdict:?}");
-    assert!(!verdict.stdout.is_empty(), "it says what it checked");
+    assert!(verified.status.success(), "{verified:?}");
+    assert!(
+        !verified.stdout.is_empty(),
+        "`verify` prints what it checked"
+    );
 }
 
 /// Nodes of one release start together: one migrates, the others wait for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn migrations_at_the_same_time_do_not_collide() {
+async fn concurrent_migrations_succeed() {
     let database = Database::create().await;
     let running: Vec<_> = (0..4)
         .map(|_| {
@@ -278,7 +281,7 @@ async fn migrations_at_the_same_time_do_not_collide() {
 }
 
 #[tokio::test]
-async fn a_service_says_where_it_listens_and_nothing_else() {
+async fn serve_prints_only_its_addresses_to_stdout() {
     let mut shop = Shop::open(Backend::Sqlite).await;
     shop.service().product(1, json!({})).await;
 

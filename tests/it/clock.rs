@@ -1,4 +1,4 @@
-//! Nodes whose clocks are half a minute wrong, either way, sell like the others.
+//! Clock skew: nodes whose clocks are 30 seconds fast or slow sell like the others.
 
 use std::{process::Command, time::SystemTime};
 
@@ -15,10 +15,10 @@ use crate::support::{
     when,
 };
 
-/// Buyers see no larger difference between two nodes.
-const APART: TimeDelta = TimeDelta::seconds(1);
-/// A hold ends no later than this after its time, on a busy machine.
-const LATE: TimeDelta = TimeDelta::seconds(3);
+/// The largest difference between two nodes that buyers observe.
+const SKEW_MAX: TimeDelta = TimeDelta::seconds(1);
+/// The longest delay of the end of a hold, on a busy machine.
+const DELAY_MAX: TimeDelta = TimeDelta::seconds(3);
 
 fn now() -> DateTime<Utc> {
     SystemTime::now().into()
@@ -28,9 +28,9 @@ fn time(order: &Value, field: &str) -> DateTime<Utc> {
     order[field].as_str().unwrap().parse().unwrap()
 }
 
-/// The environment of a process whose clock is wrong by so much. The monotonic clock stays right,
-/// as it does on a machine with a wrong date.
-fn wrong_by(offset: &str) -> Vec<(String, String)> {
+/// The environment of a process whose wall clock is wrong by `offset`. The monotonic clock stays
+/// correct, as on a machine with a wrong date.
+fn faketime_environment(offset: &str) -> Vec<(String, String)> {
     let environment = Command::new("faketime")
         .args(["-f", offset, "env"])
         .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
@@ -38,34 +38,34 @@ fn wrong_by(offset: &str) -> Vec<(String, String)> {
         .output()
         .expect("faketime is installed: run ./scripts/test");
     let text = String::from_utf8(environment.stdout).unwrap();
-    let shifts = |name: &str| {
+    let is_faketime = |name: &str| {
         let names = ["FAKE", "PRELOAD", "DYLD"];
-        // What the wrapper shares with its own child ends with that child.
+        // The wrapper's shared memory ends with its own child process.
         names.iter().any(|part| name.contains(part)) && name != "FAKETIME_SHARED"
     };
     let pairs = text.lines().filter_map(|line| line.split_once('='));
-    let pairs = pairs.filter(|(name, _)| shifts(name));
+    let pairs = pairs.filter(|(name, _)| is_faketime(name));
     pairs
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect()
 }
 
-/// The first node's clock is right, the second's fast, the third's slow.
+/// The first node's clock is correct, the second's fast, the third's slow.
 async fn shop() -> Shop {
     let mut shop = Shop::open(Backend::ThreeNodes).await;
     for (node, offset) in [(1, "+30s"), (2, "-30s")] {
-        let right = shop.settings.clone();
-        for (name, value) in wrong_by(offset) {
+        let settings = shop.settings.clone();
+        for (name, value) in faketime_environment(offset) {
             shop.settings.set(&name, &value);
         }
         shop.restart(node).await;
-        shop.settings = right;
+        shop.settings = settings;
     }
     shop
 }
 
-/// When the node first sold one.
-async fn opens(front: Front, buyer: String, product: Uuid) -> (DateTime<Utc>, Value) {
+/// The time and the order of the node's first sale.
+async fn first_sale(front: Front, buyer: String, product: Uuid) -> (DateTime<Utc>, Value) {
     eventually("the sale begins", SOON, async || {
         let answer = front.buy(&buyer, product, 1).await;
         if answer.status != 201 {
@@ -79,13 +79,16 @@ async fn opens(front: Front, buyer: String, product: Uuid) -> (DateTime<Utc>, Va
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sale_opens_everywhere_at_once_and_its_holds_last_as_long() {
+async fn all_nodes_open_a_sale_and_end_its_holds_on_time() {
     let shop = shop().await;
-    for (node, wrong) in shop.nodes.iter().zip([0, 30, -30]) {
+    for (node, offset) in shop.nodes.iter().zip([0, 30, -30]) {
         let answer = node.get("/health/live").send().await;
         let date = DateTime::parse_from_rfc2822(answer.header("date").unwrap()).unwrap();
-        let off = date.to_utc() - now() - TimeDelta::seconds(wrong);
-        assert!(off.abs() < TimeDelta::seconds(5), "the clock itself: {off}");
+        let error = date.to_utc() - now() - TimeDelta::seconds(offset);
+        assert!(
+            error.abs() < TimeDelta::seconds(5),
+            "difference to the configured offset: {error}"
+        );
     }
     let starts_at = in_seconds(2);
     let terms = json!({ "starts_at": starts_at, "hold_seconds": 2 });
@@ -93,18 +96,22 @@ async fn a_sale_opens_everywhere_at_once_and_its_holds_last_as_long() {
     let starts_at: DateTime<Utc> = starts_at.parse().unwrap();
 
     let nodes = shop.nodes.iter().enumerate();
-    let sales = nodes.map(|(number, node)| opens(node.front(), format!("buyer-{number}"), product));
+    let sales =
+        nodes.map(|(number, node)| first_sale(node.front(), format!("buyer-{number}"), product));
     let sales = futures::future::join_all(sales).await;
 
     for (sold, order) in &sales {
-        let late = *sold - starts_at;
+        let delay = *sold - starts_at;
         assert!(
-            late > -TimeDelta::milliseconds(100) && late < APART,
-            "{late}"
+            delay > -TimeDelta::milliseconds(100) && delay < SKEW_MAX,
+            "{delay}"
         );
         let hold = time(order, "expires_at") - *sold;
-        assert!((hold - TimeDelta::seconds(2)).abs() < APART, "{hold}");
-        assert!((time(order, "created_at") - *sold).abs() < APART, "{order}");
+        assert!((hold - TimeDelta::seconds(2)).abs() < SKEW_MAX, "{hold}");
+        assert!(
+            (time(order, "created_at") - *sold).abs() < SKEW_MAX,
+            "{order}"
+        );
     }
     eventually("the holds end", SOON, async || {
         when(shop.ledger.product(product).await.stock == 30)
@@ -114,20 +121,20 @@ async fn a_sale_opens_everywhere_at_once_and_its_holds_last_as_long() {
         .iter()
         .map(|(_, order)| time(order, "expires_at"))
         .max();
-    let late = now() - last.unwrap();
+    let delay = now() - last.unwrap();
     assert!(
-        late > -TimeDelta::milliseconds(100) && late < LATE,
-        "{late}"
+        delay > -TimeDelta::milliseconds(100) && delay < DELAY_MAX,
+        "{delay}"
     );
     shop.assert_books(product).await;
 }
 
-/// Neither does a fast clock end somebody's hold, nor a slow one keep it.
+/// A fast clock does not end a hold early, and a slow clock does not extend it.
 #[rstest]
 #[case::fast(1)]
 #[case::slow(2)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wrong_clock_neither_ends_a_hold_nor_keeps_it(#[case] alone: usize) {
+async fn a_wrong_clock_does_not_change_the_end_of_a_hold(#[case] remaining: usize) {
     let mut shop = shop().await;
     let product = shop
         .service()
@@ -137,11 +144,11 @@ async fn a_wrong_clock_neither_ends_a_hold_nor_keeps_it(#[case] alone: usize) {
         .service()
         .product(2, json!({ "hold_seconds": 1 }))
         .await;
-    let held = shop.service().buy("ann", product, 1).await.success(201);
-    let over = shop.service().buy("ann", short, 1).await.success(201);
+    let long_hold = shop.service().buy("ann", product, 1).await.success(201);
+    let short_hold = shop.service().buy("ann", short, 1).await.success(201);
 
-    // From now on only the node with the wrong clock looks.
-    for node in (0..3).filter(|node| *node != alone) {
+    // From now on only the node with the wrong clock expires holds.
+    for node in (0..3).filter(|node| *node != remaining) {
         shop.nodes[node].process.kill();
     }
     let ended = eventually("the short hold ends", SOON, async || {
@@ -150,12 +157,15 @@ async fn a_wrong_clock_neither_ends_a_hold_nor_keeps_it(#[case] alone: usize) {
     })
     .await;
 
-    let late = ended - time(&over, "expires_at");
+    let delay = ended - time(&short_hold, "expires_at");
     assert!(
-        late > -TimeDelta::milliseconds(100) && late < LATE,
-        "{late}"
+        delay > -TimeDelta::milliseconds(100) && delay < DELAY_MAX,
+        "{delay}"
     );
-    assert!(now() < time(&held, "expires_at"), "too slow to tell");
+    assert!(
+        now() < time(&long_hold, "expires_at"),
+        "the long hold ended before the check"
+    );
     assert_eq!(shop.ledger.product(product).await.stock, 1);
     shop.assert_books(product).await;
 }

@@ -1,4 +1,4 @@
-//! A pending order is paid for: charged once, confirmed once, and never one without the other.
+//! Payment of a pending order: charged once and confirmed once, never only one of the two.
 
 use reqwest::Method;
 use rstest::rstest;
@@ -16,7 +16,7 @@ use crate::support::{
 };
 
 const GOOD: &str = "pm_card_visa";
-/// localstripe's own name for the card that is taken on and then declined.
+/// localstripe's name for a card that it attaches and then declines.
 const DECLINING: &str = "pm_card_chargeCustomerFail";
 
 /// A shop whose gateway is localstripe.
@@ -63,7 +63,11 @@ async fn a_paid_order_is_confirmed_and_charged_once(#[case] backend: Backend) {
 
     let declined = confirm(service, "ann", order, DECLINING).await;
     declined.refusal(402, "payment_declined");
-    assert_eq!(status(service, order).await, "pending", "the hold goes on");
+    assert_eq!(
+        status(service, order).await,
+        "pending",
+        "the hold continues"
+    );
     let confirmed = confirm(service, "ann", order, GOOD).await.success(200);
 
     assert_eq!(confirmed["status"], "confirmed");
@@ -82,7 +86,7 @@ async fn a_paid_order_is_confirmed_and_charged_once(#[case] backend: Backend) {
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn who_may_not_pay_is_told_why_and_nothing_is_charged(#[case] backend: Backend) {
+async fn a_refused_payment_reports_the_reason_and_charges_nothing(#[case] backend: Backend) {
     let (gateway, plan) = paying(backend).await;
     let shop = plan.open().await;
     let service = shop.service();
@@ -105,10 +109,10 @@ async fn who_may_not_pay_is_told_why_and_nothing_is_charged(#[case] backend: Bac
             .await
             .refusal(404, "order_not_found");
     }
-    let over = confirm(service, "ann", cancelled, GOOD)
+    let refusal = confirm(service, "ann", cancelled, GOOD)
         .await
         .refusal(409, "order_not_pending");
-    assert_eq!(over["order_status"], "cancelled");
+    assert_eq!(refusal["order_status"], "cancelled");
     let path = format!("/orders/{order}/confirm");
     for method in [
         json!(""),
@@ -124,12 +128,12 @@ async fn who_may_not_pay_is_told_why_and_nothing_is_charged(#[case] backend: Bac
         let answer = call.json(&json!({ "payment_method": method })).send().await;
         answer.invalid("payment_method");
     }
-    let bare = service
+    let anonymous = service
         .post(&path)
         .json(&json!({ "payment_method": GOOD }))
         .send()
         .await;
-    bare.refusal(401, "unauthenticated");
+    anonymous.refusal(401, "unauthenticated");
 
     assert!(gateway.charges_of(order).await.is_empty());
     assert!(gateway.charges_of(cancelled).await.is_empty());
@@ -140,7 +144,7 @@ async fn who_may_not_pay_is_told_why_and_nothing_is_charged(#[case] backend: Bac
 #[case::sqlite(Backend::Sqlite)]
 #[case::three_nodes(Backend::ThreeNodes)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_simultaneous_confirmations_one_pays(#[case] backend: Backend) {
+async fn one_of_many_concurrent_confirmations_pays(#[case] backend: Backend) {
     let (gateway, plan) = paying(backend).await;
     let shop = plan.open().await;
     let product = shop.service().product(1, one_with_hold(600)).await;
@@ -161,7 +165,7 @@ async fn of_simultaneous_confirmations_one_pays(#[case] backend: Backend) {
     assert_eq!(gateway.charges_of(order).await.len(), 1);
 }
 
-/// Whatever the gateway does with the first try, the order ends as paid and is charged once.
+/// After any gateway fault in the first attempt the order is confirmed and charged once.
 #[rstest]
 #[case::lost_answer(Fault::LoseAnswer)]
 #[case::no_answer(Fault::HoldAnswer)]
@@ -170,7 +174,7 @@ async fn of_simultaneous_confirmations_one_pays(#[case] backend: Backend) {
 #[case::garbage(Fault::Garbage)]
 #[case::other_amount(Fault::WrongAmount)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_gateway_left_open_is_settled(
+async fn an_order_with_an_unknown_payment_outcome_is_confirmed(
     #[case] fault: Fault,
     #[values((Backend::Sqlite, 1), (Backend::Postgres, 2))] (backend, nodes): (Backend, usize),
 ) {
@@ -187,7 +191,7 @@ async fn what_the_gateway_left_open_is_settled(
     answer.retry_after();
     gateway.set(Fault::None).await;
 
-    eventually("it is confirmed", SOON, async || {
+    eventually("the order is confirmed", SOON, async || {
         when(status(service, order).await == "confirmed")
     })
     .await;
@@ -195,12 +199,12 @@ async fn what_the_gateway_left_open_is_settled(
     shop.assert_books(product).await;
 }
 
-/// The service dies while the gateway is asked; the hold is over when it comes back.
+/// The service is killed during the gateway call; the hold is over when the service restarts.
 #[rstest]
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crash_between_charge_and_confirmation_costs_nobody(#[case] backend: Backend) {
+async fn an_order_charged_before_a_crash_is_confirmed(#[case] backend: Backend) {
     let (gateway, plan) = paying(backend).await;
     let mut shop = plan.open().await;
     let product = shop.service().product(1, one_with_hold(1)).await;
@@ -208,26 +212,26 @@ async fn a_crash_between_charge_and_confirmation_costs_nobody(#[case] backend: B
 
     gateway.set(Fault::HoldAnswer).await;
     let front = shop.service().front();
-    let asking = tokio::time::timeout(SOON, async {
+    let request = tokio::time::timeout(SOON, async {
         let call = front.post(&format!("/orders/{order}/confirm"));
         let call = call
             .bearer(&tokens::user("ann"))
             .json(&json!({ "payment_method": GOOD }));
         call.try_send().await
     });
-    let killed = async {
-        eventually("it is charged", SOON, async || {
+    let kill = async {
+        eventually("the order is charged", SOON, async || {
             when(gateway.charges_of(order).await.len() == 1)
         })
         .await;
         shop.nodes[0].process.kill();
     };
-    let (answer, ()) = tokio::join!(asking, killed);
-    assert!(answer.unwrap().is_err(), "the crash was felt");
+    let (answer, ()) = tokio::join!(request, kill);
+    assert!(answer.unwrap().is_err(), "the crash breaks the request");
     gateway.set(Fault::None).await;
     shop.restart(0).await;
 
-    eventually("it is confirmed", SOON, async || {
+    eventually("the order is confirmed", SOON, async || {
         when(status(shop.service(), order).await == "confirmed")
     })
     .await;
@@ -236,7 +240,7 @@ async fn a_crash_between_charge_and_confirmation_costs_nobody(#[case] backend: B
 }
 
 #[tokio::test]
-async fn a_gateway_that_cannot_be_reached_leaves_the_hold_as_it_was() {
+async fn an_unreachable_gateway_leaves_the_hold_unchanged() {
     let (gateway, plan) = paying(Backend::Sqlite).await;
     let shop = plan.open().await;
     let service = shop.service();
@@ -254,7 +258,7 @@ async fn a_gateway_that_cannot_be_reached_leaves_the_hold_as_it_was() {
 }
 
 #[tokio::test]
-async fn without_a_gateway_nothing_is_confirmed_unpaid() {
+async fn without_a_gateway_only_free_orders_are_confirmed() {
     let shop = Shop::open(Backend::Sqlite).await;
     let service = shop.service();
     let product = service.product(1, one_with_hold(600)).await;

@@ -1,4 +1,4 @@
-//! The service is killed in the middle of a race: what it has answered is durable, and no unit is lost.
+//! Crash recovery under load: acknowledged orders are durable, and no unit is lost.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ const STOCK: i64 = 3_000;
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_acknowledged_order_outlives_a_crash(#[case] backend: Backend) {
+async fn acknowledged_orders_survive_a_crash(#[case] backend: Backend) {
     let mut shop = Shop::open(backend).await;
     let product = shop.service().product(STOCK, json!({})).await;
     let door = door(shop.service().front());
@@ -37,51 +37,51 @@ async fn every_acknowledged_order_outlives_a_crash(#[case] backend: Backend) {
         }
         *door.lock().unwrap() = shop.service().front();
     }
-    eventually("all is sold", SOON * 3, async || {
+    eventually("all units are sold", SOON * 3, async || {
         when(load.told().refused("sold_out") > 0)
     })
     .await;
 
-    let told = load.finish().await;
-    assert!(told.broken > 0, "the crashes were felt");
-    assert_eq!(told.refused("internal"), 0, "{:?}", told.refusals);
+    let received = load.finish().await;
+    assert!(received.broken > 0, "the crashes broke connections");
+    assert_eq!(received.refused("internal"), 0, "{:?}", received.refusals);
     let rows = shop.ledger.orders(product).await;
     let written: BTreeSet<String> = rows.iter().map(|row| row.id.to_string()).collect();
-    let acknowledged = BTreeSet::from_iter(told.orders.clone());
+    let acknowledged = BTreeSet::from_iter(received.orders.clone());
     assert_eq!(
         acknowledged.len(),
-        told.orders.len(),
-        "no order is given to two buyers"
+        received.orders.len(),
+        "each order belongs to one buyer"
     );
     assert_eq!(
         written, acknowledged,
-        "the keys found every order whose answer was lost"
+        "retries with the same key found every order whose response was lost"
     );
     assert_eq!(shop.ledger.sold(product).await, STOCK);
     shop.assert_books(product).await;
 }
 
-/// One of three processes dies; the others never stop selling.
+/// One of three processes is killed; the others keep selling.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_other_nodes_sell_on_when_one_is_killed() {
+async fn the_other_nodes_keep_selling_when_one_is_killed() {
     let mut shop = Shop::open(Backend::ThreeNodes).await;
     let product = shop.service().product(1_000_000, json!({})).await;
     let doors: Vec<_> = shop.nodes.iter().map(|node| door(node.front())).collect();
-    let dying = Load::start(&doors[..1], product, 8);
-    let living = Load::start(&doors[1..], product, 16);
-    dying.sells(20).await;
+    let killed = Load::start(&doors[..1], product, 8);
+    let surviving = Load::start(&doors[1..], product, 16);
+    killed.sells(20).await;
 
     for _ in 0..3 {
         shop.nodes[0].process.kill();
-        living.sells(100).await;
+        surviving.sells(100).await;
         shop.restart(0).await;
         *doors[0].lock().unwrap() = shop.service().front();
-        dying.sells(20).await;
+        killed.sells(20).await;
     }
 
-    let (dying, living) = (dying.finish().await, living.finish().await);
-    assert_eq!(living.broken, 0, "{:?}", living.refusals);
-    for order in dying.orders.iter().chain(&living.orders) {
+    let (killed, surviving) = (killed.finish().await, surviving.finish().await);
+    assert_eq!(surviving.broken, 0, "{:?}", surviving.refusals);
+    for order in killed.orders.iter().chain(&surviving.orders) {
         assert!(
             shop.ledger.has_order(order).await,
             "{order} was answered 201"

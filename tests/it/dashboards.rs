@@ -1,4 +1,4 @@
-//! What operators look at: every query of every dashboard answers on a real Prometheus.
+//! Grafana dashboards and Prometheus alerts: every query returns data on a real Prometheus.
 
 use std::{
     collections::BTreeSet,
@@ -20,7 +20,7 @@ use crate::support::{
 
 const FILLED_WITHIN: Duration = Duration::from_secs(40);
 
-/// The title and query of every target of every panel, rows unfolded.
+/// The title and query of every target of every panel, including panels inside rows.
 fn queries(dashboard: &Value) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for panel in dashboard["panels"].as_array().into_iter().flatten() {
@@ -34,7 +34,7 @@ fn queries(dashboard: &Value) -> Vec<(String, String)> {
     found
 }
 
-/// As Grafana fills the variables in, for a scrape each second.
+/// Replaces the variables as Grafana does, for a scrape interval of one second.
 fn filled_in(query: &str) -> String {
     let mut query = query.to_owned();
     for (variable, value) in [
@@ -66,7 +66,7 @@ fn dashboards() -> Vec<Value> {
         .collect()
 }
 
-/// Each second is scraped, whatever the file says, and the target is the service of the test.
+/// Scrapes the test's service each second, unlike the intervals of `prometheus.yml`.
 fn config(target: &str) -> String {
     json!({
         "global": { "scrape_interval": "1s" },
@@ -79,7 +79,7 @@ fn config(target: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_panel_shows_something() {
+async fn every_panel_query_returns_data() {
     let queries: Vec<_> = dashboards().iter().flat_map(queries).collect();
     assert!(
         queries.len() >= 8,
@@ -90,9 +90,9 @@ async fn every_panel_shows_something() {
         .service()
         .product(1_000_000, json!({ "sku": "watched" }))
         .await;
-    let gone = shop.service().product(0, json!({ "waitlist": true })).await;
-    let waits = shop.service().order_or_wait("ann", gone, 1);
-    waits.send().await.success(202);
+    let sold_out = shop.service().product(0, json!({ "waitlist": true })).await;
+    let join = shop.service().order_or_wait("ann", sold_out, 1);
+    join.send().await.success(202);
     let load = Load::start(&[door(shop.service().front())], product, 2);
     load.sells(20).await;
     let prometheus = Prometheus::start(&config(&shop.service().operations)).await;
@@ -101,7 +101,7 @@ async fn every_panel_shows_something() {
     for (title, query) in &queries {
         let within = deadline.saturating_duration_since(Instant::now());
         eventually(
-            &format!("\"{title}\" shows something: {query}"),
+            &format!("\"{title}\" returns data: {query}"),
             within,
             async || {
                 let result = prometheus.query(&filled_in(query)).await;
@@ -115,12 +115,12 @@ async fn every_panel_shows_something() {
     load.finish().await;
 }
 
-/// An alert on a metric that nobody writes would never fire.
+/// An alert on a metric that the service does not export would never fire.
 #[tokio::test]
-async fn every_metric_of_the_alerts_is_written() {
+async fn every_metric_of_the_alerts_is_exported() {
     let rules = fs::read_to_string(repository("prometheus/rules.yml")).unwrap();
-    let letters = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
-    let words = rules.split(|letter| !letters(letter));
+    let is_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let words = rules.split(|letter| !is_name(letter));
     let named: BTreeSet<&str> = words
         .filter(|word| word.starts_with("flash_sale_"))
         .collect();
@@ -132,18 +132,18 @@ async fn every_metric_of_the_alerts_is_written() {
     let metrics = shop.service().metrics().await;
 
     for name in named {
-        assert!(metrics.names().contains(&name), "{name} is not written");
+        assert!(metrics.names().contains(&name), "{name} is not exported");
     }
 }
 
 #[rstest]
 #[case::configuration(&["check", "config"], "prometheus.yml")]
 #[case::alerts(&["test", "rules"], "prometheus/rules.test.yml")]
-fn promtool_finds_nothing_wrong(#[case] check: &[&str], #[case] file: &str) {
-    let done = Command::new("promtool")
+fn promtool_accepts_the_configuration_and_the_alerts(#[case] check: &[&str], #[case] file: &str) {
+    let output = Command::new("promtool")
         .args(check)
         .arg(repository(file))
         .output();
-    let done = done.expect("promtool is installed: run ./scripts/test");
-    assert!(done.status.success(), "{done:?}");
+    let output = output.expect("promtool is installed: run ./scripts/test");
+    assert!(output.status.success(), "{output:?}");
 }

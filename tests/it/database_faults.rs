@@ -1,4 +1,4 @@
-//! The database dies, goes silent and comes back: every request is answered in time, and nothing is lost.
+//! Database outages: every request is answered before its time-out, and no order is lost.
 
 use std::time::{Duration, Instant};
 
@@ -13,25 +13,25 @@ use crate::support::{
     when,
 };
 
-/// `REQUEST_TIMEOUT_MS` and a little for a busy machine.
+/// `REQUEST_TIMEOUT_MS` plus a margin for a busy machine.
 const ANSWERED_WITHIN: Duration = Duration::from_millis(5_700);
 
-/// Everything was answered in time, by an order or by a refusal that is true while the database is away.
+/// Every request was answered in time, by an order or by a refusal that a database outage allows.
 #[track_caller]
-fn assert_answered(told: &Told) {
+fn assert_answered(received: &Told) {
     let allowed = ["unavailable", "outcome_unknown", "high_demand"];
-    let others = told
+    let others = received
         .refusals
         .keys()
         .filter(|code| !allowed.contains(&code.as_str()));
-    assert_eq!(others.count(), 0, "{:?}", told.refusals);
-    assert_eq!(told.broken, 0, "the service itself was never away");
+    assert_eq!(others.count(), 0, "{:?}", received.refusals);
+    assert_eq!(received.broken, 0, "the service stayed reachable");
     assert!(
-        told.slowest < ANSWERED_WITHIN,
+        received.slowest < ANSWERED_WITHIN,
         "the slowest answer took {:?}",
-        told.slowest
+        received.slowest
     );
-    assert_eq!(told.orders.len(), told.served);
+    assert_eq!(received.orders.len(), received.served);
 }
 
 async fn database_is(shop: &Shop, state: &str) {
@@ -43,8 +43,8 @@ async fn database_is(shop: &Shop, state: &str) {
     .await;
 }
 
-/// Waits until so many requests were told that the database cannot be reached.
-async fn unavailable(load: &Load, more: usize) {
+/// Waits until this many more requests were refused with `unavailable`.
+async fn until_unavailable(load: &Load, more: usize) {
     let before = load.told().refused("unavailable");
     eventually("requests are answered 503", SOON, async || {
         when(load.told().refused("unavailable") >= before + more)
@@ -56,7 +56,7 @@ async fn unavailable(load: &Load, more: usize) {
 enum Outage {
     Killed,
     Restarted,
-    Silent,
+    Unresponsive,
 }
 
 impl Outage {
@@ -64,7 +64,7 @@ impl Outage {
         match self {
             Self::Killed => server.kill().await,
             Self::Restarted => server.stop().await,
-            Self::Silent => server.pause(),
+            Self::Unresponsive => server.pause(),
         }
         .unwrap();
     }
@@ -72,7 +72,7 @@ impl Outage {
     async fn end(self, server: &Postgres) {
         match self {
             Self::Killed | Self::Restarted => server.start().await,
-            Self::Silent => server.resume(),
+            Self::Unresponsive => server.resume(),
         }
         .unwrap();
     }
@@ -81,50 +81,50 @@ impl Outage {
 #[rstest]
 #[case::killed(Outage::Killed)]
 #[case::restarted(Outage::Restarted)]
-#[case::silent(Outage::Silent)]
+#[case::unresponsive(Outage::Unresponsive)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sales_go_on_by_themselves_when_the_database_is_back(#[case] outage: Outage) {
+async fn sales_resume_when_the_database_recovers(#[case] outage: Outage) {
     let server = Postgres::open().await.unwrap();
-    let shop = on_a_server_of_its_own(&server).await;
+    let shop = with_own_server(&server).await;
     let product = shop.service().product(1_000_000, json!({})).await;
     let load = Load::start(&[door(shop.service().front())], product, 16);
     load.sells(100).await;
 
     for _ in 0..2 {
         outage.begin(&server).await;
-        unavailable(&load, 16).await;
+        until_unavailable(&load, 16).await;
         database_is(&shop, "down").await;
         outage.end(&server).await;
         load.sells(100).await;
         database_is(&shop, "up").await;
     }
 
-    let told = load.finish().await;
-    assert_answered(&told);
+    let received = load.finish().await;
+    assert_answered(&received);
     let rows = shop.ledger.orders(product).await;
     assert_eq!(
         rows.len(),
-        told.orders.len(),
-        "one order for each buyer, none lost, none twice"
+        received.orders.len(),
+        "one order per buyer: none is lost or duplicated"
     );
     for row in &rows {
-        assert!(told.orders.contains(&row.id.to_string()));
+        assert!(received.orders.contains(&row.id.to_string()));
     }
     shop.assert_books(product).await;
 }
 
-async fn on_a_server_of_its_own(server: &Postgres) -> Shop {
+async fn with_own_server(server: &Postgres) -> Shop {
     Shop::plan(Backend::Postgres)
         .database(&server.url(), &server.url())
         .open()
         .await
 }
 
-/// Reads are refused in time as well, and the service is alive all along.
+/// Reads are refused in time as well, and the liveness check succeeds.
 #[tokio::test]
-async fn a_silent_database_hangs_no_request() {
+async fn an_unresponsive_database_blocks_no_request() {
     let server = Postgres::open().await.unwrap();
-    let shop = on_a_server_of_its_own(&server).await;
+    let shop = with_own_server(&server).await;
     let service = shop.service();
     let product = service.product(5, json!({})).await;
     let order = service.buy("ann", product, 1).await.success(201);
@@ -156,7 +156,7 @@ async fn a_silent_database_hangs_no_request() {
     assert_eq!(answers[5].status, 503, "{:?}", answers[5]);
     assert_eq!(service.get("/health/live").send().await.status, 200);
     server.resume().unwrap();
-    eventually("it sells again", SOON, async || {
+    eventually("the service sells again", SOON, async || {
         (service.buy("carl", product, 1).await.status == 201).then_some(())
     })
     .await;

@@ -1,17 +1,17 @@
-//! `--demo` brings drops and guests to try the service out; without it there are none.
+//! `--demo` creates products and guest users for a trial; without it there are none.
 
 use serde_json::json;
 
 use crate::support::shop::{Backend, Shop};
 
 #[tokio::test]
-async fn a_guest_of_the_demo_buys_from_a_demo_drop() {
+async fn a_guest_buys_a_demo_product() {
     let mut shop = Shop::plan(Backend::Sqlite).flag("--demo").open().await;
-    let drops = shop.service().get("/products").send().await.success(200);
-    let drops = drops["products"].as_array().unwrap().clone();
-    let open = drops
+    let products = shop.service().get("/products").send().await.success(200);
+    let products = products["products"].as_array().unwrap().clone();
+    let in_stock = products
         .iter()
-        .find(|drop| drop["stock"].as_i64() > Some(0))
+        .find(|product| product["stock"].as_i64() > Some(0))
         .unwrap();
 
     let guest = shop
@@ -20,7 +20,7 @@ async fn a_guest_of_the_demo_buys_from_a_demo_drop() {
         .send()
         .await
         .success(201);
-    let order = json!({ "product_id": open["id"], "quantity": 1 });
+    let order = json!({ "product_id": in_stock["id"], "quantity": 1 });
     let call = shop
         .service()
         .post("/orders")
@@ -40,14 +40,14 @@ async fn a_guest_of_the_demo_buys_from_a_demo_drop() {
         .bearer(guest["token"].as_str().unwrap());
     call.json(&json!({})).send().await.refusal(403, "forbidden");
 
-    // The drops of the first start are still there after the second, and no others.
+    // The second start keeps the products of the first and adds no others.
     shop.restart(0).await;
     let again = shop.service().get("/products").send().await.success(200);
-    assert_eq!(again["products"].as_array().unwrap().len(), drops.len());
+    assert_eq!(again["products"].as_array().unwrap().len(), products.len());
 }
 
 #[tokio::test]
-async fn without_the_demo_there_are_no_guests_and_no_drops() {
+async fn without_demo_there_are_no_guests_and_no_products() {
     let shop = Shop::open(Backend::Sqlite).await;
 
     let guest = shop.service().post("/guest-sessions").send().await;

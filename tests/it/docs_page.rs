@@ -1,4 +1,4 @@
-//! The description of the API, for programs and for people.
+//! API documentation: `/openapi.json` and the page `/docs`.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ const CALLS: &[(&str, &[&str])] = &[
 ];
 
 #[tokio::test]
-async fn every_call_is_described() {
+async fn the_openapi_document_describes_every_call() {
     let shop = Shop::open(Backend::Sqlite).await;
 
     let document = shop
@@ -49,7 +49,7 @@ async fn every_call_is_described() {
             let success = |status: &String| status.starts_with('2');
             assert!(
                 responses.keys().any(success),
-                "{method} {path} never succeeds"
+                "{method} {path} describes no success"
             );
         }
     }
@@ -59,13 +59,13 @@ async fn every_call_is_described() {
     ] {
         assert!(
             order.get(status).is_some(),
-            "POST /orders never answers {status}?"
+            "POST /orders does not describe {status}"
         );
     }
     assert_references_resolve(&document, &document);
 }
 
-/// Every `$ref` of the document leads somewhere in it.
+/// Every `$ref` of the document resolves within it.
 fn assert_references_resolve(document: &Value, part: &Value) {
     match part {
         Value::Object(members) => {
@@ -73,7 +73,7 @@ fn assert_references_resolve(document: &Value, part: &Value) {
                 let pointer = reference.strip_prefix('#').unwrap();
                 assert!(
                     document.pointer(pointer).is_some(),
-                    "{reference} leads nowhere"
+                    "{reference} does not resolve"
                 );
             }
             for member in members.values() {
@@ -89,9 +89,9 @@ fn assert_references_resolve(document: &Value, part: &Value) {
     }
 }
 
-/// The page as a browser shows it, with the scripts and styles of the service alone.
+/// The page in a browser, which loads only the service's own scripts and styles.
 #[tokio::test]
-async fn the_page_shows_the_calls_in_a_browser() {
+async fn a_browser_renders_the_documented_calls() {
     let shop = Shop::open(Backend::Sqlite).await;
     let service = shop.service();
 
@@ -105,7 +105,7 @@ async fn the_page_shows_the_calls_in_a_browser() {
     assert_eq!(foreign_assets(&page, &service.url), BTreeSet::new());
 }
 
-/// `/docs` itself, or where it leads.
+/// `/docs`, or the target of its redirect.
 async fn docs_path(front: &Front) -> String {
     let answer = front.get("/docs").send().await;
     match answer.status {
@@ -115,7 +115,7 @@ async fn docs_path(front: &Front) -> String {
     }
 }
 
-/// What `src`, and `href` of a style or icon, name on other hosts.
+/// URLs on other hosts in `src`, and in `href` of a style or icon.
 fn foreign_assets(page: &str, own: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for tag in page.split('<').filter(|tag| {
@@ -128,8 +128,8 @@ fn foreign_assets(page: &str, own: &str) -> BTreeSet<String> {
                 continue;
             };
             let address = rest.split('"').next().unwrap_or_default();
-            let elsewhere = address.contains("://") || address.starts_with("//");
-            if elsewhere && !address.starts_with(own) {
+            let absolute = address.contains("://") || address.starts_with("//");
+            if absolute && !address.starts_with(own) {
                 found.insert(address.to_owned());
             }
         }
@@ -138,7 +138,7 @@ fn foreign_assets(page: &str, own: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn a_foreign_asset_is_noticed() {
+fn foreign_assets_are_detected() {
     let own = "http://127.0.0.1:1";
     let page = r#"<script src="https://cdn.example/x.js"></script><link href="//fonts.example/a">
         <img src="/own.png"><script src="http://127.0.0.1:1/a.js"></script>"#;

@@ -1,4 +1,4 @@
-//! Products at the edge of what numbers and calendars can say: right or refused, never wrapped.
+//! Boundary values of products (stock, price, times): stored exactly or refused, never wrapped.
 
 use rstest::rstest;
 use serde_json::json;
@@ -12,7 +12,7 @@ use crate::support::{
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn stock_that_would_overflow_is_refused(#[case] backend: Backend) {
+async fn a_restock_that_would_overflow_is_refused(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
     let product = service.product(1, json!({})).await;
@@ -37,12 +37,12 @@ async fn stock_that_would_overflow_is_refused(#[case] backend: Backend) {
     shop.assert_books(product).await;
 }
 
-/// The largest price and quantity that are accepted make a total that is not wrapped.
+/// The largest accepted price and quantity give a total that does not wrap.
 #[rstest]
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn the_largest_total_is_right_or_refused(#[case] backend: Backend) {
+async fn a_large_total_is_exact_or_refused(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let mut sold = 0;
 
@@ -72,7 +72,7 @@ async fn the_largest_total_is_right_or_refused(#[case] backend: Backend) {
 
     assert!(
         sold >= 2,
-        "a free product and one of 43 million units of money are products"
+        "a free product and one for 43 million currency units are valid"
     );
 }
 
@@ -80,7 +80,7 @@ async fn the_largest_total_is_right_or_refused(#[case] backend: Backend) {
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn a_sale_does_not_end_before_it_starts(#[case] backend: Backend) {
+async fn a_sale_that_ends_before_it_starts_is_refused(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
     let (first, second) = ("2030-01-01T00:00:00Z", "2030-01-02T00:00:00Z");
@@ -99,12 +99,12 @@ async fn a_sale_does_not_end_before_it_starts(#[case] backend: Backend) {
     assert_eq!(shop.ledger.everything().await, before);
 }
 
-/// Years at the edge of what clocks, calendars and columns can say.
+/// Times at the limits of clocks, calendars and columns.
 #[rstest]
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn times_at_the_edge_of_the_calendar_do_no_harm(#[case] backend: Backend) {
+async fn extreme_times_cause_no_server_error(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
 

@@ -1,4 +1,4 @@
-//! The embedded database is a file, and others may be at it too.
+//! Faults of the embedded SQLite database: another process may lock its file.
 
 use std::time::{Duration, Instant};
 
@@ -9,9 +9,9 @@ use crate::support::{
     shop::{Backend, Shop},
 };
 
-/// Somebody holds the file's write lock: orders are refused in time, and go on afterwards.
+/// Another process holds the file's write lock: orders are refused in time and sell afterwards.
 #[tokio::test]
-async fn a_locked_file_hangs_no_order() {
+async fn a_locked_file_blocks_no_order() {
     let shop = Shop::open(Backend::Sqlite).await;
     let service = shop.service();
     let product = service.product(5, json!({})).await;
@@ -33,7 +33,7 @@ async fn a_locked_file_hangs_no_order() {
         .success(200);
     shop.ledger.execute("ROLLBACK").await;
 
-    let bought = eventually("it sells again", SOON, async || {
+    let bought = eventually("the service sells again", SOON, async || {
         let answer = service.order("ann", product, 1).key("k").send().await;
         (answer.status == 201).then_some(answer)
     })
@@ -41,7 +41,7 @@ async fn a_locked_file_hangs_no_order() {
     assert_eq!(
         bought.header("idempotency-replayed"),
         None,
-        "what was refused was not written"
+        "the refused order was not written"
     );
     shop.assert_books(product).await;
 }

@@ -1,4 +1,4 @@
-//! The stream of a product's stock, as a storefront page listens to it.
+//! Server-sent events of a product's stock: `GET /products/{id}/events`.
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ async fn listen(front: &Front, product: Uuid) -> Events {
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn a_listener_sees_the_stock_at_first_and_after_each_sale(#[case] backend: Backend) {
+async fn a_listener_receives_the_stock_at_first_and_after_each_change(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
     let product = service.product(5, json!({})).await;
@@ -49,7 +49,7 @@ fn version(event: &Value) -> i64 {
 }
 
 #[tokio::test]
-async fn a_listener_sees_the_sales_of_other_nodes() {
+async fn a_listener_receives_the_sales_of_other_nodes() {
     let shop = Shop::open(Backend::ThreeNodes).await;
     let product = shop.service().product(5, json!({})).await;
     let mut events = listen(&shop.nodes[2], product).await;
@@ -65,7 +65,7 @@ async fn a_listener_sees_the_sales_of_other_nodes() {
 #[case::sqlite(Backend::Sqlite)]
 #[case::three_nodes(Backend::ThreeNodes)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_listener_of_a_race_learns_that_it_is_over(#[case] backend: Backend) {
+async fn every_listener_receives_the_end_of_a_race(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let product = shop.service().product(40, json!({})).await;
     let mut listeners = Vec::new();
@@ -80,9 +80,9 @@ async fn every_listener_of_a_race_learns_that_it_is_over(#[case] backend: Backen
     }
 }
 
-/// Without Redis the events come from the database instead.
+/// Without Redis the service reads the stock from the database instead.
 #[tokio::test]
-async fn a_listener_goes_on_without_redis() {
+async fn a_stock_stream_continues_without_redis() {
     let mut shop = Shop::plan(Backend::Postgres).nodes(2).open().await;
     let product = shop.service().product(5, json!({})).await;
     let mut events = listen(&shop.nodes[1], product).await;

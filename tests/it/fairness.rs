@@ -1,4 +1,4 @@
-//! Who gets the units: the first come on a node, and no node is left behind.
+//! Fairness: a node serves orders in order of arrival, and every node gets a turn.
 
 use rstest::rstest;
 use serde_json::json;
@@ -11,9 +11,9 @@ use crate::support::{
     when,
 };
 
-/// Six buyers arrive one after the other while the lock is taken; there are three units.
+/// Six buyers arrive one after the other while the lock is held; there are three units.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_came_first_is_served_first() {
+async fn orders_are_served_in_order_of_arrival() {
     let shop = Shop::plan(Backend::Postgres)
         .set("LOCK_PATIENCE_MS", "9000")
         .set("REQUEST_TIMEOUT_MS", "20000")
@@ -24,42 +24,42 @@ async fn who_came_first_is_served_first() {
     shop.redis().set(&key, "somebody-else").await;
 
     let mut waiting = JoinSet::new();
-    for place in 0..6 {
+    for arrival in 0..6 {
         let front = shop.service().front();
-        let user = format!("user-{place}");
-        waiting.spawn(async move { (place, front.buy(&user, product, 1).await) });
-        shop.service().has_queued(place + 1).await;
+        let user = format!("user-{arrival}");
+        waiting.spawn(async move { (arrival, front.buy(&user, product, 1).await) });
+        shop.service().has_queued(arrival + 1).await;
     }
     shop.redis().delete(&key).await;
 
-    for (place, answer) in waiting.join_all().await {
-        if place < 3 {
-            assert_eq!(answer.success(201)["user_id"], format!("user-{place}"));
+    for (arrival, answer) in waiting.join_all().await {
+        if arrival < 3 {
+            assert_eq!(answer.success(201)["user_id"], format!("user-{arrival}"));
         } else {
             answer.refusal(409, "sold_out");
         }
     }
 }
 
-/// Also without the Redis where nodes say that they wait, while the locks still have a majority.
+/// Also without the Redis node of the "node is waiting" keys, while the locks keep a majority.
 #[rstest]
-#[case::all_is_well(false)]
-#[case::nobody_can_say_that_it_waits(true)]
+#[case::every_redis_node_is_up(false)]
+#[case::waiting_keys_are_lost(true)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_node_starves(#[case] hints_are_lost: bool) {
-    // So that orders always wait on every node.
+async fn every_node_gets_a_share_of_the_sales(#[case] waiting_keys_are_lost: bool) {
+    // Small batches, so that orders always wait on every node.
     let plan = Shop::plan(Backend::ThreeNodes).set("ORDER_BATCH_MAX", "3");
     let mut shop = plan.open().await;
     let product = shop.service().product(1_000_000, json!({})).await;
-    if hints_are_lost {
+    if waiting_keys_are_lost {
         shop.redis_mut().0[0].kill();
-        eventually("all nodes leave it out", SOON, async || {
-            let mut left_out = true;
+        eventually("all nodes exclude the killed one", SOON, async || {
+            let mut excluded = true;
             for node in &shop.nodes {
                 let metrics = node.metrics().await;
-                left_out &= metrics.shows("flash_sale_lock_nodes_healthy", &[], 2);
+                excluded &= metrics.shows("flash_sale_lock_nodes_healthy", &[], 2);
             }
-            when(left_out)
+            when(excluded)
         })
         .await;
     }
@@ -80,14 +80,14 @@ async fn no_node_starves(#[case] hints_are_lost: bool) {
     .await;
 
     let shares = sold();
-    let all: usize = shares.iter().sum();
+    let total: usize = shares.iter().sum();
     assert!(
-        shares.iter().all(|share| share * 10 >= all),
+        shares.iter().all(|share| share * 10 >= total),
         "at least a tenth each: {shares:?}"
     );
     for load in loads {
-        let told = load.finish().await;
-        assert_eq!(told.broken, 0, "{told:?}");
+        let received = load.finish().await;
+        assert_eq!(received.broken, 0, "{received:?}");
     }
     shop.assert_books(product).await;
 }

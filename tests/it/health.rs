@@ -1,4 +1,4 @@
-//! What `/health` says when all is well, and what the metrics count.
+//! `/health` of a healthy service, and the metrics that the service exports.
 
 use rstest::rstest;
 use serde_json::json;
@@ -11,7 +11,7 @@ use crate::support::{
     when,
 };
 
-/// Those of the contract that this version of the service can feed.
+/// The metrics of the contract that this version of the service exports.
 const METRICS: &[&str] = &[
     "flash_sale_lock_acquire_total",
     "flash_sale_lock_wait_seconds_bucket",
@@ -39,15 +39,15 @@ const METRICS: &[&str] = &[
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn health_names_each_part(#[case] backend: Backend) {
+async fn health_reports_each_component(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
 
-    eventually("all parts are up", SOON, async || {
+    eventually("all components are up", SOON, async || {
         let (status, body) = service.health().await;
         assert_eq!(status, 200, "{body}");
-        let parts = [&body["status"], &body["database"], &body["redis"]];
-        when(parts.iter().all(|part| **part == "up"))
+        let components = [&body["status"], &body["database"], &body["redis"]];
+        when(components.iter().all(|component| **component == "up"))
     })
     .await;
     for path in ["/health/live", "/health/ready"] {
@@ -79,12 +79,12 @@ async fn health_shows_no_secret() {
     );
 }
 
-/// Counters a product has not fed yet stand at zero, so that the first event is a rise.
+/// The counters of a product start at 0, so that its first event is an increase.
 #[rstest]
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn every_metric_is_there_after_one_order(#[case] backend: Backend) {
+async fn every_metric_is_exported_after_one_order(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
     let product = service.product(5, json!({ "sku": "seen" })).await;
@@ -92,7 +92,7 @@ async fn every_metric_is_there_after_one_order(#[case] backend: Backend) {
     service.buy("ann", product, 1).await.success(201);
 
     let metrics = eventually(
-        "the lock was released, the process was looked at",
+        "the lock was released, the process metrics were read",
         SOON,
         async || {
             let metrics = service.metrics().await;
@@ -123,7 +123,7 @@ async fn every_metric_is_there_after_one_order(#[case] backend: Backend) {
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn metrics_count_what_happened(#[case] backend: Backend) {
+async fn metrics_count_orders_and_refusals(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
     let product = service
@@ -156,7 +156,7 @@ async fn metrics_count_what_happened(#[case] backend: Backend) {
         .await
         .refusal(409, "sold_out");
 
-    let metrics = settled(service).await;
+    let metrics = updated_metrics(service).await;
 
     for (outcome, count) in [
         ("created", 3.0),
@@ -189,22 +189,22 @@ async fn metrics_count_what_happened(#[case] backend: Backend) {
     assert_eq!(requests, Some(4.0));
 }
 
-/// Some gauges follow a moment after the answer.
-async fn settled(service: &Service) -> Metrics {
-    eventually("the gauges follow", SOON, async || {
+/// Some gauges are updated shortly after the response.
+async fn updated_metrics(service: &Service) -> Metrics {
+    eventually("the gauges are updated", SOON, async || {
         let metrics = service.metrics().await;
         let counted = [("product", "counted")];
-        let settled = metrics.shows("flash_sale_stock", &counted, 0)
+        let updated = metrics.shows("flash_sale_stock", &counted, 0)
             && metrics.shows("flash_sale_lane_queue", &counted, 0)
             && metrics.shows("flash_sale_lock_nodes_healthy", &[], 3);
-        settled.then_some(metrics)
+        updated.then_some(metrics)
     })
     .await
 }
 
-/// A label per path or id would be a series per attack.
+/// A label per path or id would let an attacker create any number of series.
 #[tokio::test]
-async fn labels_are_routes_never_paths() {
+async fn metric_labels_are_routes_not_paths() {
     let shop = Shop::open(Backend::Sqlite).await;
     let service = shop.service();
     let product = service.product(5, json!({})).await;

@@ -1,4 +1,4 @@
-//! A hold that nobody pays ends on time and once, whichever node lives; its units are sold again.
+//! Hold expiry: an unpaid hold ends on time and once on any live node; its units are sold again.
 
 use std::time::Duration;
 
@@ -20,15 +20,15 @@ use crate::support::{
     tokens, when,
 };
 
-/// The contract says one second; a test machine may be busy with other tests.
-const LATE: TimeDelta = TimeDelta::seconds(3);
+/// The contract allows one second; a test machine may be busy with other tests.
+const DELAY_MAX: TimeDelta = TimeDelta::seconds(3);
 
 fn time(order: &Value, field: &str) -> DateTime<Utc> {
     order[field].as_str().unwrap().parse().unwrap()
 }
 
-/// Orders that the nodes say they have ended.
-async fn ended(shop: &Shop) -> f64 {
+/// Expired holds, as counted by all nodes.
+async fn expired_count(shop: &Shop) -> f64 {
     let mut ended = 0.0;
     for node in &shop.nodes {
         let metrics = node.metrics().await;
@@ -55,7 +55,7 @@ async fn eventually_expired(shop: &Shop, product: Uuid) {
 #[case::sqlite(Backend::Sqlite)]
 #[case::three_nodes(Backend::ThreeNodes)]
 #[tokio::test]
-async fn what_nobody_paid_for_is_sold_again(#[case] backend: Backend) {
+async fn units_of_an_unpaid_order_are_sold_again(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
     let product = service.product(2, json!({ "hold_seconds": 1 })).await;
@@ -63,18 +63,18 @@ async fn what_nobody_paid_for_is_sold_again(#[case] backend: Backend) {
     let refusal = service.buy("bob", product, 1).await;
     refusal.refusal(409, "sold_out");
 
-    let next = eventually("the units are back", SOON, async || {
+    let next = eventually("the units are for sale again", SOON, async || {
         let answer = service.buy("bob", product, 2).await;
         (answer.status == 201).then(|| answer.json())
     })
     .await;
 
-    let over = time(&held, "expires_at");
-    let (from, until) = (over, over + LATE);
+    let end = time(&held, "expires_at");
+    let (from, until) = (end, end + DELAY_MAX);
     let sold = time(&next, "created_at");
     assert!(
         (from..until).contains(&sold),
-        "{sold}, not soon after {over}"
+        "sold at {sold}, the hold ended at {end}"
     );
     let order = format!("/orders/{}", held["id"].as_str().unwrap());
     let order = service
@@ -86,7 +86,7 @@ async fn what_nobody_paid_for_is_sold_again(#[case] backend: Backend) {
     shop.assert_books(product).await;
 }
 
-/// A process that was killed may leave its last lock behind, until that has lived its time.
+/// A killed process may leave its last lock behind until the TTL of the lock ends.
 async fn eventually_sold(front: &Front, product: Uuid) {
     eventually("bob buys", SOON, async || {
         when(front.buy("bob", product, 1).await.status == 201)
@@ -98,7 +98,7 @@ async fn eventually_sold(front: &Front, product: Uuid) {
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn a_hold_ends_after_a_restart(#[case] backend: Backend) {
+async fn a_hold_expires_after_a_restart(#[case] backend: Backend) {
     let mut shop = Shop::open(backend).await;
     let product = shop
         .service()
@@ -114,7 +114,7 @@ async fn a_hold_ends_after_a_restart(#[case] backend: Backend) {
 }
 
 #[tokio::test]
-async fn a_hold_ends_when_the_node_that_made_it_is_dead() {
+async fn a_hold_expires_when_the_node_that_made_it_is_killed() {
     let mut shop = Shop::plan(Backend::Postgres).nodes(2).open().await;
     let product = shop
         .service()
@@ -148,7 +148,7 @@ async fn an_order_that_is_being_paid_does_not_expire(#[case] backend: Backend) {
         when(shop.ledger.product(product).await.stock == 3)
     })
     .await;
-    // One more hold comes and goes, long after the payer's was over.
+    // Another hold begins and ends, long after the payer's hold was over.
     service.buy("later", product, 3).await.success(201);
     eventually("the later hold ends", SOON, async || {
         when(shop.ledger.product(product).await.stock == 3)
@@ -161,12 +161,12 @@ async fn an_order_that_is_being_paid_does_not_expire(#[case] backend: Backend) {
     shop.assert_books(product).await;
 }
 
-/// New buyers all the time, on all nodes, and every unit goes round and round.
+/// New buyers arrive constantly on all nodes, so every unit is sold and returned repeatedly.
 #[rstest]
 #[case::sqlite(Backend::Sqlite)]
 #[case::three_nodes(Backend::ThreeNodes)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn holds_end_on_time_and_once_under_load(#[case] backend: Backend) {
+async fn holds_expire_on_time_and_once_under_load(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let product = shop
         .service()
@@ -179,8 +179,8 @@ async fn holds_end_on_time_and_once_under_load(#[case] backend: Backend) {
         let orders = shop.ledger.orders(product).await;
         let now: DateTime<Utc> = in_seconds(0).parse().unwrap();
         let late = |order: &&orders::Model| {
-            let over = order.expires_at.is_some_and(|end| end + LATE < now);
-            over && order.status == OrderStatus::Pending
+            let overdue = order.expires_at.is_some_and(|end| end + DELAY_MAX < now);
+            overdue && order.status == OrderStatus::Pending
         };
         let late: Vec<_> = orders.iter().filter(late).collect();
         assert!(late.is_empty(), "{now}: {late:?}");
@@ -188,14 +188,14 @@ async fn holds_end_on_time_and_once_under_load(#[case] backend: Backend) {
     })
     .await;
 
-    let told = load.finish().await;
-    assert_eq!((told.broken, told.refused("internal")), (0, 0));
+    let received = load.finish().await;
+    assert_eq!((received.broken, received.refused("internal")), (0, 0));
     eventually_expired(&shop, product).await;
     let orders = shop.ledger.orders(product).await.len();
-    assert_eq!(orders, told.orders.len());
+    assert_eq!(orders, received.orders.len());
     let orders = f64::from(u32::try_from(orders).unwrap());
-    eventually("each ended once", SOON, async || {
-        let ended = ended(&shop).await;
+    eventually("each hold is counted once", SOON, async || {
+        let ended = expired_count(&shop).await;
         assert!(ended <= orders, "{ended} of {orders}");
         when(ended >= orders)
     })
@@ -204,9 +204,9 @@ async fn holds_end_on_time_and_once_under_load(#[case] backend: Backend) {
     shop.assert_books(product).await;
 }
 
-const CROWD: usize = 10_000;
+const HOLDS: usize = 10_000;
 
-fn held(product: Uuid, number: usize, end: DateTime<Utc>) -> orders::ActiveModel {
+fn pending_order(product: Uuid, number: usize, end: DateTime<Utc>) -> orders::ActiveModel {
     orders::ActiveModel {
         id: Set(Uuid::now_v7()),
         reference: Set(format!("FS-{number:08}")),
@@ -224,7 +224,7 @@ fn held(product: Uuid, number: usize, end: DateTime<Utc>) -> orders::ActiveModel
     }
 }
 
-fn waiting(product: Uuid, number: usize, at: DateTime<Utc>) -> entries::ActiveModel {
+fn waiting_entry(product: Uuid, number: usize, at: DateTime<Utc>) -> entries::ActiveModel {
     entries::ActiveModel {
         position: NotSet,
         id: Set(Uuid::now_v7()),
@@ -241,34 +241,34 @@ fn waiting(product: Uuid, number: usize, at: DateTime<Utc>) -> entries::ActiveMo
 #[case::sqlite(Backend::Sqlite)]
 #[case::three_nodes(Backend::ThreeNodes)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_holds_that_end_at_once_go_to_ten_thousand_who_wait(#[case] backend: Backend) {
+async fn ten_thousand_expired_holds_go_to_ten_thousand_waiting_buyers(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let terms = json!({ "hold_seconds": 600, "waitlist": true });
     let product = shop.service().product(10_000, terms).await;
     let end: DateTime<Utc> = in_seconds(3600).parse().unwrap();
-    let rows = (0..CROWD).map(|number| held(product, number, end));
+    let rows = (0..HOLDS).map(|number| pending_order(product, number, end));
     shop.ledger.plant(rows.collect()).await;
-    let rows = (0..CROWD).map(|number| waiting(product, number, end));
+    let rows = (0..HOLDS).map(|number| waiting_entry(product, number, end));
     shop.ledger.plant(rows.collect()).await;
     let sell = "UPDATE products SET stock = 0, version = version + 1";
     shop.ledger.execute(sell).await;
 
     let now = in_seconds(0);
-    let over = format!("UPDATE orders SET expires_at = '{now}' WHERE status = 'pending'");
-    shop.ledger.execute(&over).await;
+    let expire = format!("UPDATE orders SET expires_at = '{now}' WHERE status = 'pending'");
+    shop.ledger.execute(&expire).await;
 
-    eventually("everybody is served", Duration::from_secs(40), async || {
+    eventually("the queue is empty", Duration::from_secs(40), async || {
         when(shop.ledger.queue(product).await.is_empty())
     })
     .await;
     let rows = shop.ledger.orders(product).await;
     let (old, new): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| !row.from_waitlist);
-    assert_eq!((old.len(), new.len()), (CROWD, CROWD));
+    assert_eq!((old.len(), new.len()), (HOLDS, HOLDS));
     assert!(old.iter().all(|row| row.status == OrderStatus::Expired));
     assert!(new.iter().all(|row| row.status == OrderStatus::Pending));
     for entry in shop.ledger.entries(product).await {
         assert_eq!(entry.status, WaitlistStatus::Offered);
     }
-    assert!((ended(&shop).await - 10_000.0).abs() < 0.5);
+    assert!((expired_count(&shop).await - 10_000.0).abs() < 0.5);
     shop.assert_books(product).await;
 }

@@ -1,4 +1,4 @@
-//! A retry with the same `Idempotency-Key` never buys twice and never loses the first answer.
+//! `Idempotency-Key`: a retry with the same key buys once and receives the first response again.
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ fn assert_replay(answer: &Answer, first: &Value) {
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn a_replay_gets_the_first_answer_again_also_when_sold_out(#[case] backend: Backend) {
+async fn a_replay_returns_the_first_response_even_when_sold_out(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
     let product = service.product(2, json!({})).await;
@@ -74,8 +74,8 @@ async fn the_same_key_with_another_body_is_refused(#[case] backend: Backend) {
 
     let more = service.order("ann", product, 2).key("k").send().await;
     more.refusal(422, "idempotency_key_reused");
-    let elsewhere = keyed(service, "ann", other, "k").send().await;
-    elsewhere.refusal(422, "idempotency_key_reused");
+    let other_product = keyed(service, "ann", other, "k").send().await;
+    other_product.refusal(422, "idempotency_key_reused");
 
     assert_eq!(shop.ledger.everything().await, before);
     let another_key = service.order("ann", product, 2).key("l").send().await;
@@ -87,7 +87,7 @@ async fn the_same_key_with_another_body_is_refused(#[case] backend: Backend) {
 #[case::postgres(Backend::Postgres)]
 #[case::three_nodes(Backend::ThreeNodes)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fifty_requests_at_once_with_one_key_make_one_order(#[case] backend: Backend) {
+async fn fifty_concurrent_requests_with_one_key_create_one_order(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let product = shop.service().product(100, json!({})).await;
 
@@ -114,7 +114,7 @@ async fn fifty_requests_at_once_with_one_key_make_one_order(#[case] backend: Bac
 #[case::sqlite(Backend::Sqlite)]
 #[case::three_nodes(Backend::ThreeNodes)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_key_on_two_products_at_once_buys_only_one(#[case] backend: Backend) {
+async fn one_key_on_two_products_concurrently_buys_only_one(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let last = shop.nodes.last().unwrap();
     let left = shop.service().product(100, json!({})).await;
@@ -142,7 +142,7 @@ async fn one_key_on_two_products_at_once_buys_only_one(#[case] backend: Backend)
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn a_key_outlives_the_process(#[case] backend: Backend) {
+async fn a_key_survives_a_restart(#[case] backend: Backend) {
     let mut shop = Shop::open(backend).await;
     let product = shop.service().product(5, json!({})).await;
     let first = keyed(shop.service(), "ann", product, "k")
@@ -161,7 +161,7 @@ async fn a_key_outlives_the_process(#[case] backend: Backend) {
 }
 
 #[tokio::test]
-async fn a_key_is_known_on_every_node() {
+async fn every_node_replays_a_key() {
     let shop = Shop::open(Backend::ThreeNodes).await;
     let product = shop.service().product(5, json!({})).await;
     let first = keyed(shop.service(), "ann", product, "k")
@@ -180,7 +180,7 @@ async fn a_key_is_known_on_every_node() {
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn two_users_may_choose_the_same_key(#[case] backend: Backend) {
+async fn two_users_may_use_the_same_key(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
     let product = service.product(5, json!({})).await;
@@ -197,7 +197,7 @@ async fn two_users_may_choose_the_same_key(#[case] backend: Backend) {
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn a_refusal_is_not_remembered(#[case] backend: Backend) {
+async fn a_refusal_is_not_stored_under_its_key(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
     let product = service.product(0, json!({})).await;
@@ -215,9 +215,9 @@ async fn a_refusal_is_not_remembered(#[case] backend: Backend) {
     shop.assert_books(product).await;
 }
 
-/// Found again whatever has changed since, or the buyer of a lost answer would never know.
+/// A replay ignores later changes: a buyer whose response was lost needs the outcome.
 #[tokio::test]
-async fn a_replay_wins_over_limits_and_the_end_of_the_sale() {
+async fn a_replay_ignores_limits_and_the_end_of_the_sale() {
     let shop = Shop::open(Backend::Sqlite).await;
     let service = shop.service();
     let product = service.product(5, json!({ "max_per_user": 1 })).await;

@@ -1,4 +1,4 @@
-//! Settings that change how the service works, and must not change what it promises.
+//! Settings that change how the service works but not its guarantees.
 
 use std::time::{Duration, Instant};
 
@@ -29,18 +29,18 @@ async fn assert_sells_exactly_ten(shop: &Shop) {
 #[case::five_lock_nodes(Shop::plan(Backend::ThreeNodes).lock_nodes(5))]
 #[case::a_short_lock(Shop::plan(Backend::ThreeNodes).set("LOCK_TTL_MS", "100"))]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_promise_holds_whatever_is_set(#[case] plan: Plan) {
+async fn every_setting_sells_the_exact_stock(#[case] plan: Plan) {
     assert_sells_exactly_ten(&plan.open().await).await;
 }
 
-/// Two dead nodes of five leave a majority; a third leaves none.
+/// Five lock nodes keep their majority without two of them; without three they lose it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn five_lock_nodes_stand_the_loss_of_two() {
+async fn five_lock_nodes_tolerate_the_loss_of_two() {
     let mut shop = Shop::plan(Backend::Postgres).lock_nodes(5).open().await;
     for (killed, degraded) in [(1, 0), (2, 0), (3, 1)] {
         shop.redis_mut().0[killed].kill();
         let healthy = u32::try_from(5 - killed).unwrap();
-        eventually("the loss is noticed", SOON, async || {
+        eventually("the loss is reported", SOON, async || {
             let metrics = shop.service().metrics().await;
             when(
                 metrics.shows("flash_sale_lock_nodes_healthy", &[], healthy)
@@ -52,9 +52,9 @@ async fn five_lock_nodes_stand_the_loss_of_two() {
     }
 }
 
-/// No Redis anywhere: a lock inside the process does, and the log says so.
+/// Without any Redis the service uses a lock inside the process and logs a warning.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_redis_server_a_lock_in_the_process_does() {
+async fn without_redis_server_the_service_uses_an_in_process_lock() {
     let shop = Shop::plan(Backend::Sqlite)
         .set("PATH", "/nonexistent")
         .open()
@@ -75,7 +75,7 @@ async fn without_redis_server_a_lock_in_the_process_does() {
     assert_sells_exactly_ten(&shop).await;
 }
 
-/// `REDIS_URL` alone is the one lock node.
+/// Without `REDIS_LOCK_URLS`, `REDIS_URL` is the only lock node.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_url_alone_is_the_lock_node() {
     let nodes = crate::support::redis::Nodes::start(1).await;
@@ -87,7 +87,7 @@ async fn redis_url_alone_is_the_lock_node() {
     shop.service().buy("ann", product, 1).await.success(201);
 
     let key = format!("lock:product:{product}:stock:3");
-    eventually("the lock was taken there", SOON, async || {
+    eventually("the lock was acquired on that node", SOON, async || {
         when(!monitor.commands(&key).is_empty())
     })
     .await;
@@ -97,9 +97,9 @@ async fn redis_url_alone_is_the_lock_node() {
     );
 }
 
-/// At the bound of its queue the lane says so at once; who is in the queue is served.
+/// A lane with a full queue refuses at once; orders in the queue are served.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_lane_refuses_at_once_and_serves_who_waits() {
+async fn a_full_lane_refuses_at_once_and_serves_its_queue() {
     let plan = Shop::plan(Backend::Postgres)
         .set("LANE_QUEUE_MAX", "5")
         .set("ORDER_BATCH_MAX", "5");
@@ -122,7 +122,7 @@ async fn a_full_lane_refuses_at_once_and_serves_who_waits() {
     .await;
     assert!(
         begun.elapsed() < Duration::from_secs(3),
-        "well before their patience ends"
+        "well before the lock patience ends"
     );
     shop.redis().delete(&key).await;
 
@@ -139,7 +139,7 @@ async fn a_full_lane_refuses_at_once_and_serves_who_waits() {
     shop.assert_books(product).await;
 }
 
-/// Later products share one label: every value costs memory in Prometheus for ever.
+/// Later products share one label: every label value costs Prometheus memory permanently.
 #[tokio::test]
 async fn products_beyond_the_bound_share_a_label() {
     let shop = Shop::plan(Backend::Sqlite)

@@ -1,4 +1,4 @@
-//! Whatever buyers, admins and crashes do in whatever order: no unit and no answer is lost.
+//! Randomized end-to-end test: buyers, admins and crashes in any order lose no unit and no answer.
 
 use std::{
     collections::BTreeMap,
@@ -28,20 +28,20 @@ const STEPS: usize = 60;
 const STOCK: i64 = 6;
 const MAX_PER_USER: i32 = 4;
 
-/// Of what everybody chooses; a walk that failed says it. With it the same choices are made again,
-/// though the machine may mix them otherwise.
+/// Seed of all random choices; a failed test prints it. The same seed repeats the choices, but the
+/// machine may interleave them differently.
 #[derive(Debug)]
 struct Seed(u64);
 
 impl Seed {
     const NAME: &str = "FLASH_SALE_TEST_SEED";
 
-    fn of_today() -> Self {
+    fn from_env_or_random() -> Self {
         let given = env::var_os(Self::NAME).map(|seed| seed.to_str().unwrap().parse().unwrap());
         Self(given.unwrap_or_else(rand::random))
     }
 
-    fn of(&self, buyer: usize) -> StdRng {
+    fn rng_of(&self, buyer: usize) -> StdRng {
         StdRng::seed_from_u64(self.0.wrapping_add(u64::try_from(buyer).unwrap()))
     }
 }
@@ -54,25 +54,25 @@ impl Drop for Seed {
     }
 }
 
-/// What the walkers were told for certain.
+/// What the answers confirmed.
 #[derive(Debug, Default)]
-struct Told {
+struct Observed {
     steps: usize,
     orders: BTreeMap<String, String>,
     cancelled: Vec<String>,
     restocked: i64,
     /// Units of restocks whose answers were lost.
-    perhaps: i64,
+    uncertain: i64,
 }
 
 #[derive(Debug)]
 struct Walk {
     doors: Vec<Door>,
     product: Uuid,
-    /// Whether the admin lets those who fit pass, now and then.
-    flips: bool,
+    /// Whether the admin toggles `waitlist_skip` now and then.
+    toggles_skip: bool,
     seed: Seed,
-    told: Mutex<Told>,
+    observed: Mutex<Observed>,
 }
 
 fn is_final(answer: &Answer) -> bool {
@@ -85,8 +85,8 @@ impl Walk {
         self.doors[door].lock().unwrap().clone()
     }
 
-    /// Asks until somebody knows: only for what may be asked twice.
-    async fn insist(&self, random: &mut StdRng, call: impl Fn(&Front) -> Call) -> Answer {
+    /// Repeats a call until its answer is final; only for calls that are safe to repeat.
+    async fn send_until_final(&self, random: &mut StdRng, call: impl Fn(&Front) -> Call) -> Answer {
         eventually("a final answer", SOON * 2, async || {
             let answer = call(&self.front(random)).try_send().await.ok()?;
             is_final(&answer).then_some(answer)
@@ -95,7 +95,7 @@ impl Walk {
     }
 
     async fn buyer(&self, number: usize) {
-        let mut random = self.seed.of(number);
+        let mut random = self.seed.rng_of(number);
         let user = format!("user-{number}");
         for step in 0..STEPS {
             match random.random_range(0..100) {
@@ -103,10 +103,10 @@ impl Walk {
                 40..65 => self.cancel(&user, &mut random).await,
                 65..75 => self.leave(&user, &mut random).await,
                 75..83 => self.restock(&mut random).await,
-                83..90 if self.flips => self.flip(&mut random).await,
-                _ => self.look(&user, &mut random).await,
+                83..90 if self.toggles_skip => self.toggle_skip(&mut random).await,
+                _ => self.read_place(&user, &mut random).await,
             }
-            self.told.lock().unwrap().steps += 1;
+            self.observed.lock().unwrap().steps += 1;
         }
     }
 
@@ -121,11 +121,15 @@ impl Walk {
             };
             order(front, user, self.product, quantity).key(&key)
         };
-        let answer = self.insist(random, call).await;
+        let answer = self.send_until_final(random, call).await;
         match answer.status {
             201 => {
                 let id = answer.json()["id"].as_str().unwrap().to_owned();
-                self.told.lock().unwrap().orders.insert(id, user.to_owned());
+                self.observed
+                    .lock()
+                    .unwrap()
+                    .orders
+                    .insert(id, user.to_owned());
             }
             202 => assert!(waits, "{answer:?}"),
             _ => {
@@ -141,16 +145,20 @@ impl Walk {
             let call = front.get("/orders").bearer(&token);
             call.query(&[("status", "pending")])
         };
-        let page = self.insist(random, list).await.success(200);
+        let page = self.send_until_final(random, list).await.success(200);
         let orders = page["orders"].as_array().unwrap();
         let Some(order) = orders.first() else { return };
         let order = order["id"].as_str().unwrap();
         let admin = random.random_bool(0.2).then(tokens::admin);
         let token = admin.as_ref().unwrap_or(&token);
         let call = |front: &Front| front.cancel(token, order);
-        let answer = self.insist(random, call).await;
+        let answer = self.send_until_final(random, call).await;
         if answer.status == 200 {
-            self.told.lock().unwrap().cancelled.push(order.to_owned());
+            self.observed
+                .lock()
+                .unwrap()
+                .cancelled
+                .push(order.to_owned());
         } else {
             answer.refusal(409, "order_not_pending");
         }
@@ -158,7 +166,7 @@ impl Walk {
 
     async fn leave(&self, user: &str, random: &mut StdRng) {
         let call = |front: &Front| front.leave(user, self.product);
-        let answer = self.insist(random, call).await;
+        let answer = self.send_until_final(random, call).await;
         assert!([204, 404].contains(&answer.status), "{answer:?}");
     }
 
@@ -166,27 +174,27 @@ impl Walk {
         let path = format!("/products/{}/restock", self.product);
         let call = self.front(random).post(&path).bearer(&tokens::admin());
         let answer = call.json(&json!({ "quantity": 1 })).try_send().await;
-        let mut told = self.told.lock().unwrap();
+        let mut observed = self.observed.lock().unwrap();
         match answer {
-            Ok(answer) if answer.status == 200 => told.restocked += 1,
+            Ok(answer) if answer.status == 200 => observed.restocked += 1,
             Ok(answer) if answer.code() != "outcome_unknown" => assert!(!is_final(&answer)),
-            Ok(_) | Err(_) => told.perhaps += 1,
+            Ok(_) | Err(_) => observed.uncertain += 1,
         }
     }
 
-    async fn flip(&self, random: &mut StdRng) {
+    async fn toggle_skip(&self, random: &mut StdRng) {
         let change = json!({ "waitlist_skip": random.random_bool(0.5) });
         let path = format!("/products/{}", self.product);
         let call = |front: &Front| {
             let call = front.patch(&path).bearer(&tokens::admin());
             call.json(&change)
         };
-        self.insist(random, call).await.success(200);
+        self.send_until_final(random, call).await.success(200);
     }
 
-    async fn look(&self, user: &str, random: &mut StdRng) {
+    async fn read_place(&self, user: &str, random: &mut StdRng) {
         let call = |front: &Front| front.place(user, self.product);
-        let answer = self.insist(random, call).await;
+        let answer = self.send_until_final(random, call).await;
         if answer.status == 200 {
             let place = answer.json()["position"].as_i64().unwrap();
             assert!((1..=8).contains(&place), "{answer:?}");
@@ -198,13 +206,13 @@ impl Walk {
 
 #[rstest]
 #[case::sqlite(Backend::Sqlite, 1, true)]
-#[case::in_strict_order(Backend::Postgres, 2, false)]
-#[case::with_passing(Backend::Postgres, 2, true)]
+#[case::strict_order(Backend::Postgres, 2, false)]
+#[case::with_waitlist_skip(Backend::Postgres, 2, true)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_random_life_keeps_the_books(
+async fn random_operations_and_crashes_keep_the_stock_invariant(
     #[case] backend: Backend,
     #[case] nodes: usize,
-    #[case] flips: bool,
+    #[case] toggles_skip: bool,
 ) {
     let mut shop = Shop::plan(backend).nodes(nodes).open().await;
     let terms = json!({ "hold_seconds": 1, "waitlist": true, "max_per_user": MAX_PER_USER });
@@ -212,15 +220,15 @@ async fn a_random_life_keeps_the_books(
     let walk = Walk {
         doors: shop.nodes.iter().map(|node| door(node.front())).collect(),
         product,
-        flips,
-        seed: Seed::of_today(),
-        told: Mutex::default(),
+        toggles_skip,
+        seed: Seed::from_env_or_random(),
+        observed: Mutex::default(),
     };
     let buyers = (0..BUYERS).map(|buyer| walk.buyer(buyer));
     let crashes = async {
         for crash in 1..=3 {
-            eventually("the walk goes on", SOON * 2, async || {
-                when(walk.told.lock().unwrap().steps >= crash * BUYERS * STEPS / 4)
+            eventually("the walk makes progress", SOON * 2, async || {
+                when(walk.observed.lock().unwrap().steps >= crash * BUYERS * STEPS / 4)
             })
             .await;
             let node = crash % nodes;
@@ -230,7 +238,7 @@ async fn a_random_life_keeps_the_books(
     };
     tokio::join!(futures::future::join_all(buyers), crashes);
 
-    eventually("nothing is left to do", SOON, async || {
+    eventually("`flash-sale verify` succeeds", SOON, async || {
         when(shop.verify().status.success())
     })
     .await;
@@ -238,19 +246,22 @@ async fn a_random_life_keeps_the_books(
 }
 
 async fn check(shop: &Shop, walk: &Walk) {
-    let told = std::mem::take(&mut *walk.told.lock().unwrap());
+    let observed = std::mem::take(&mut *walk.observed.lock().unwrap());
     shop.assert_books(walk.product).await;
     let rows = shop.ledger.orders(walk.product).await;
     let rows: BTreeMap<_, _> = rows.iter().map(|row| (row.id.to_string(), row)).collect();
-    for (order, user) in &told.orders {
+    for (order, user) in &observed.orders {
         assert_eq!(&rows[order].user_id, user, "{order} was answered 201");
     }
-    for order in &told.cancelled {
+    for order in &observed.cancelled {
         assert_eq!(rows[order].status, OrderStatus::Cancelled, "{order}");
     }
     let product = shop.ledger.product(walk.product).await;
-    let offered = i64::from(product.stock_total) - STOCK - told.restocked;
-    assert!((0..=told.perhaps).contains(&offered), "{offered} {told:?}");
+    let added = i64::from(product.stock_total) - STOCK - observed.restocked;
+    assert!(
+        (0..=observed.uncertain).contains(&added),
+        "{added} {observed:?}"
+    );
     check_queue(shop, walk).await;
 }
 
@@ -278,8 +289,9 @@ async fn check_queue(shop: &Shop, walk: &Walk) {
     let first_waiting = entries
         .iter()
         .position(|entry| entry.status == WaitlistStatus::Waiting);
-    if let (Some(offered), Some(waiting), false) = (last_offered, first_waiting, walk.flips) {
-        assert!(offered < waiting, "served out of turn: {entries:?}");
+    if let (Some(offered), Some(waiting), false) = (last_offered, first_waiting, walk.toggles_skip)
+    {
+        assert!(offered < waiting, "served out of order: {entries:?}");
     }
-    assert!(last_offered.is_some(), "nobody was ever promoted");
+    assert!(last_offered.is_some(), "no entry was ever offered an order");
 }

@@ -1,4 +1,4 @@
-//! The refusals that depend on stock, time and what the buyer holds already.
+//! Refusals by stock, sale window, purchase limits and request rate.
 
 use rstest::rstest;
 use serde_json::json;
@@ -88,7 +88,9 @@ async fn a_sale_begins_and_ends_on_time(#[case] backend: Backend) {
 #[case::ended(json!({ "ends_at": "2001-01-01T00:00:00Z" }))]
 #[case::not_begun(json!({ "starts_at": "2101-01-01T00:00:00Z" }))]
 #[tokio::test]
-async fn nothing_is_sold_outside_the_window_not_even_nothing(#[case] window: serde_json::Value) {
+async fn a_product_without_stock_answers_not_on_sale_outside_the_window(
+    #[case] window: serde_json::Value,
+) {
     let shop = Shop::open(Backend::Sqlite).await;
     let product = shop.service().product(0, window).await;
 
@@ -145,7 +147,7 @@ async fn a_user_holds_at_most_max_per_user_units(#[case] backend: Backend) {
 
     service.buy("ann", product, 1).await.success(201);
     service.buy("bob", product, 4).await.success(201);
-    // Checked before the stock: ann could not have more if there were more.
+    // Checked before the stock: ann could not buy more from any stock.
     let refusal = service
         .buy("ann", product, 1)
         .await
@@ -201,7 +203,7 @@ async fn a_hundred_requests_of_one_user_stay_within_the_limit(#[case] backend: B
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn a_user_over_the_rate_is_told_to_slow_down_and_nobody_else(#[case] backend: Backend) {
+async fn the_rate_limit_applies_to_each_user_alone(#[case] backend: Backend) {
     let shop = Shop::plan(backend)
         .set("RATE_LIMIT_PER_MINUTE", "5")
         .open()

@@ -1,4 +1,4 @@
-//! Redis nodes fall silent, die and come back: orders go on, and everybody can see what is wrong.
+//! Redis lock nodes hang, die and restart: orders continue, and health and metrics show the fault.
 
 use rstest::rstest;
 use serde_json::json;
@@ -11,7 +11,7 @@ use crate::support::{
     when,
 };
 
-/// Waits until health and metrics say the same: so many nodes, degraded or not.
+/// Waits until health and metrics agree on the number of healthy nodes and the degraded state.
 async fn nodes_healthy(service: &Service, healthy: u32) {
     let redis = match healthy {
         3 => "up",
@@ -32,30 +32,30 @@ async fn nodes_healthy(service: &Service, healthy: u32) {
     .await;
 }
 
-/// Redis may make the service slower, never wrong and never failing.
+/// Redis faults may slow the service down; they cause no wrong and no failed answer.
 #[track_caller]
-fn assert_unharmed(told: &Told) {
-    assert_eq!(told.broken, 0, "{told:?}");
-    let fine = ["high_demand"];
-    let others = told
+fn assert_no_failures(received: &Told) {
+    assert_eq!(received.broken, 0, "{received:?}");
+    let allowed = ["high_demand"];
+    let others = received
         .refusals
         .keys()
-        .filter(|code| !fine.contains(&code.as_str()));
-    assert_eq!(others.count(), 0, "{:?}", told.refusals);
-    assert_eq!(told.orders.len(), told.served);
+        .filter(|code| !allowed.contains(&code.as_str()));
+    assert_eq!(others.count(), 0, "{:?}", received.refusals);
+    assert_eq!(received.orders.len(), received.served);
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Fault {
-    Silent,
-    Dead,
+    Paused,
+    Killed,
 }
 
 #[rstest]
-#[case::silent(Fault::Silent)]
-#[case::dead(Fault::Dead)]
+#[case::paused(Fault::Paused)]
+#[case::killed(Fault::Killed)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn orders_go_on_without_one_node(#[case] fault: Fault) {
+async fn orders_continue_without_one_node(#[case] fault: Fault) {
     let mut shop = Shop::plan(Backend::Postgres)
         .set("LOCK_PATIENCE_MS", "3000")
         .open()
@@ -66,26 +66,26 @@ async fn orders_go_on_without_one_node(#[case] fault: Fault) {
     load.sells(50).await;
 
     match fault {
-        Fault::Silent => shop.redis().0[1].pause(),
-        Fault::Dead => shop.redis_mut().0[1].kill(),
+        Fault::Paused => shop.redis().0[1].pause(),
+        Fault::Killed => shop.redis_mut().0[1].kill(),
     }
     load.sells(50).await;
     nodes_healthy(shop.service(), 2).await;
     load.sells(50).await;
 
     match fault {
-        Fault::Silent => shop.redis().0[1].resume(),
-        Fault::Dead => shop.redis_mut().0[1].restart().await,
+        Fault::Paused => shop.redis().0[1].resume(),
+        Fault::Killed => shop.redis_mut().0[1].restart().await,
     }
     nodes_healthy(shop.service(), 3).await;
     load.sells(50).await;
 
-    assert_unharmed(&load.finish().await);
+    assert_no_failures(&load.finish().await);
     shop.assert_books(product).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_majority_the_database_alone_keeps_the_promise() {
+async fn without_a_majority_the_version_guard_prevents_overselling() {
     let mut shop = Shop::plan(Backend::Postgres)
         .set("LOCK_PATIENCE_MS", "3000")
         .open()
@@ -118,13 +118,13 @@ async fn without_a_majority_the_database_alone_keeps_the_promise() {
         node.restart().await;
     }
     nodes_healthy(shop.service(), 3).await;
-    locks_are_back(&shop, &load).await;
+    assert_locks_are_taken_again(&shop, &load).await;
 
-    assert_unharmed(&load.finish().await);
+    assert_no_failures(&load.finish().await);
     shop.assert_books(product).await;
 }
 
-async fn locks_are_back(shop: &Shop, load: &Load) {
+async fn assert_locks_are_taken_again(shop: &Shop, load: &Load) {
     let taken = async || {
         let metrics = shop.service().metrics().await;
         metrics
@@ -143,7 +143,7 @@ async fn locks_are_back(shop: &Shop, load: &Load) {
     .await;
 }
 
-/// Three processes with nothing but the database between them.
+/// Three processes that share only the database.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_nodes_without_redis_sell_exactly_the_stock() {
     let mut shop = Shop::open(Backend::ThreeNodes).await;

@@ -1,4 +1,4 @@
-//! The lock as Redis sees it: the key, the time it lives, and who lets go of it.
+//! Redis commands of the product lock: key, TTL, owner, release by a script.
 
 use std::time::{Duration, Instant};
 
@@ -15,14 +15,14 @@ use crate::support::{
     when,
 };
 
-/// Well before the key would have run out by itself.
+/// Well before the key would expire.
 const RELEASED_WITHIN: Duration = Duration::from_millis(1_500);
 
 fn lock_key(product: Uuid, stock: i64) -> String {
     format!("lock:product:{product}:stock:{stock}")
 }
 
-/// The owner that one node was asked to remember for this key, and for how long.
+/// The owner in the `SET` of this key on one node; asserts its options and TTL.
 fn lock_taken(monitor: &Monitor, key: &str, ttl: &str) -> Option<String> {
     let commands = monitor.commands(key);
     let set = commands
@@ -33,7 +33,7 @@ fn lock_taken(monitor: &Monitor, key: &str, ttl: &str) -> Option<String> {
     Some(set[2].clone())
 }
 
-fn lock_let_go(monitor: &Monitor, key: &str) -> bool {
+fn lock_released(monitor: &Monitor, key: &str) -> bool {
     let is_script = |word: &str| ["EVAL", "EVALSHA"].contains(&word.to_uppercase().as_str());
     monitor
         .commands(key)
@@ -76,12 +76,12 @@ async fn each_order_takes_and_releases_the_lock_of_its_stock_on_every_node(
         .await;
         assert!(
             answered.elapsed() < Duration::from_secs(2),
-            "released, not run out"
+            "released, not expired"
         );
         // By a script that compares the owner, never by a plain DEL.
         for monitor in &monitors {
-            eventually("a script lets go", SOON, async || {
-                when(lock_let_go(monitor, &key))
+            eventually("a script releases the lock", SOON, async || {
+                when(lock_released(monitor, &key))
             })
             .await;
             let plain = |words: &Vec<String>| words[0].eq_ignore_ascii_case("UNLINK");
@@ -94,7 +94,7 @@ async fn each_order_takes_and_releases_the_lock_of_its_stock_on_every_node(
 #[case::one_owner("somebody-else")]
 #[case::an_empty_owner("")]
 #[tokio::test]
-async fn a_lock_of_somebody_else_is_respected_and_never_deleted(#[case] owner: &str) {
+async fn a_lock_of_another_owner_is_respected_and_never_deleted(#[case] owner: &str) {
     let shop = Shop::open(Backend::Postgres).await;
     let product = shop.service().product(5, json!({})).await;
     let key = lock_key(product, 5);
@@ -107,11 +107,11 @@ async fn a_lock_of_somebody_else_is_respected_and_never_deleted(#[case] owner: &
         let waited = begun.elapsed();
         assert!(
             waited >= Duration::from_millis(200),
-            "its patience is 250 ms, not {waited:?}"
+            "LOCK_PATIENCE_MS is 250 ms, it waited {waited:?}"
         );
         assert!(
             waited < Duration::from_secs(2),
-            "its patience is 250 ms, not {waited:?}"
+            "LOCK_PATIENCE_MS is 250 ms, it waited {waited:?}"
         );
     }
     assert_eq!(shop.ledger.everything().await, before);
@@ -141,9 +141,9 @@ fn assert_high_demand(answer: &Answer) {
     answer.retry_after();
 }
 
-/// An order that waits for the lock gets it when it comes free within its patience.
+/// A waiting order takes a lock that is released within `LOCK_PATIENCE_MS`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_waiting_order_sells_when_the_lock_comes_free() {
+async fn a_waiting_order_succeeds_when_the_lock_is_released() {
     let shop = Shop::plan(Backend::Postgres)
         .set("LOCK_PATIENCE_MS", "4000")
         .open()
@@ -165,14 +165,16 @@ async fn a_waiting_order_sells_when_the_lock_comes_free() {
     answer.success(201);
 }
 
-/// A key on the minority of the nodes does not stop a sale; it is not touched either.
+/// A foreign key on a minority of the nodes does not block a sale, and stays unchanged.
 #[tokio::test]
-async fn a_minority_of_foreign_keys_is_outvoted() {
+async fn a_foreign_key_on_a_minority_of_nodes_does_not_block_a_sale() {
     let shop = Shop::open(Backend::Postgres).await;
     let product = shop.service().product(5, json!({})).await;
     let key = lock_key(product, 5);
-    let odd = &shop.redis().0[1];
-    odd.run::<()>(&["SET", &key, "somebody-else"]).await;
+    let minority_node = &shop.redis().0[1];
+    minority_node
+        .run::<()>(&["SET", &key, "somebody-else"])
+        .await;
 
     shop.service().buy("ann", product, 1).await.success(201);
 
@@ -182,7 +184,10 @@ async fn a_minority_of_foreign_keys_is_outvoted() {
         async || when(shop.redis().lock_keys().await == [key.clone()]),
     )
     .await;
-    assert_eq!(odd.run::<String>(&["GET", &key]).await, "somebody-else");
+    assert_eq!(
+        minority_node.run::<String>(&["GET", &key]).await,
+        "somebody-else"
+    );
 }
 
 #[rstest]
@@ -201,7 +206,8 @@ async fn a_race_leaves_no_lock_behind(#[case] backend: Backend) {
     .await;
 }
 
-/// Redis has answered before an order is written, and again before it is durable.
+/// Slows each insert and its commit: Redis answers before an order is written and before it is
+/// durable.
 const SLOW_WRITES: [&str; 3] = [
     "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS \
         $$ BEGIN PERFORM pg_sleep(0.02); RETURN NEW; END $$",
@@ -210,7 +216,7 @@ const SLOW_WRITES: [&str; 3] = [
         DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow()",
 ];
 
-/// While a batch commits, the lock of the next one is on its way; where nobody waits it is not.
+/// While a batch commits, the lane takes the lock of the next batch, unless its queue is empty.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_next_lock_is_taken_while_a_batch_commits() {
     let plan = Shop::plan(Backend::Postgres).patient();
@@ -230,20 +236,20 @@ async fn the_next_lock_is_taken_while_a_batch_commits() {
             words[0].eq_ignore_ascii_case("SET") && words[1] == lock_key(product, *stock)
         });
         let left = format!("\"stock\":{stock},");
-        let told = all
+        let published = all
             .iter()
             .position(|words| words[0].eq_ignore_ascii_case("PUBLISH") && words[2].contains(&left));
-        taken.is_some() && taken < told
+        taken.is_some() && taken < published
     };
-    let aheads = (12..60).filter(ahead).count();
-    assert!(aheads > 36, "{aheads} of 48");
+    let taken_ahead = (12..60).filter(ahead).count();
+    assert!(taken_ahead > 36, "{taken_ahead} of 48");
     eventually("all locks are released", RELEASED_WITHIN, async || {
         when(shop.redis().lock_keys().await.is_empty())
     })
     .await;
 }
 
-/// Places on the waitlist leave the stock where it was, so every batch wants the same lock.
+/// Waitlist joins do not change the stock, so every batch uses the same lock key.
 #[rstest]
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
@@ -273,7 +279,7 @@ async fn a_lane_does_not_wait_for_its_own_lock(#[case] backend: Backend) {
     );
 }
 
-/// Orders of one moment share a lock: that is what makes the service fast.
+/// Orders that wait at the same time share one lock; this makes the service fast.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiting_orders_share_one_lock() {
     let shop = Shop::open(Backend::Postgres).await;

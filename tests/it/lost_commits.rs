@@ -1,4 +1,5 @@
-//! Connections to the database that break at the worst moments: the outcome is learned, or said to be unknown.
+//! Database connections that break during a commit: the service settles it, or reports an unknown
+//! outcome.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use crate::support::{
     when,
 };
 
-/// `REQUEST_TIMEOUT_MS` and a little for a busy machine.
+/// `REQUEST_TIMEOUT_MS` and a margin for a busy machine.
 const ANSWERED_WITHIN: Duration = Duration::from_millis(5_700);
 
 async fn behind_a_proxy() -> (Database, Proxy, Shop) {
@@ -27,7 +28,7 @@ async fn behind_a_proxy() -> (Database, Proxy, Shop) {
     (database, proxy, shop)
 }
 
-/// The order is durable, its confirmation never arrived: looking it up tells the truth.
+/// The order is durable, but the answer to its commit was lost: a lookup finds it.
 #[tokio::test]
 async fn an_order_whose_commit_answer_was_lost_is_found() {
     let (_database, proxy, shop) = behind_a_proxy().await;
@@ -74,9 +75,10 @@ async fn an_order_whose_commit_was_lost_is_placed_again() {
     shop.assert_books(product).await;
 }
 
-/// Nobody can say in time what became of the order: the answer says so, and the key finds it later.
+/// The service cannot settle the commit in time: it answers `outcome_unknown`, and the idempotency
+/// key finds the order later.
 #[tokio::test]
-async fn an_unknown_outcome_is_called_so_and_the_key_finds_the_order() {
+async fn an_unknown_outcome_is_reported_and_the_key_finds_the_order() {
     let (_database, proxy, shop) = behind_a_proxy().await;
     let product = shop.service().product(5, json!({})).await;
     let call = || shop.service().order("bob", product, 2).key("k");
@@ -102,7 +104,7 @@ async fn an_unknown_outcome_is_called_so_and_the_key_finds_the_order() {
     shop.assert_books(product).await;
 }
 
-/// The same under load, where one lost answer is that of a whole batch.
+/// The same under load, where one lost answer concerns a whole batch.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lost_commits_under_load_sell_nothing_twice() {
     let (_database, proxy, shop) = behind_a_proxy().await;
@@ -115,20 +117,20 @@ async fn lost_commits_under_load_sell_nothing_twice() {
         load.sells(20).await;
     }
 
-    let told = load.finish().await;
-    assert_eq!(told.broken, 0, "{:?}", told.refusals);
-    assert_eq!(told.orders.len(), told.served);
-    assert!(told.slowest < ANSWERED_WITHIN, "{:?}", told.slowest);
+    let received = load.finish().await;
+    assert_eq!(received.broken, 0, "{:?}", received.refusals);
+    assert_eq!(received.orders.len(), received.served);
+    assert!(received.slowest < ANSWERED_WITHIN, "{:?}", received.slowest);
     let rows = shop.ledger.orders(product).await;
-    assert_eq!(rows.len(), told.orders.len());
+    assert_eq!(rows.len(), received.orders.len());
     assert!(
         rows.iter()
-            .all(|row| told.orders.contains(&row.id.to_string()))
+            .all(|row| received.orders.contains(&row.id.to_string()))
     );
     shop.assert_books(product).await;
 }
 
-/// Connections that broke while nobody used them are replaced before anybody notices.
+/// The pool replaces connections that broke while idle before a request uses them.
 #[tokio::test]
 async fn a_broken_idle_connection_costs_no_order() {
     let (_database, proxy, shop) = behind_a_proxy().await;
@@ -149,7 +151,7 @@ async fn a_broken_idle_connection_costs_no_order() {
     shop.assert_books(product).await;
 }
 
-/// A restock has no id to be looked up by: whatever is answered must be true.
+/// A restock has no id for a lookup: its answer must still match the database.
 #[tokio::test]
 async fn a_restock_whose_commit_answer_was_lost_counts_at_most_once() {
     let (_database, proxy, shop) = behind_a_proxy().await;

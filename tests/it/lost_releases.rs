@@ -1,5 +1,5 @@
-//! A commit that only gives units back, lost with its connection while another node does the same:
-//! nothing of its own tells the two apart.
+//! Lost commits that only return units, while another node returns the same units: no row of their
+//! own distinguishes the two commits.
 
 use entities::order_status::OrderStatus;
 use serde_json::json;
@@ -38,7 +38,7 @@ async fn hold(front: &Front, user: &str, product: Uuid) -> String {
     order["id"].as_str().unwrap().to_owned()
 }
 
-/// A cancellation under way.
+/// Starts a cancellation.
 fn cancel(front: &Front, user: &str, order: &str) -> JoinSet<Answer> {
     let call = front.cancel(&tokens::user(user), order);
     [call.send()].into_iter().collect()
@@ -48,15 +48,15 @@ async fn answer(mut call: JoinSet<Answer>) -> Answer {
     call.join_next().await.unwrap().unwrap()
 }
 
-async fn is_lost(proxy: &Proxy) {
+async fn commit_is_lost(proxy: &Proxy) {
     let lost = async || when(proxy.hits() == 1);
     eventually("the commit is lost", SOON, lost).await;
 }
 
-/// While one node cannot learn what became of its cancellation, another node cancels the order too
-/// and sells its unit in the same batch: the first must not take that for its own work.
+/// While one node cannot settle its cancellation, another node cancels the order too and sells its
+/// unit in the same batch: the first node must not take that commit for its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_another_node_did_meanwhile_is_no_lost_commit() {
+async fn a_commit_of_another_node_is_not_taken_for_the_lost_one() {
     let (_database, proxy, shop) = one_behind_a_proxy().await;
     let [cut_off, other] = [0, 1].map(|node| shop.nodes[node].front());
     let product = cut_off.product(2, json!({ "hold_seconds": 600 })).await;
@@ -64,8 +64,8 @@ async fn what_another_node_did_meanwhile_is_no_lost_commit() {
 
     proxy.set(Fault::LoseCommitAndServer);
     let lost = cancel(&cut_off, "ann", &order);
-    is_lost(&proxy).await;
-    // The lost commit's lock lives on: both wait for it, and are one batch.
+    commit_is_lost(&proxy).await;
+    // The lost commit's lock has not expired: both commands wait for it and form one batch.
     let cancelled = cancel(&other, "ann", &order);
     shop.nodes[1].has_queued(1).await;
     other.buy("bob", product, 2).await.success(201);
@@ -78,9 +78,9 @@ async fn what_another_node_did_meanwhile_is_no_lost_commit() {
     shop.assert_books(product).await;
 }
 
-/// Of two cancellations that were lost together another node has done one: the other is not done.
+/// Two cancellations are lost in one commit, and another node does one: the other is not done.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_part_of_a_lost_commit_that_another_node_did_is_not_the_whole() {
+async fn a_lost_commit_that_another_node_did_in_part_is_not_done() {
     let (_database, proxy, shop) = one_behind_a_proxy().await;
     let [cut_off, other] = [0, 1].map(|node| shop.nodes[node].front());
     let product = cut_off.product(5, json!({ "hold_seconds": 600 })).await;
@@ -95,7 +95,7 @@ async fn a_part_of_a_lost_commit_that_another_node_did_is_not_the_whole() {
 
     proxy.set(Fault::LoseCommitAndServer);
     shop.redis().delete(&key).await;
-    is_lost(&proxy).await;
+    commit_is_lost(&proxy).await;
     answer(cancel(&other, "ann", &first)).await.success(200);
     proxy.set(Fault::None);
 

@@ -1,6 +1,6 @@
-//! Black-box tests: real `flash-sale serve` processes, real Redis nodes and a real database, used over HTTP.
+//! Black-box tests over HTTP: real `flash-sale serve` processes, Redis nodes and databases.
 //!
-//! One promise per file. `support` holds the machinery; only there is anything waited for.
+//! One promise per file. `support` holds the helpers; only they wait, always with a deadline.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! A user's own stream: what becomes of orders and places, from whatever node, and nothing of others.
+//! `GET /me/events` (SSE): changes of a user's own orders and places, made on any node.
 
 use std::time::{Duration, Instant};
 
@@ -14,8 +14,8 @@ use crate::support::{
     tokens,
 };
 
-/// How often a stream looks by itself, at the most.
-const LOOKS_EVERY: Duration = Duration::from_millis(1_500);
+/// Shortest interval between two polls of a stream.
+const POLL_INTERVAL_MIN: Duration = Duration::from_millis(1_500);
 const EVENTS: u32 = 8;
 
 async fn follow(front: &Front, user: &str) -> Events {
@@ -33,7 +33,7 @@ fn order_is(product: Uuid, status: &str) -> impl Fn(&str, &Value) -> bool {
 #[case::sqlite(Backend::Sqlite)]
 #[case::three_nodes(Backend::ThreeNodes)]
 #[tokio::test]
-async fn a_user_sees_what_becomes_of_an_order_and_nothing_of_others(#[case] backend: Backend) {
+async fn a_user_receives_changes_of_own_orders_only(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let (service, last) = (shop.service(), shop.nodes.last().unwrap());
     let long = service.product(9, json!({ "hold_seconds": 600 })).await;
@@ -60,14 +60,14 @@ async fn a_user_sees_what_becomes_of_an_order_and_nothing_of_others(#[case] back
     );
     let mut distinct = seen.clone();
     distinct.dedup();
-    assert_eq!(distinct, seen, "nothing is told twice");
+    assert_eq!(distinct, seen, "an event was sent twice");
 }
 
 #[rstest]
 #[case::sqlite(Backend::Sqlite)]
 #[case::three_nodes(Backend::ThreeNodes)]
 #[tokio::test]
-async fn one_who_waits_sees_the_place_and_then_the_order(#[case] backend: Backend) {
+async fn a_waiting_user_receives_the_place_and_then_the_order(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let (service, last) = (shop.service(), shop.nodes.last().unwrap());
     let terms = json!({ "hold_seconds": 600, "waitlist": true });
@@ -103,9 +103,9 @@ async fn one_who_waits_sees_the_place_and_then_the_order(#[case] backend: Backen
     assert_eq!(seen.len(), 1, "{seen:?}");
 }
 
-/// A stream looks by itself every few seconds; it is told of what others do on other nodes.
+/// User events from another node arrive sooner than the polls of the stream, every few seconds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_hears_what_happens_on_another() {
+async fn a_node_receives_user_events_of_another() {
     let shop = Shop::open(Backend::ThreeNodes).await;
     let (service, last) = (shop.service(), shop.nodes.last().unwrap());
     let product = service.product(99, json!({ "hold_seconds": 600 })).await;
@@ -121,16 +121,16 @@ async fn a_node_hears_what_happens_on_another() {
     for order in orders {
         let cancelled = service.cancel(&tokens::admin(), &order).send().await;
         let cancelled = cancelled.success(200);
-        let it_comes = |kind: &str, data: &Value| kind == "order" && *data == cancelled;
-        ann.until(it_comes, SOON).await;
+        let is_expected = |kind: &str, data: &Value| kind == "order" && *data == cancelled;
+        ann.until(is_expected, SOON).await;
     }
 
     let took = begun.elapsed();
-    assert!(took < LOOKS_EVERY * EVENTS / 2, "{took:?}");
+    assert!(took < POLL_INTERVAL_MIN * EVENTS / 2, "{took:?}");
 }
 
 #[tokio::test]
-async fn nobody_listens_without_a_token() {
+async fn the_stream_requires_a_token() {
     let shop = Shop::open(Backend::Sqlite).await;
     let front = shop.service();
     let answer = front.get("/me/events").send().await;

@@ -1,4 +1,4 @@
-//! Changes from several sides at once: each takes effect once, and none undoes another.
+//! Concurrent orders, restocks and product changes: each takes effect once, none undoes another.
 
 use rstest::rstest;
 use serde_json::json;
@@ -17,7 +17,7 @@ use crate::support::{
 #[case::sqlite(Backend::Sqlite)]
 #[case::three_nodes(Backend::ThreeNodes)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn restocks_in_the_middle_of_a_race_all_count(#[case] backend: Backend) {
+async fn restocks_during_a_race_all_count(#[case] backend: Backend) {
     let shop = Shop::plan(backend).patient().open().await;
     let product = shop.service().product(20, json!({})).await;
 
@@ -46,7 +46,7 @@ async fn restocks_in_the_middle_of_a_race_all_count(#[case] backend: Backend) {
 #[case::sqlite(Backend::Sqlite)]
 #[case::three_nodes(Backend::ThreeNodes)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn changes_under_load_are_kept_and_harm_no_sale(#[case] backend: Backend) {
+async fn product_changes_under_load_are_kept_and_fail_no_sale(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let product = shop.service().product(1_000_000, json!({})).await;
     let doors: Vec<_> = shop.nodes.iter().map(|node| door(node.front())).collect();
@@ -62,12 +62,12 @@ async fn changes_under_load_are_kept_and_harm_no_sale(#[case] backend: Backend) 
     }
     load.sells(50).await;
 
-    let told = load.finish().await;
+    let received = load.finish().await;
     assert_eq!(
-        (told.broken, told.refused("internal")),
+        (received.broken, received.refused("internal")),
         (0, 0),
         "{:?}",
-        told.refusals
+        received.refusals
     );
     assert_eq!(shop.ledger.product(product).await.price, 30);
     let prices = shop
@@ -88,7 +88,7 @@ async fn changes_under_load_are_kept_and_harm_no_sale(#[case] backend: Backend) 
 #[case::sqlite(Backend::Sqlite)]
 #[case::three_nodes(Backend::ThreeNodes)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sku_is_taken_once_also_at_the_same_time(#[case] backend: Backend) {
+async fn concurrent_requests_take_a_sku_once(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let body = product_body(1, json!({}));
 
@@ -104,12 +104,12 @@ async fn a_sku_is_taken_once_also_at_the_same_time(#[case] backend: Backend) {
     assert_eq!(shop.ledger.everything().await.0.len(), 1);
 }
 
-/// Buyers, readers and listeners at once: nobody gets a server error.
+/// Buyers and readers at once get no server error.
 #[rstest]
 #[case::sqlite(Backend::Sqlite)]
 #[case::three_nodes(Backend::ThreeNodes)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn reading_and_buying_do_not_disturb_each_other(#[case] backend: Backend) {
+async fn concurrent_reads_and_orders_get_no_server_error(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let product = shop.service().product(100, json!({})).await;
     let mut calls = Vec::new();
@@ -137,9 +137,9 @@ async fn reading_and_buying_do_not_disturb_each_other(#[case] backend: Backend) 
     shop.assert_books(product).await;
 }
 
-/// Readers have all the connections that they may have, and all of them wait for a table.
+/// Reads use all connections that they may use, and all of these wait for a table lock.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn reads_that_hang_keep_no_sale_waiting() {
+async fn blocked_reads_do_not_block_sales() {
     let plan = Shop::plan(Backend::Postgres).set("DATABASE_POOL_MAX", "4");
     let shop = plan.open().await;
     let front = shop.service().front();
@@ -161,8 +161,8 @@ async fn reads_that_hang_keep_no_sale_waiting() {
             }
         });
     }
-    eventually("half of the connections hang", SOON, async || {
-        when(shop.ledger.texts(HANGING).await.len() == 2)
+    eventually("half of the connections are blocked", SOON, async || {
+        when(shop.ledger.texts(BLOCKED).await.len() == 2)
     })
     .await;
 
@@ -176,12 +176,12 @@ async fn reads_that_hang_keep_no_sale_waiting() {
     }
 }
 
-const HANGING: &str = "SELECT 'hangs' FROM pg_locks JOIN pg_database ON pg_database.oid = database \
+const BLOCKED: &str = "SELECT 'hangs' FROM pg_locks JOIN pg_database ON pg_database.oid = database \
     WHERE datname = current_database() AND NOT granted";
 
-/// What one node knew of the stock does not make it refuse what another has restocked.
+/// A node's cached stock does not make it refuse units that another node has restocked.
 #[tokio::test]
-async fn a_refusal_rests_on_what_is_true_now() {
+async fn a_refusal_uses_the_current_stock() {
     let shop = Shop::plan(Backend::Postgres).nodes(2).open().await;
     let [selling, restocking] = [0, 1].map(|node| shop.nodes[node].front());
     let product = selling.product(3, json!({ "max_per_user": 20 })).await;

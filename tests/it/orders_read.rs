@@ -1,4 +1,4 @@
-//! Orders as they are read back: their fields, who may see them, filters and pages.
+//! `GET /orders` and `GET /orders/{id}`: fields, access, filters and pagination.
 
 use std::collections::BTreeSet;
 
@@ -74,7 +74,7 @@ async fn an_order_has_exactly_the_fields_of_the_contract(#[case] backend: Backen
     assert_eq!(order["currency"], "CHF");
     assert_eq!(
         order["status"], "confirmed",
-        "without hold_seconds it is sold at once"
+        "without hold_seconds an order is confirmed at once"
     );
     assert_eq!(order["expires_at"], Value::Null);
     let id = order["id"].as_str().unwrap();
@@ -157,7 +157,7 @@ async fn only_its_user_and_an_admin_see_an_order() {
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn lists_show_what_was_asked_for_and_nothing_foreign(#[case] backend: Backend) {
+async fn lists_show_the_matching_orders_and_none_of_other_users(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
     let sold = service.product(9, json!({})).await;
@@ -224,7 +224,7 @@ async fn pages_hold_every_order_once(#[case] backend: Backend) {
     assert_eq!(walk(service, &tokens::admin(), "7").await.len(), 50);
 }
 
-/// All ids, page by page; an order placed meanwhile must not disturb the pages.
+/// All ids, page by page; an order placed meanwhile must not shift the pages.
 async fn walk(front: &Front, token: &str, limit: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut page = read(front, token, &[("limit", limit)]).await;

@@ -1,4 +1,4 @@
-//! A holder that is stopped for longer than its lock lives: the database refuses what it does afterwards.
+//! A lock holder paused for longer than its lock's TTL: the version guard rejects its late writes.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ use crate::support::{
 const PAUSE: Duration = Duration::from_millis(2_600);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_paused_process_oversells_nothing_and_tells_the_truth() {
+async fn a_paused_process_oversells_nothing_and_answers_correctly() {
     let shop = Shop::plan(Backend::Postgres).nodes(2).open().await;
     let product = shop.service().product(1_000_000, json!({})).await;
     let [paused, other] = [0, 1].map(|node| door(shop.nodes[node].front()));
@@ -37,7 +37,7 @@ async fn a_paused_process_oversells_nothing_and_tells_the_truth() {
         let stopped = Instant::now();
         let before = loads[1].told().orders.len();
         eventually(
-            "the other node sells while the lock runs out",
+            "the other node sells while the lock expires",
             SOON,
             async || when(stopped.elapsed() > PAUSE && loads[1].told().orders.len() > before + 20),
         )
@@ -48,14 +48,14 @@ async fn a_paused_process_oversells_nothing_and_tells_the_truth() {
 
     let mut orders = Vec::new();
     for load in loads {
-        let told = load.finish().await;
+        let received = load.finish().await;
         assert_eq!(
-            (told.broken, told.refused("internal")),
+            (received.broken, received.refused("internal")),
             (0, 0),
             "{:?}",
-            told.refusals
+            received.refusals
         );
-        orders.extend(told.orders);
+        orders.extend(received.orders);
     }
     for order in &orders {
         assert!(
@@ -66,7 +66,7 @@ async fn a_paused_process_oversells_nothing_and_tells_the_truth() {
     shop.assert_books(product).await;
 }
 
-/// A service behind a proxy that can hold its transactions, and the way past the proxy.
+/// A service behind a proxy that can hold its transactions, and direct access to its database.
 struct Held {
     proxy: Proxy,
     shop: Shop,
@@ -96,35 +96,35 @@ impl Held {
         }
     }
 
-    /// An order that has its lock and hangs in its transaction until the fault is taken away.
-    async fn hang(&self) -> JoinSet<Answer> {
+    /// Starts an order that has its lock and blocks in its transaction until the fault is removed.
+    async fn block(&self) -> JoinSet<Answer> {
         self.proxy.set(Fault::HoldTransaction);
         let (front, product) = (self.shop.service().front(), self.product);
         let late = JoinSet::from_iter([async move { front.buy("late", product, 1).await }]);
-        eventually("the holder hangs", SOON, async || {
+        eventually("the holder blocks", SOON, async || {
             when(self.proxy.hits() >= 1)
         })
         .await;
         late
     }
 
-    async fn lock_has_run_out(&self) {
-        eventually("its lock runs out", SOON, async || {
+    async fn lock_has_expired(&self) {
+        eventually("its lock expires", SOON, async || {
             when(self.shop.redis().lock_keys().await.is_empty())
         })
         .await;
     }
 
-    /// Lets it go on, and returns what its buyer is told.
-    async fn go_on(&self, late: JoinSet<Answer>) -> Answer {
+    /// Removes the fault and returns the answer to the buyer.
+    async fn resume(&self, late: JoinSet<Answer>) -> Answer {
         self.proxy.set(Fault::None);
         late.join_all().await.remove(0)
     }
 }
 
-/// The same for certain: one order hangs between its lock and its writing until others have sold.
+/// Deterministic variant: one order blocks between its lock and its write until others have sold.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_holder_that_writes_too_late_is_fenced_off() {
+async fn a_late_write_of_a_holder_is_rejected_by_the_fence() {
     let held = Held::open("300").await;
     let mut direct = held.shop.settings.clone();
     direct.set("DATABASE_URL", &held.database.url());
@@ -133,22 +133,22 @@ async fn a_holder_that_writes_too_late_is_fenced_off() {
 
     let mut rounds = 0;
     for round in 1..=5 {
-        let late = held.hang().await;
+        let late = held.block().await;
         for quick in ["quick", "quicker"] {
             eventually(
-                "the other node sells when the lock has run out",
+                "the other node sells when the lock has expired",
                 SOON,
                 async || (other.buy(quick, held.product, 1).await.status == 201).then_some(()),
             )
             .await;
         }
-        held.go_on(late).await.success(201);
+        held.resume(late).await.success(201);
         assert_eq!(
             held.shop.ledger.orders(held.product).await.len(),
             1 + 3 * round
         );
         rounds = round;
-        // On a busy machine PostgreSQL may have ended the hanging transaction before it went on.
+        // On a busy machine PostgreSQL may have ended the blocked transaction before it resumed.
         let metrics = held.shop.service().metrics().await;
         if metrics.value("flash_sale_fence_rejected_total", &[]) > Some(0.0) {
             break;
@@ -168,36 +168,36 @@ async fn a_holder_that_writes_too_late_is_fenced_off() {
     held.shop.assert_books(held.product).await;
 }
 
-/// PostgreSQL has ended the transaction in the meantime: nothing was written, so it is tried again.
+/// PostgreSQL has ended the transaction meanwhile: nothing was written, so the lane tries again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_holder_paused_in_its_transaction_sells_when_it_goes_on() {
+async fn a_holder_paused_in_its_transaction_sells_when_it_resumes() {
     let held = Held::open("2000").await;
 
-    let late = held.hang().await;
-    held.lock_has_run_out().await;
-    held.go_on(late).await.success(201);
+    let late = held.block().await;
+    held.lock_has_expired().await;
+    held.resume(late).await.success(201);
 
     assert_eq!(held.shop.ledger.orders(held.product).await.len(), 2);
     held.shop.assert_books(held.product).await;
 }
 
-/// By the time the holder lets go, the key is somebody else's.
+/// When the holder releases its lock, the key belongs to another owner.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_late_release_leaves_the_next_holder_its_lock() {
+async fn a_late_release_does_not_delete_the_lock_of_the_next_holder() {
     let held = Held::open("300").await;
     let key = format!("lock:product:{}:stock:99", held.product);
 
-    let late = held.hang().await;
-    held.lock_has_run_out().await;
+    let late = held.block().await;
+    held.lock_has_expired().await;
     held.shop.redis().set(&key, "somebody-else").await;
-    let answer = held.go_on(late).await;
+    let answer = held.resume(late).await;
 
-    // Had its transaction been ended meanwhile, it would wait for the lock in vain.
+    // If PostgreSQL has ended its transaction meanwhile, the order cannot get the lock again.
     assert!(
         answer.status == 201 || answer.code() == "high_demand",
         "{answer:?}"
     );
-    eventually("it has let go", SOON, async || {
+    eventually("the holder has released its lock", SOON, async || {
         let metrics = held.shop.service().metrics().await;
         when(metrics.value("flash_sale_lock_hold_seconds_count", &[])? >= 2.0)
     })

@@ -1,6 +1,6 @@
-//! An order is charged once, whatever the gateway does: the client against localstripe.
+//! Payment client against localstripe: an order is charged once, under every fault of the gateway.
 //!
-//! Not through the API, because what the client believes of each answer does not show there.
+//! Not through the API, because it does not show how the client classifies each answer.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use uuid::Uuid;
 use crate::support::gateway::{Fault, Gateway as Server};
 
 const WITHIN: Duration = Duration::from_secs(10);
-/// Long enough for an answer that comes, short enough to wait for one that does not.
-const IMPATIENT: Duration = Duration::from_millis(700);
+/// Time-out for unanswered calls: longer than an answer takes, short enough to wait for.
+const SHORT_TIMEOUT: Duration = Duration::from_millis(700);
 
 const GOOD: &str = "pm_card_visa";
-/// localstripe's own name for the card that is taken on and then declined.
+/// localstripe's name for a card that is accepted and then declined.
 const DECLINING: &str = "pm_card_chargeCustomerFail";
 
 fn client_of(url: &str, key: &str) -> Gateway {
@@ -109,9 +109,9 @@ async fn another_card_after_a_decline_pays_the_same_intent() {
     assert_eq!(server.charges_of(order).await.len(), 1);
 }
 
-/// A buyer cannot be asked for it here, and the hold would run out meanwhile.
+/// The API cannot request authentication from a buyer, and the hold would expire meanwhile.
 #[tokio::test]
-async fn a_card_that_wants_its_owner_is_declined_and_another_one_pays() {
+async fn a_card_that_requires_authentication_is_declined_and_another_one_pays() {
     let server = Server::start().await;
     let (gateway, order) = (client(&server), Uuid::now_v7());
     let secured = server.card("4000002500003155").await;
@@ -141,13 +141,17 @@ async fn a_card_that_wants_its_owner_is_declined_and_another_one_pays() {
 #[case(Fault::Status(409))]
 #[case(Fault::Status(302))]
 #[tokio::test]
-async fn an_unclear_answer_is_settled_by_asking_again(#[case] fault: Fault) {
+async fn a_retry_resolves_an_unclear_answer(#[case] fault: Fault) {
     let server = Server::start().await;
     let (gateway, order) = (client(&server), Uuid::now_v7());
 
     server.set(fault).await;
-    unknown(&gateway.charge(&first(order, GOOD), IMPATIENT).await);
-    unknown(&gateway.charge(&again(first(order, GOOD)), IMPATIENT).await);
+    unknown(&gateway.charge(&first(order, GOOD), SHORT_TIMEOUT).await);
+    unknown(
+        &gateway
+            .charge(&again(first(order, GOOD)), SHORT_TIMEOUT)
+            .await,
+    );
     server.set(Fault::None).await;
     let payment = paid(gateway.charge(&again(first(order, GOOD)), WITHIN).await);
 
@@ -157,12 +161,16 @@ async fn an_unclear_answer_is_settled_by_asking_again(#[case] fault: Fault) {
 }
 
 #[tokio::test]
-async fn a_decline_that_was_lost_is_said_again() {
+async fn a_retry_returns_a_lost_decline() {
     let server = Server::start().await;
     let (gateway, order) = (client(&server), Uuid::now_v7());
 
     server.set(Fault::LoseAnswer).await;
-    unknown(&gateway.charge(&first(order, DECLINING), IMPATIENT).await);
+    unknown(
+        &gateway
+            .charge(&first(order, DECLINING), SHORT_TIMEOUT)
+            .await,
+    );
     server.set(Fault::None).await;
     let (intent, _) = declined(
         gateway
@@ -174,26 +182,30 @@ async fn a_decline_that_was_lost_is_said_again() {
     assert_eq!(server.intents_of(order).await.len(), 1);
 }
 
-/// Nothing was sent, so nothing can have been charged; unless it was sent before.
+/// Nothing was sent, so nothing was charged, unless an earlier attempt was sent.
 #[tokio::test]
-async fn a_gateway_that_is_down_charges_nothing_but_may_have_before() {
+async fn a_gateway_that_is_down_charges_nothing_but_a_retry_stays_unknown() {
     let server = Server::start().await;
     let (gateway, order) = (client(&server), Uuid::now_v7());
 
-    // So that a connection is there to be tried.
+    // Leaves an open connection in the pool, which the next call tries.
     paid(gateway.charge(&first(Uuid::now_v7(), GOOD), WITHIN).await);
     server.set(Fault::Down).await;
-    let outcome = gateway.charge(&first(order, GOOD), IMPATIENT).await;
+    let outcome = gateway.charge(&first(order, GOOD), SHORT_TIMEOUT).await;
     assert!(matches!(outcome, Err(Error::NotCharged(_))), "{outcome:?}");
-    unknown(&gateway.charge(&again(first(order, GOOD)), IMPATIENT).await);
+    unknown(
+        &gateway
+            .charge(&again(first(order, GOOD)), SHORT_TIMEOUT)
+            .await,
+    );
     server.set(Fault::None).await;
 
     assert_eq!(server.intents_of(order).await.len(), 0);
 }
 
-/// The key goes to nobody who does not show the certificate of the host.
+/// The client sends its key only to a host that shows its certificate.
 #[tokio::test]
-async fn a_host_without_a_certificate_is_asked_nothing() {
+async fn a_host_without_a_certificate_receives_no_request() {
     let server = Server::start().await;
     let order = Uuid::now_v7();
     let gateway = client_of(&server.url().replace("http:", "https:"), Server::key());
@@ -205,7 +217,7 @@ async fn a_host_without_a_certificate_is_asked_nothing() {
 }
 
 #[tokio::test]
-async fn a_wrong_key_charges_nothing_and_is_not_told() {
+async fn a_wrong_key_charges_nothing_and_is_not_shown() {
     let server = Server::start().await;
     let order = Uuid::now_v7();
     let gateway = client_of(&server.url(), "hunter2");
@@ -218,7 +230,7 @@ async fn a_wrong_key_charges_nothing_and_is_not_told() {
 }
 
 #[tokio::test]
-async fn no_payment_method_breaks_out_of_its_field() {
+async fn a_payment_method_cannot_inject_other_fields() {
     let server = Server::start().await;
     let gateway = client(&server);
 
@@ -244,13 +256,13 @@ async fn no_payment_method_breaks_out_of_its_field() {
 }
 
 #[tokio::test]
-async fn money_is_given_back_once() {
+async fn a_payment_is_refunded_once() {
     let server = Server::start().await;
     let (gateway, order) = (client(&server), Uuid::now_v7());
     let payment = paid(gateway.charge(&first(order, GOOD), WITHIN).await);
 
     server.set(Fault::LoseAnswer).await;
-    unknown(&gateway.refund(order, &payment.id, IMPATIENT).await);
+    unknown(&gateway.refund(order, &payment.id, SHORT_TIMEOUT).await);
     server.set(Fault::None).await;
     for _ in 0..2 {
         gateway.refund(order, &payment.id, WITHIN).await.unwrap();
@@ -261,9 +273,9 @@ async fn money_is_given_back_once() {
     assert_eq!(refunds[0]["amount"], 1_999);
 }
 
-/// Plain localstripe, as somebody who tries the service out would use it.
+/// Plain localstripe, as in a trial set-up of the service.
 #[tokio::test]
-async fn localstripe_alone_will_do() {
+async fn plain_localstripe_is_a_valid_gateway() {
     let server = crate::support::localstripe::Localstripe::start().await;
     let gateway = client_of(server.url(), Server::key());
     let order = Uuid::now_v7();

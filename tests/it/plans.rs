@@ -1,4 +1,4 @@
-//! What is over does not slow down what goes on: no query reads the hundreds of thousands of old rows.
+//! Query plans on PostgreSQL: no query of the service reads hundreds of thousands of old rows.
 
 use reqwest::Method;
 use serde_json::json;
@@ -13,7 +13,7 @@ use crate::support::{
     tokens, when,
 };
 
-/// Orders and places of a long life, of the same product and users as those that live.
+/// Ended orders and places, of the same product and users as the live ones.
 const OLD: [&str; 2] = [
     "INSERT INTO orders (id, reference, product_id, user_id, quantity, unit_price, currency, status, \
         idempotency_key, idempotency_request, created_at, expires_at) \
@@ -29,7 +29,7 @@ const OLD: [&str; 2] = [
      FROM generate_series(1, 200000) AS n, products",
 ];
 
-/// A few who hold and wait now.
+/// A few live holds and waitlist entries.
 const LIVE: [&str; 2] = [
     "INSERT INTO orders (id, reference, product_id, user_id, quantity, unit_price, currency, status, \
         created_at, expires_at) \
@@ -40,14 +40,14 @@ const LIVE: [&str; 2] = [
      FROM generate_series(1, 200) AS n, products",
 ];
 
-async fn plant(ledger: &Ledger) {
+async fn insert_rows(ledger: &Ledger) {
     let hold = "UPDATE products SET stock = stock - 200, version = version + 1";
     for statement in OLD.iter().chain(&LIVE).chain(&[hold, "ANALYZE"]) {
         ledger.execute(statement).await;
     }
 }
 
-async fn count_anew(ledger: &Ledger) {
+async fn reset_counts(ledger: &Ledger) {
     for statement in [
         "SELECT pg_stat_force_next_flush()",
         "SELECT pg_stat_reset()",
@@ -56,8 +56,8 @@ async fn count_anew(ledger: &Ledger) {
     }
 }
 
-/// What PostgreSQL counts in this column did not happen to either table.
-async fn assert_none(ledger: &Ledger, column: &str) {
+/// Asserts that this column of PostgreSQL's statistics is 0 for both tables.
+async fn assert_zero(ledger: &Ledger, column: &str) {
     let counts = format!(
         "SELECT relname || ' ' || {column} FROM pg_stat_user_tables \
          WHERE relname IN ('orders', 'waitlist_entries') ORDER BY relname"
@@ -68,8 +68,8 @@ async fn assert_none(ledger: &Ledger, column: &str) {
     );
 }
 
-/// Stops the service: its connections say what they read when they end.
-async fn settle_counts(shop: &mut Shop) {
+/// Stops the service, because its connections report their statistics when they end.
+async fn flush_counts(shop: &mut Shop) {
     shop.nodes[0].stop().await;
     let others = "SELECT COUNT(*)::text FROM pg_stat_activity \
                   WHERE datname = current_database() AND pid <> pg_backend_pid()";
@@ -79,8 +79,8 @@ async fn settle_counts(shop: &mut Shop) {
     .await;
 }
 
-/// The questions of `src/store`, with values in the place of parameters.
-const QUESTIONS: [(&str, &str); 13] = [
+/// The queries of `src/store`, with values in place of parameters.
+const QUERIES: [(&str, &str); 13] = [
     (
         "the next expiry",
         "SELECT * FROM orders WHERE status = 'pending' AND expires_at IS NOT NULL \
@@ -105,12 +105,12 @@ const QUESTIONS: [(&str, &str); 13] = [
                 AND user_id = asked.user_id AND status = 'waiting') AS live) AS held",
     ),
     (
-        "known orders",
+        "orders by key",
         "SELECT orders.* FROM unnest(ARRAY['old-1'], ARRAY['key-1']) AS asked (user_id, key) \
          JOIN orders ON orders.user_id = asked.user_id AND orders.idempotency_key = asked.key",
     ),
     (
-        "known places",
+        "places by key",
         "SELECT e.* FROM unnest(ARRAY['old-1'], ARRAY['place-1']) AS asked (user_id, key) \
          JOIN waitlist_entries e ON e.user_id = asked.user_id AND e.idempotency_key = asked.key",
     ),
@@ -129,7 +129,7 @@ const QUESTIONS: [(&str, &str); 13] = [
          ORDER BY position LIMIT 1000",
     ),
     (
-        "how many wait",
+        "length of the queue",
         "SELECT COUNT(*) FROM waitlist_entries WHERE product_id = $product AND status = 'waiting'",
     ),
     (
@@ -141,25 +141,25 @@ const QUESTIONS: [(&str, &str); 13] = [
          ORDER BY position DESC LIMIT 100",
     ),
     (
-        "places of many",
+        "positions of several places",
         "SELECT position, place FROM (SELECT position, ROW_NUMBER() OVER (ORDER BY position) AS place \
             FROM waitlist_entries WHERE product_id = $product AND status = 'waiting') AS ranked \
          WHERE position IN (200007, 200009)",
     ),
     (
-        "forgotten payments",
+        "unfinished payments",
         "UPDATE orders SET payment_asked_at = now() WHERE payment_asked_at < now() AND id IN \
          (SELECT id FROM orders WHERE payment_asked_at < now() LIMIT 100)",
     ),
 ];
 
 #[tokio::test]
-async fn every_question_has_an_index() {
+async fn every_query_uses_an_index() {
     let shop = Shop::open(Backend::Postgres).await;
     let product = shop.service().product(500, json!({})).await;
-    plant(&shop.ledger).await;
+    insert_rows(&shop.ledger).await;
 
-    for (question, sql) in QUESTIONS {
+    for (name, sql) in QUERIES {
         let sql = sql.replace("$product", &format!("'{product}'"));
         let plan = shop
             .ledger
@@ -168,53 +168,54 @@ async fn every_question_has_an_index() {
             .join("\n");
         let reads_all =
             plan.contains("Seq Scan on orders") || plan.contains("Seq Scan on waitlist_entries");
-        assert!(!reads_all, "{question}:\n{plan}");
-        // Many may wait, so that not even all who wait now are read for one of them.
-        let one = !sql.contains("user_id = 'wait-9'") || plan.contains("Index Cond: (user_id =");
-        assert!(one, "{question}:\n{plan}");
+        assert!(!reads_all, "{name}:\n{plan}");
+        // The queue may be long: a query for one user must not read all of it.
+        let reads_one_user =
+            !sql.contains("user_id = 'wait-9'") || plan.contains("Index Cond: (user_id =");
+        assert!(reads_one_user, "{name}:\n{plan}");
     }
 }
 
-/// Whatever the service asks, by the database's own count of what it read.
+/// Covers all queries of the service, by PostgreSQL's own read statistics.
 #[tokio::test]
-async fn a_day_in_the_life_reads_no_old_rows() {
+async fn the_whole_api_reads_no_old_rows() {
     let mut shop = Shop::open(Backend::Postgres).await;
     let terms = json!({ "hold_seconds": 1, "waitlist": true, "max_per_user": 9 });
     let product = shop.service().product(500, terms).await;
-    plant(&shop.ledger).await;
-    count_anew(&shop.ledger).await;
+    insert_rows(&shop.ledger).await;
+    reset_counts(&shop.ledger).await;
 
-    live_a_day(&shop, product).await;
-    settle_counts(&mut shop).await;
+    make_all_calls(&shop, product).await;
+    flush_counts(&mut shop).await;
 
-    assert_none(&shop.ledger, "seq_scan").await;
+    assert_zero(&shop.ledger, "seq_scan").await;
     let read = "SELECT indexrelname || ' ' || idx_tup_read FROM pg_stat_user_indexes \
                 WHERE relname IN ('orders', 'waitlist_entries') AND idx_tup_read > 50000";
     let too_much = shop.ledger.texts(read).await;
     assert!(too_much.is_empty(), "{too_much:?}");
     let used = "SELECT indexrelname::text FROM pg_stat_user_indexes WHERE idx_scan > 0";
     let used = shop.ledger.texts(used).await;
-    assert!(used.len() > 5, "nothing was counted: {used:?}");
+    assert!(used.len() > 5, "no index was counted: {used:?}");
 }
 
-/// PostgreSQL keeps a plan that it made while a table had a page, until it analyzes the table.
+/// PostgreSQL keeps a plan that it made while a table had one page, until it analyzes the table.
 #[tokio::test]
-async fn a_plan_from_a_small_table_does_not_read_a_large_one() {
+async fn a_plan_made_for_a_small_table_does_not_scan_a_large_one() {
     let mut shop = Shop::open(Backend::Postgres).await;
     let terms = json!({ "waitlist": true, "max_per_user": 100 });
     let product = shop.service().product(500, terms).await;
     shop.ledger.execute("ANALYZE").await;
-    // From the sixth time on a prepared statement has one plan for all values.
+    // From its sixth execution on, a prepared statement may use one generic plan for all values.
     buy_with_keys(&shop, product, "small", 12).await;
     for statement in OLD {
         shop.ledger.execute(statement).await;
     }
-    count_anew(&shop.ledger).await;
+    reset_counts(&shop.ledger).await;
 
     buy_with_keys(&shop, product, "large", 12).await;
-    settle_counts(&mut shop).await;
+    flush_counts(&mut shop).await;
 
-    assert_none(&shop.ledger, "seq_tup_read").await;
+    assert_zero(&shop.ledger, "seq_tup_read").await;
 }
 
 async fn buy_with_keys(shop: &Shop, product: Uuid, name: &str, times: usize) {
@@ -226,7 +227,7 @@ async fn buy_with_keys(shop: &Shop, product: Uuid, name: &str, times: usize) {
 }
 
 /// Each call of the contract that reads orders or places, and each job.
-async fn live_a_day(shop: &Shop, product: Uuid) {
+async fn make_all_calls(shop: &Shop, product: Uuid) {
     let service = shop.service();
     let mut events = Events::open(service.get("/me/events").bearer(&tokens::user("ann"))).await;
     for round in 0..5 {

@@ -1,4 +1,4 @@
-//! Products: made, changed, restocked, listed and looked at.
+//! Product endpoints: create, change, restock and read.
 
 use std::collections::BTreeSet;
 
@@ -112,7 +112,7 @@ async fn every_option_is_kept_and_can_be_changed(#[case] backend: Backend) {
         (&json!(7), &json!(7))
     );
 
-    // What is not named stays.
+    // Fields that the body does not name stay unchanged.
     let renamed = service
         .change(id, &json!({ "name": "Third" }))
         .await
@@ -138,12 +138,12 @@ fn assert_options(product: &Value, options: &Value) {
     }
 }
 
-/// A changed rule holds for the very next order.
+/// A changed rule applies to the next order.
 #[rstest]
 #[case::sqlite(Backend::Sqlite)]
 #[case::three_nodes(Backend::ThreeNodes)]
 #[tokio::test]
-async fn a_change_holds_at_once_on_its_node_and_soon_on_all(#[case] backend: Backend) {
+async fn a_change_applies_at_once_on_its_node_and_soon_on_all(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let product = shop.service().product(50, json!({ "price": 100 })).await;
     for node in &shop.nodes {

@@ -1,4 +1,4 @@
-//! No unit is sold twice and none stays unsold, however many want it at once.
+//! Concurrent orders for one product: no unit is sold twice and none stays unsold.
 
 use rstest::rstest;
 use serde_json::json;
@@ -31,9 +31,9 @@ impl Race {
 #[case::a_hundred_for_ten(Race { buyers: 100, stock: 10, quantity: 1 })]
 #[case::all_units_in_one_order(Race { buyers: 300, stock: 10, quantity: 10 })]
 #[case::one_unit_short(Race { buyers: 300, stock: 299, quantity: 1 })]
-#[case::a_rest_that_fits_nobody(Race { buyers: 300, stock: 10, quantity: 4 })]
+#[case::a_rest_smaller_than_an_order(Race { buyers: 300, stock: 10, quantity: 4 })]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn exactly_the_possible_orders_are_taken(
+async fn exactly_the_possible_orders_are_created(
     #[case] race: Race,
     #[values(Backend::Sqlite, Backend::Postgres, Backend::ThreeNodes)] backend: Backend,
 ) {
@@ -108,7 +108,7 @@ async fn products_are_sold_side_by_side(#[case] backend: Backend) {
     }
 }
 
-/// Small and large orders compete: nothing is oversold, and a unit is left only if nobody could take it.
+/// Small and large orders compete: no unit is oversold, and none is left that fits an order.
 #[rstest]
 #[case::sqlite(Backend::Sqlite)]
 #[case::three_nodes(Backend::ThreeNodes)]

@@ -1,4 +1,4 @@
-//! The rate limit of a user: one limit over all nodes, also when Redis comes and goes.
+//! Rate limit per user: one limit over all nodes, also during and after a Redis outage.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use crate::support::{
 
 const LIMIT: usize = 10;
 const LIMIT_HEADER: &str = "10";
-/// A user's requests of so long come back one by one.
+/// Time in which an empty bucket refills, one request per `CELL`.
 const BUCKET: Duration = Duration::from_mins(1);
 const CELL: Duration = Duration::from_secs(6);
 
@@ -37,7 +37,7 @@ fn is_limited(answer: &Answer) -> bool {
     answer.code() == "rate_limited"
 }
 
-/// What the limit allows from `begun` until now.
+/// Requests that the limit allows from `begun` until now.
 fn allowed(begun: Instant) -> usize {
     LIMIT + usize::try_from(begun.elapsed().as_secs() / CELL.as_secs()).unwrap()
 }
@@ -62,14 +62,14 @@ async fn all_nodes_together_admit_exactly_the_limit(
         "{admitted} in {:?}",
         begun.elapsed()
     );
-    // Nobody else is the worse for it.
+    // Other users are not affected.
     for user in ["bob", "carl", "dora"] {
         assert_eq!(flood(&shop, user, product, LIMIT).await, LIMIT, "{user}");
     }
 }
 
 #[tokio::test]
-async fn a_limited_user_is_told_when_to_come_back() {
+async fn a_limited_answer_states_when_to_retry() {
     let shop = open(Backend::Postgres, 2).await;
     let product = shop.service().product(1_000, json!({})).await;
     flood(&shop, "ann", product, LIMIT).await;
@@ -91,7 +91,7 @@ async fn a_limited_user_is_told_when_to_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_redis_each_node_goes_by_what_it_has_admitted() {
+async fn without_redis_each_node_counts_its_own_requests() {
     let mut shop = open(Backend::Postgres, 2).await;
     let product = shop.service().product(1_000, json!({})).await;
     let begun = Instant::now();
@@ -110,7 +110,7 @@ async fn without_redis_each_node_goes_by_what_it_has_admitted() {
     for node in &mut shop.redis_mut().0 {
         node.restart().await;
     }
-    // One user after the other, until Redis counts again.
+    // A new user for each try, until Redis counts again.
     let mut newcomers = 0;
     eventually("one limit over both nodes again", SOON * 2, async || {
         newcomers += 1;
@@ -121,9 +121,9 @@ async fn without_redis_each_node_goes_by_what_it_has_admitted() {
     .await;
 }
 
-/// A Redis that accepts and never answers costs a request a moment, not its time.
+/// A Redis that accepts and never answers delays a request a little, not until its time-out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_silent_redis_keeps_nobody_waiting() {
+async fn a_hung_redis_does_not_delay_orders() {
     let shop = open(Backend::Postgres, 1).await;
     let product = shop.service().product(1_000, json!({})).await;
     shop.redis().0[0].pause();
@@ -152,17 +152,17 @@ async fn a_flood_of_one_user_does_not_reach_redis() {
     flood(&shop, "ann", product, 300).await;
 
     let key = "flash-sale:{rate}:ann";
-    let asked = monitor.commands(key);
-    let scripts = asked.iter().filter(|words| words[0].starts_with("EVAL"));
-    // One script asks for all who wait.
-    let questions = scripts.flatten().filter(|word| *word == key).count();
-    // One for each that was admitted, and those that were under way when the first was refused.
-    assert!(questions <= allowed(begun) + 11, "{questions} questions");
-    assert!(questions >= LIMIT, "{questions} questions");
+    let commands = monitor.commands(key);
+    let scripts = commands.iter().filter(|words| words[0].starts_with("EVAL"));
+    // One script call serves all waiting requests.
+    let checks = scripts.flatten().filter(|word| *word == key).count();
+    // One for each admitted request, and for those in flight when the first was refused.
+    assert!(checks <= allowed(begun) + 11, "{checks} checks");
+    assert!(checks >= LIMIT, "{checks} checks");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn zero_sets_no_limit_and_asks_nobody() {
+async fn zero_disables_the_limit_and_sends_nothing_to_redis() {
     let plan = Shop::plan(Backend::Postgres).set("RATE_LIMIT_PER_MINUTE", "0");
     let shop = plan.open().await;
     let product = shop.service().product(1_000, json!({})).await;
@@ -174,12 +174,12 @@ async fn zero_sets_no_limit_and_asks_nobody() {
     assert!(keys.is_empty(), "{keys:?}");
 }
 
-/// Refusals that need no Redis count all the same.
+/// Refusals that need no Redis count towards the limit, too.
 #[tokio::test]
-async fn a_flood_at_a_sold_out_product_counts_on_the_other_nodes_too() {
+async fn requests_for_a_sold_out_product_count_on_the_other_nodes_too() {
     let shop = open(Backend::Postgres, 2).await;
     let product = shop.service().product(0, json!({})).await;
-    eventually("the gate knows", SOON, async || {
+    eventually("the gate limits the user", SOON, async || {
         shop.nodes[0].buy("somebody", product, 1).await;
         let limited = shop.nodes[0].buy("somebody", product, 1).await;
         when(is_limited(&limited))
@@ -192,8 +192,8 @@ async fn a_flood_at_a_sold_out_product_counts_on_the_other_nodes_too() {
         answer.refusal(409, "sold_out");
     }
 
-    // Redis is told a moment later, by and by: the key lives until the bucket is full again.
-    eventually("Redis knows of all of them", SOON, async || {
+    // The node reports to Redis later, in parts: the key expires when the bucket is full again.
+    eventually("Redis has counted all of them", SOON, async || {
         let key = "flash-sale:{rate}:ann";
         let left: i64 = shop.redis().0[0].run(&["PTTL", key]).await;
         let left = Duration::from_millis(left.try_into().unwrap_or(0));

@@ -1,4 +1,4 @@
-//! A confirmed order is undone by an admin: the money goes back once, then the units.
+//! Refunds: an admin cancels a confirmed order; its payment is refunded once, then units return.
 
 use rstest::rstest;
 use serde_json::json;
@@ -20,7 +20,7 @@ struct Paid {
     order: Uuid,
 }
 
-/// A shop that has sold and been paid for its only unit.
+/// A shop whose only unit is sold and paid.
 async fn paid(backend: Backend) -> Paid {
     let gateway = Gateway::start().await;
     let plan = Shop::plan(backend)
@@ -52,7 +52,7 @@ async fn cancel(front: &Front, token: &str, order: Uuid) -> Answer {
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn the_money_goes_back_before_the_units(#[case] backend: Backend) {
+async fn the_payment_is_refunded_before_the_units_return(#[case] backend: Backend) {
     let paid = paid(backend).await;
     let service = paid.shop.service();
 
@@ -78,7 +78,7 @@ async fn the_money_goes_back_before_the_units(#[case] backend: Backend) {
 #[case::lost_answer(Fault::LoseAnswer)]
 #[case::server_error(Fault::Status(500))]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refund_that_was_left_open_is_finished_once(
+async fn an_unfinished_refund_is_completed_once(
     #[case] fault: Fault,
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
@@ -91,7 +91,7 @@ async fn a_refund_that_was_left_open_is_finished_once(
     assert_eq!(paid.shop.ledger.product(paid.product).await.stock, 0);
     paid.gateway.set(Fault::None).await;
 
-    eventually("the unit is back", SOON, async || {
+    eventually("the unit is returned", SOON, async || {
         when(paid.shop.ledger.product(paid.product).await.stock == 1)
     })
     .await;

@@ -1,4 +1,4 @@
-//! Every refusal that does not depend on stock or time, each exactly as the contract words it.
+//! Refusals that do not depend on stock or time: statuses, codes and members of the contract.
 
 use reqwest::Method;
 use rstest::rstest;
@@ -35,7 +35,7 @@ impl Step {
         Self::UnknownProduct,
     ];
 
-    /// A call that is wrong in this and, where one call can be, in every later way.
+    /// A call with this fault and every later one that one call can combine with it.
     fn call(self, front: &Front) -> Call {
         let valid = json!({ "product_id": Uuid::now_v7(), "quantity": 1 }).to_string();
         let body = match self {
@@ -116,7 +116,7 @@ async fn a_body_of_exactly_the_limit_is_read() {
     post(padded(BODY_LIMIT)).send().await.success(201);
 }
 
-/// Without a `Content-Length` only reading shows how long the body is.
+/// Without a `Content-Length`, only reading the body shows its length.
 #[tokio::test]
 async fn a_streamed_body_over_the_limit_is_refused() {
     let shop = Shop::open(Backend::Sqlite).await;
@@ -201,7 +201,7 @@ async fn unknown_paths_and_methods_are_problems_too() {
 }
 
 #[tokio::test]
-async fn an_id_that_is_none_is_not_found() {
+async fn a_malformed_id_is_not_found() {
     let shop = Shop::open(Backend::Sqlite).await;
     let service = shop.service();
     let (user, admin) = (tokens::user("ann"), tokens::admin());

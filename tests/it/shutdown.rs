@@ -1,4 +1,4 @@
-//! The end of a service: what it accepted it answers, and it leaves nothing running and nothing locked.
+//! Graceful shutdown: accepted requests are answered; no child process and no lock is left.
 
 use std::time::Duration;
 
@@ -17,12 +17,13 @@ use crate::support::{
 
 const STOPS_WITHIN: Duration = Duration::from_secs(10);
 
-/// Fifty orders wait for a lock when the signal comes: all are answered, then the process ends well.
+/// Fifty orders wait for a lock when the signal comes: all are answered, then the process
+/// exits with 0.
 #[rstest]
 #[case::terminated(Signal::SIGTERM)]
 #[case::interrupted(Signal::SIGINT)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn accepted_orders_are_answered_before_the_end(#[case] signal: Signal) {
+async fn accepted_orders_are_answered_before_the_exit(#[case] signal: Signal) {
     let mut shop = Shop::plan(Backend::Postgres)
         .set("LOCK_PATIENCE_MS", "4000")
         .open()
@@ -37,7 +38,7 @@ async fn accepted_orders_are_answered_before_the_end(#[case] signal: Signal) {
     let waiting = tokio::task::JoinSet::from_iter([together(calls)]);
     eventually("fifty orders wait", SOON, async || {
         let metrics = shop.service().metrics().await;
-        // The look at the metrics is a request too.
+        // Reading the metrics is a request too.
         when(metrics.shows("flash_sale_http_in_flight", &[], 51))
     })
     .await;
@@ -63,7 +64,7 @@ async fn accepted_orders_are_answered_before_the_end(#[case] signal: Signal) {
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stop_under_load_loses_no_order_and_leaves_nothing_running(#[case] backend: Backend) {
+async fn a_stop_under_load_loses_no_order_and_leaves_no_process(#[case] backend: Backend) {
     let mut shop = Shop::open(backend).await;
     let product = shop.service().product(1_000_000, json!({})).await;
     let door = door(shop.service().front());
@@ -72,14 +73,14 @@ async fn a_stop_under_load_loses_no_order_and_leaves_nothing_running(#[case] bac
     let pid = shop.service().process.pid();
     let own_nodes = if backend == Backend::Sqlite { 3 } else { 0 };
     assert_eq!(redis_servers_of(pid).unwrap().len(), own_nodes);
-    let family = descendants_of(pid).unwrap();
+    let descendants = descendants_of(pid).unwrap();
 
     let status = shop.nodes[0].stop().await;
 
     assert_eq!(status.code(), Some(0));
     assert_eq!(shop.nodes[0].rest_of_stdout().await, Vec::<String>::new());
     assert!(
-        !family.iter().any(|child| is_alive(*child).unwrap()),
+        !descendants.iter().any(|child| is_alive(*child).unwrap()),
         "its Redis nodes end before it does"
     );
     if backend == Backend::Postgres {
@@ -93,10 +94,14 @@ async fn a_stop_under_load_loses_no_order_and_leaves_nothing_running(#[case] bac
     }
     shop.restart(0).await;
     *door.lock().unwrap() = shop.service().front();
-    let told = load.finish().await;
-    assert_eq!(shop.ledger.orders(product).await.len(), told.orders.len());
+    let received = load.finish().await;
     assert_eq!(
-        told.refusals
+        shop.ledger.orders(product).await.len(),
+        received.orders.len()
+    );
+    assert_eq!(
+        received
+            .refusals
             .keys()
             .filter(|code| *code == "internal")
             .count(),
@@ -107,7 +112,7 @@ async fn a_stop_under_load_loses_no_order_and_leaves_nothing_running(#[case] bac
 
 /// An open event stream must not keep the process alive until its deadline.
 #[tokio::test]
-async fn listeners_do_not_hold_up_the_end() {
+async fn open_event_streams_do_not_delay_the_exit() {
     let mut shop = Shop::plan(Backend::Sqlite)
         .set("SHUTDOWN_TIMEOUT_MS", "60000")
         .open()
@@ -127,19 +132,19 @@ async fn the_private_redis_nodes_end_with_a_killed_service() {
     let mut shop = Shop::open(Backend::Sqlite).await;
     let pid = shop.service().process.pid();
     assert_eq!(redis_servers_of(pid).unwrap().len(), 3);
-    let family = descendants_of(pid).unwrap();
+    let descendants = descendants_of(pid).unwrap();
 
     shop.nodes[0].process.kill();
 
     eventually("its Redis nodes end", SOON, async || {
-        when(!family.iter().any(|child| is_alive(*child).unwrap()))
+        when(!descendants.iter().any(|child| is_alive(*child).unwrap()))
     })
     .await;
 }
 
-/// A client that goes away does not take its order with it half-written.
+/// A client that disconnects leaves no half-written order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_hangs_up_leaves_whole_orders() {
+async fn a_client_that_disconnects_leaves_whole_orders() {
     let shop = Shop::open(Backend::Postgres).await;
     let product = shop.service().product(500, json!({})).await;
 
@@ -154,7 +159,7 @@ async fn a_client_that_hangs_up_leaves_whole_orders() {
         buyers.shutdown().await;
     }
 
-    eventually("no request but this one is under way", SOON, async || {
+    eventually("no other request is in flight", SOON, async || {
         let metrics = shop.service().metrics().await;
         when(metrics.shows("flash_sale_http_in_flight", &[], 1))
     })

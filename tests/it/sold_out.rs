@@ -1,4 +1,4 @@
-//! The sold-out gate: refusals that need nothing but what the node knows, and never one too many.
+//! Sold-out gate: refuses from the cached state of the node, and only what the lane would refuse.
 
 use std::time::{Duration, Instant};
 
@@ -22,9 +22,9 @@ async fn decided_by_lanes(service: &Service) -> f64 {
     decided.unwrap_or_default()
 }
 
-/// Refuses until the node does so without a lane.
-async fn gate_knows(service: &Service, product: Uuid) {
-    eventually("the gate knows", SOON, async || {
+/// Sends orders until the node refuses them without a lane.
+async fn gate_refuses(service: &Service, product: Uuid) {
+    eventually("the gate refuses", SOON, async || {
         let before = decided_by_lanes(service).await;
         let refused = service.buy("latecomer", product, 1).await;
         refused.refusal(409, "sold_out");
@@ -33,9 +33,9 @@ async fn gate_knows(service: &Service, product: Uuid) {
     .await;
 }
 
-/// Refuses until the node asks a lane each time.
-async fn gate_is_closed(service: &Service, product: Uuid) {
-    eventually("the gate is closed", SOON, async || {
+/// Sends orders until the node passes each one to a lane.
+async fn gate_passes_orders(service: &Service, product: Uuid) {
+    eventually("the gate passes orders", SOON, async || {
         let before = decided_by_lanes(service).await;
         for _ in 0..5 {
             service.buy("latecomer", product, 1).await;
@@ -53,7 +53,7 @@ async fn the_next_order_after_a_restock_gets_the_unit(#[case] backend: Backend) 
     let shop = Shop::open(backend).await;
     let service = shop.service();
     let product = service.product(0, json!({})).await;
-    gate_knows(service, product).await;
+    gate_refuses(service, product).await;
     let before = decided_by_lanes(service).await;
 
     for round in 0..150 {
@@ -77,7 +77,7 @@ async fn a_restock_opens_the_gates_of_the_other_nodes() {
     let product = shop.service().product(0, json!({})).await;
 
     for round in 0..20 {
-        gate_knows(&shop.nodes[1], product).await;
+        gate_refuses(&shop.nodes[1], product).await;
         shop.nodes[0].restock(product, 1).await.success(200);
         let buyer = format!("buyer-{round}");
         eventually(
@@ -92,31 +92,31 @@ async fn a_restock_opens_the_gates_of_the_other_nodes() {
 
 #[derive(Clone, Copy, Debug)]
 enum Loss {
-    Dead,
-    Silent,
+    Killed,
+    Paused,
 }
 
 #[rstest]
-#[case::dead(Loss::Dead)]
-#[case::silent(Loss::Silent)]
+#[case::killed(Loss::Killed)]
+#[case::paused(Loss::Paused)]
 #[tokio::test]
-async fn without_redis_a_restock_elsewhere_opens_it_all_the_same(#[case] loss: Loss) {
+async fn without_redis_a_restock_on_another_node_opens_the_gate(#[case] loss: Loss) {
     let mut shop = Shop::plan(Backend::Postgres)
         .nodes(2)
         .set("LOCK_PATIENCE_MS", "4000")
         .open()
         .await;
     let product = shop.service().product(0, json!({})).await;
-    gate_knows(&shop.nodes[1], product).await;
+    gate_refuses(&shop.nodes[1], product).await;
 
     for node in &mut shop.redis_mut().0 {
         match loss {
-            Loss::Dead => node.kill(),
-            Loss::Silent => node.pause(),
+            Loss::Killed => node.kill(),
+            Loss::Paused => node.pause(),
         }
     }
-    if matches!(loss, Loss::Dead) {
-        gate_is_closed(&shop.nodes[1], product).await;
+    if matches!(loss, Loss::Killed) {
+        gate_passes_orders(&shop.nodes[1], product).await;
     }
     for round in 0..5 {
         shop.nodes[0].restock(product, 1).await.success(200);
@@ -127,24 +127,25 @@ async fn without_redis_a_restock_elsewhere_opens_it_all_the_same(#[case] loss: L
             if shop.nodes[1].buy(&buyer, product, 1).await.status == 201 {
                 break;
             }
-            // Who does not hear the others asks the database; who has not noticed yet is late.
-            let late = matches!(loss, Loss::Silent) && begun < Duration::from_millis(700);
+            // Without stock events a node reads the database; before it notices the loss, it
+            // may still refuse.
+            let late = matches!(loss, Loss::Paused) && begun < Duration::from_millis(700);
             assert!(late, "{loss:?}: refused {begun:?} after the restock");
         }
     }
     shop.assert_books(product).await;
 }
 
-/// Only the first orders after the database fell silent can rest on what is known.
+/// Only the first orders after the database stops answering can use the cached state.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refusal_needs_no_database_while_the_knowledge_is_fresh() {
+async fn a_refusal_needs_no_database_while_the_cached_state_is_fresh() {
     let server = Postgres::open().await.unwrap();
     let plan = Shop::plan(Backend::Postgres).database(&server.url(), &server.url());
     let shop = plan.open().await;
     let product = shop.service().product(0, json!({})).await;
 
     eventually("refusals without a database", SOON * 2, async || {
-        gate_knows(shop.service(), product).await;
+        gate_refuses(shop.service(), product).await;
         server.pause().unwrap();
         let orders = (0..10).map(|user| shop.service().order(&format!("user-{user}"), product, 1));
         let begun = Instant::now();
@@ -153,11 +154,15 @@ async fn a_refusal_needs_no_database_while_the_knowledge_is_fresh() {
         let refused = answers.iter().filter(|answer| answer.code() == "sold_out");
         let all = refused.count() == 10 && took < Duration::from_secs(1);
         if all {
-            // What is no longer known is not said either.
-            eventually("honest answers", SOON, async || {
-                let answer = shop.service().buy("late", product, 1).await;
-                when(answer.code() == "unavailable")
-            })
+            // A state that is too old is not used.
+            eventually(
+                "`unavailable` once the state is too old",
+                SOON,
+                async || {
+                    let answer = shop.service().buy("late", product, 1).await;
+                    when(answer.code() == "unavailable")
+                },
+            )
             .await;
         }
         server.resume().unwrap();
@@ -180,7 +185,7 @@ async fn the_gate_keeps_the_order_of_the_refusals(#[case] backend: Backend) {
     let product = service.product(1, json!({ "max_per_order": 3 })).await;
     let first = service.order("ann", product, 1).key("once").send().await;
     let order = first.success(201);
-    gate_knows(service, product).await;
+    gate_refuses(service, product).await;
 
     service.buy("bob", product, 4).await.invalid("quantity");
     let again = service.order("ann", product, 1).key("once").send().await;
@@ -188,7 +193,7 @@ async fn the_gate_keeps_the_order_of_the_refusals(#[case] backend: Backend) {
     let reused = service.order("ann", product, 2).key("once").send().await;
     reused.refusal(422, "idempotency_key_reused");
 
-    gate_knows(service, product).await;
+    gate_refuses(service, product).await;
     let limit = json!({ "max_per_user": 1 });
     service.change(product, &limit).await.success(200);
     let limited = service.buy("ann", product, 1).await;
@@ -196,7 +201,7 @@ async fn the_gate_keeps_the_order_of_the_refusals(#[case] backend: Backend) {
 
     let none = json!({ "max_per_user": null });
     service.change(product, &none).await.success(200);
-    gate_knows(service, product).await;
+    gate_refuses(service, product).await;
     let over = json!({ "starts_at": in_seconds(-60), "ends_at": in_seconds(-1) });
     service.change(product, &over).await.success(200);
     let late = service.buy("bob", product, 1).await;
@@ -204,11 +209,11 @@ async fn the_gate_keeps_the_order_of_the_refusals(#[case] backend: Backend) {
 }
 
 #[tokio::test]
-async fn a_refusal_at_the_gate_counts_as_one_of_the_lane() {
+async fn metrics_count_refusals_of_the_gate_like_those_of_the_lane() {
     let shop = Shop::open(Backend::Sqlite).await;
     let service = shop.service();
     let product = service.product(0, json!({ "sku": "gone" })).await;
-    gate_knows(service, product).await;
+    gate_refuses(service, product).await;
     let labels = [("product", "gone"), ("outcome", "sold_out")];
     let counted = async || {
         let metrics = service.metrics().await;
@@ -237,13 +242,13 @@ async fn a_refusal_at_the_gate_counts_as_one_of_the_lane() {
     );
 }
 
-/// A wish to wait is a matter for the lane.
+/// The lane decides requests that may join a waitlist.
 #[tokio::test]
-async fn who_wants_to_wait_passes_the_gate() {
+async fn requests_that_may_wait_pass_the_gate() {
     let shop = Shop::open(Backend::Sqlite).await;
     let service = shop.service();
     let product = service.product(0, json!({})).await;
-    gate_knows(service, product).await;
+    gate_refuses(service, product).await;
     let before = decided_by_lanes(service).await;
 
     let body = json!({ "product_id": product, "quantity": 1, "waitlist": true });

@@ -1,4 +1,4 @@
-//! The stream of a product's stock under pressure: many events, many readers, slow readers, the end.
+//! `GET /products/{id}/events` (SSE) under load: many events, many and slow readers, shutdown.
 
 use std::{
     fs,
@@ -30,7 +30,7 @@ fn path(product: Uuid) -> String {
 #[case::sqlite(Backend::Sqlite)]
 #[case::two_nodes(Backend::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_has_ten_events_a_second_and_the_last_state(#[case] backend: Backend) {
+async fn a_stream_has_at_most_ten_events_a_second_and_the_last_state(#[case] backend: Backend) {
     let nodes = if backend == Backend::Sqlite { 1 } else { 2 };
     let shop = Shop::plan(backend).nodes(nodes).open().await;
     let product = shop.service().product(200, json!({})).await;
@@ -58,7 +58,7 @@ async fn a_stream_has_ten_events_a_second_and_the_last_state(#[case] backend: Ba
 }
 
 #[tokio::test]
-async fn a_quiet_stream_has_a_heart_beat() {
+async fn an_idle_stream_sends_keep_alives() {
     let shop = Shop::open(Backend::Sqlite).await;
     let product = shop.service().product(5, json!({})).await;
     let mut reader = Reader::open(&shop.service().url, &path(product)).await;
@@ -86,7 +86,7 @@ async fn five_thousand_readers_see_the_sale_and_end_with_the_service() {
         reader.until("\"stock\":0,", SOON).await;
     }
     let late = over.elapsed();
-    assert!(late < Duration::from_secs(10), "told within {late:?}");
+    assert!(late < Duration::from_secs(10), "received within {late:?}");
     let each = (resident_kib(shop.service()) - before) / READERS;
     assert!(each < 40, "{each} KiB for each reader");
 
@@ -106,9 +106,9 @@ fn resident_kib(service: &Service) -> usize {
     size.parse().unwrap()
 }
 
-/// A client that asks for much and takes nothing loses its connection, and nobody else does.
+/// Only a client that sends requests and reads no answer loses its connection.
 #[tokio::test]
-async fn who_does_not_read_is_dropped() {
+async fn a_client_that_does_not_read_is_dropped() {
     let shop = Shop::open(Backend::Sqlite).await;
     let service = shop.service();
     let product = service.product(5, json!({})).await;
@@ -116,21 +116,21 @@ async fn who_does_not_read_is_dropped() {
     watcher.until("\"stock\":5", SOON).await;
     let open = async || open_sockets(service);
     let before = open().await;
-    let mut lazy = Reader::open_narrow(&service.url, "/openapi.json", Some(4_096)).await;
+    let mut stalled = Reader::open_narrow(&service.url, "/openapi.json", Some(4_096)).await;
     for _ in 0..500 {
-        lazy.ask_again("/openapi.json").await;
+        stalled.ask_again("/openapi.json").await;
     }
     eventually("the connection is open", SOON, async || {
         when(open().await > before)
     })
     .await;
 
-    eventually("the connection is given up", SOON * 2, async || {
+    eventually("the connection is closed", SOON * 2, async || {
         when(open().await <= before)
     })
     .await;
 
-    assert!(lazy.ends(SOON).await);
+    assert!(stalled.ends(SOON).await);
     service.buy("ann", product, 1).await.success(201);
     watcher.until("\"stock\":4", SOON).await;
 }

@@ -1,4 +1,4 @@
-//! What the tests stand on: processes, servers, HTTP calls and ledgers; every wait here has a deadline.
+//! Test helpers: processes, servers, HTTP calls, database reads; every wait has a deadline.
 
 pub(crate) mod crowd;
 pub(crate) mod events;
@@ -24,7 +24,7 @@ use std::{
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// Long enough for whatever the service does by itself within a few seconds, on a slow machine too.
+/// Deadline for background work of the service that takes a few seconds, also on a slow machine.
 pub(crate) const SOON: Duration = Duration::from_secs(15);
 
 /// Calls `probe` until it returns a value; the test fails when the deadline passes first.
@@ -43,7 +43,7 @@ pub(crate) fn when(condition: bool) -> Option<()> {
     condition.then_some(())
 }
 
-/// A time relative to now, as the API spells it.
+/// A time relative to now, in the format of the API (RFC 3339).
 pub(crate) fn in_seconds(seconds: i64) -> String {
     (DateTime::<Utc>::from(SystemTime::now()) + TimeDelta::seconds(seconds)).to_rfc3339()
 }

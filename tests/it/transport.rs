@@ -1,4 +1,4 @@
-//! Below the API: half requests, foreign origins, and what the log gives away.
+//! HTTP transport and log: incomplete and invalid requests, CORS, log format, secrets.
 
 use std::time::{Duration, Instant};
 
@@ -17,12 +17,12 @@ use crate::support::{
     tokens,
 };
 
-/// The usual `REQUEST_TIMEOUT_MS` and a little for a busy machine.
+/// The default `REQUEST_TIMEOUT_MS` and a margin for a busy machine.
 const ANSWERED_WITHIN: Duration = Duration::from_millis(5_700);
 
 /// A body that never ends must not hold its request for ever.
 #[tokio::test]
-async fn half_a_body_is_answered_in_time() {
+async fn an_incomplete_body_is_answered_in_time() {
     let plan = Shop::plan(Backend::Sqlite);
     let shop = plan.set("REQUEST_TIMEOUT_MS", "4000").open().await;
     let address = shop.service().url.strip_prefix("http://").unwrap();
@@ -53,25 +53,25 @@ async fn half_a_body_is_answered_in_time() {
     );
 }
 
-/// Bytes that are no HTTP end their own connection and nothing else.
+/// Bytes that are not HTTP end only their own connection.
 #[tokio::test]
-async fn noise_on_the_line_does_no_harm() {
+async fn invalid_http_ends_only_its_own_connection() {
     let shop = Shop::open(Backend::Sqlite).await;
     let product = shop.service().product(5, json!({})).await;
     let address = shop.service().url.strip_prefix("http://").unwrap();
 
-    for noise in [
+    for bytes in [
         &b"\x16\x03\x01\x02\x00\x01"[..],
         b"GET\r\n\r\n",
         &[0; 4096],
         b"POST / HTTP/9.9\r\n\r\n",
     ] {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(noise).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
         stream.shutdown().await.unwrap();
         let mut answer = Vec::new();
         let ended = timeout(ANSWERED_WITHIN, stream.read_to_end(&mut answer)).await;
-        assert!(ended.is_ok(), "the connection stays open after {noise:?}");
+        assert!(ended.is_ok(), "the connection stays open after {bytes:?}");
     }
 
     shop.service().buy("ann", product, 1).await.success(201);
@@ -95,7 +95,7 @@ fn allowed(answer: &Answer) -> Option<&str> {
 }
 
 #[tokio::test]
-async fn only_the_origins_that_are_set_may_call_from_a_page() {
+async fn only_configured_origins_may_call_from_a_page() {
     let ours = "https://shop.example";
     let shop = Shop::plan(Backend::Sqlite)
         .set("CORS_ORIGINS", ours)
@@ -117,7 +117,7 @@ async fn only_the_origins_that_are_set_may_call_from_a_page() {
 }
 
 #[tokio::test]
-async fn without_the_setting_no_origin_may() {
+async fn without_cors_origins_no_origin_may_call() {
     let shop = Shop::open(Backend::Sqlite).await;
 
     for origin in ["https://shop.example", "null", "http://localhost:3000"] {
@@ -130,7 +130,7 @@ async fn without_the_setting_no_origin_may() {
 }
 
 #[tokio::test]
-async fn the_log_is_json_when_asked_and_shows_no_secret() {
+async fn the_log_is_json_when_configured_and_shows_no_secret() {
     let database = crate::support::postgres::Database::create().await;
     let with_password = database
         .url()

@@ -1,4 +1,4 @@
-//! `flash-sale verify` finds what must never be, and names the product.
+//! `flash-sale verify` finds broken invariants and names the product.
 
 use rstest::rstest;
 use serde_json::json;
@@ -10,7 +10,7 @@ use crate::support::{
     shop::{Backend, Shop},
 };
 
-/// Lets a breach be planted: the database itself would refuse it.
+/// Disables the CHECK constraints, which would refuse a breach.
 async fn without_checks(ledger: &Ledger, backend: Backend) {
     if backend == Backend::Sqlite {
         ledger.execute("PRAGMA ignore_check_constraints = ON").await;
@@ -71,17 +71,17 @@ async fn shop_with_two_orders(backend: Backend) -> (Shop, Uuid, Uuid) {
 #[case::a_cancelled_order_that_kept_its_units(
     "UPDATE orders SET status = 'cancelled' WHERE user_id = 'ann' AND idempotency_key IS NOT NULL"
 )]
-#[case::an_order_that_grew(
+#[case::an_order_with_a_changed_quantity(
     "UPDATE orders SET quantity = 3 WHERE user_id = 'ann' AND idempotency_key IS NOT NULL"
 )]
 #[tokio::test]
-async fn a_planted_breach_is_found(
+async fn a_broken_invariant_is_found(
     #[case] breach: &str,
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
     let (shop, broken, sound) = shop_with_two_orders(backend).await;
-    let verdict = shop.verify();
-    assert!(verdict.status.success(), "before the breach: {verdict:?}");
+    let output = shop.verify();
+    assert!(output.status.success(), "before the breach: {output:?}");
 
     without_checks(&shop.ledger, backend).await;
     shop.ledger.execute(breach).await;
@@ -89,7 +89,7 @@ async fn a_planted_breach_is_found(
     assert_found(&shop, broken, sound);
 }
 
-/// By hand, as the service removes none.
+/// By SQL, because the service deletes no product.
 #[rstest]
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
@@ -113,7 +113,7 @@ async fn the_database_keeps_a_product_that_has_orders(#[case] backend: Backend) 
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn a_key_that_bought_twice_is_found(#[case] backend: Backend) {
+async fn a_key_with_two_orders_is_found(#[case] backend: Backend) {
     let (shop, _, _) = shop_with_two_orders(backend).await;
 
     without_unique_keys(&shop.ledger, backend).await;
@@ -121,27 +121,31 @@ async fn a_key_that_bought_twice_is_found(#[case] backend: Backend) {
                 AND idempotency_key IS NOT NULL";
     shop.ledger.execute(same).await;
 
-    let said = assert_breach(&shop);
-    assert!(said.contains("ann"), "{said}");
-    assert!(!said.contains("bob"), "{said}");
+    let printed = assert_breach(&shop);
+    assert!(printed.contains("ann"), "{printed}");
+    assert!(!printed.contains("bob"), "{printed}");
 }
 
 #[rstest]
-#[case::more_kept_than_there_is("UPDATE products SET stock_reserved = 2 WHERE sku = 'broken'")]
-#[case::kept_for_nobody("UPDATE waitlist_entries SET status = 'left' WHERE user_id = 'big'")]
-#[case::one_who_fits_was_forgotten(
+#[case::more_reserved_than_in_stock("UPDATE products SET stock_reserved = 2 WHERE sku = 'broken'")]
+#[case::reserved_without_a_waiting_user(
+    "UPDATE waitlist_entries SET status = 'left' WHERE user_id = 'big'"
+)]
+#[case::an_entry_that_fits_was_skipped(
     "UPDATE waitlist_entries SET quantity = 1 WHERE user_id = 'big'"
 )]
-#[case::one_who_may_pass_was_forgotten(
+#[case::an_entry_that_may_pass_was_skipped(
     "UPDATE products SET waitlist_skip = TRUE WHERE sku = 'broken'"
 )]
-#[case::an_offer_of_nothing("UPDATE waitlist_entries SET status = 'offered' WHERE user_id = 'big'")]
-#[case::an_order_for_one_who_waits(
+#[case::an_offer_without_an_order(
+    "UPDATE waitlist_entries SET status = 'offered' WHERE user_id = 'big'"
+)]
+#[case::a_waiting_entry_with_an_order(
     "UPDATE waitlist_entries SET order_id = (SELECT id FROM orders WHERE user_id = 'first'), \
         user_id = 'first', quantity = 1 WHERE user_id = 'small'"
 )]
 #[tokio::test]
-async fn a_waitlist_that_went_wrong_is_found(
+async fn a_broken_waitlist_is_found(
     #[case] breach: &str,
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
@@ -153,12 +157,12 @@ async fn a_waitlist_that_went_wrong_is_found(
         service.join(user, product, quantity).await;
     }
     service.restock(product, 2).await.success(200);
-    let kept = shop.ledger.product(product).await;
-    assert_eq!((kept.stock, kept.stock_reserved), (1, 1));
-    // Alive, it would mend some of it.
+    let reserved = shop.ledger.product(product).await;
+    assert_eq!((reserved.stock, reserved.stock_reserved), (1, 1));
+    // A running service would repair some of the breaches.
     shop.nodes[0].process.kill();
-    let verdict = shop.verify();
-    assert!(verdict.status.success(), "before the breach: {verdict:?}");
+    let output = shop.verify();
+    assert!(output.status.success(), "before the breach: {output:?}");
 
     without_checks(&shop.ledger, backend).await;
     shop.ledger.execute(breach).await;
@@ -170,69 +174,76 @@ async fn a_waitlist_that_went_wrong_is_found(
     assert_breach(&shop);
 }
 
-/// Buyers notice nothing, and every invariant gets its line.
+/// Orders do not fail meanwhile, and every invariant has its line of output.
 #[rstest]
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_check_during_sales_holds_nobody_up(#[case] backend: Backend) {
+async fn a_check_during_sales_fails_no_order(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let product = shop.service().product(1_000_000, json!({})).await;
     let load = Load::start(&[door(shop.service().front())], product, 8);
 
     for _ in 0..5 {
         load.sells(20).await;
-        let verdict = shop.verify();
-        let said = String::from_utf8(verdict.stdout).unwrap();
-        assert!(verdict.status.success(), "{said}");
-        let lines: Vec<&str> = said.lines().collect();
-        assert_eq!(lines.len(), flash_sale::verify::INVARIANTS.len(), "{said}");
-        assert!(lines.iter().all(|line| line.starts_with("ok ")), "{said}");
+        let output = shop.verify();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{printed}");
+        let lines: Vec<&str> = printed.lines().collect();
+        assert_eq!(
+            lines.len(),
+            flash_sale::verify::INVARIANTS.len(),
+            "{printed}"
+        );
+        assert!(
+            lines.iter().all(|line| line.starts_with("ok ")),
+            "{printed}"
+        );
     }
 
-    let told = load.finish().await;
-    assert_eq!(told.broken, 0, "{:?}", told.refusals);
+    let received = load.finish().await;
+    assert_eq!(received.broken, 0, "{:?}", received.refusals);
     assert_eq!(
-        told.refused("unavailable") + told.refused("internal"),
+        received.refused("unavailable") + received.refused("internal"),
         0,
         "{:?}",
-        told.refusals
+        received.refusals
     );
     shop.assert_books(product).await;
 }
 
 #[track_caller]
 fn assert_breach(shop: &Shop) -> String {
-    let verdict = shop.verify();
-    let said = String::from_utf8_lossy(&[verdict.stdout, verdict.stderr].concat()).into_owned();
-    assert_eq!(verdict.status.code(), Some(1), "{said}");
-    said
+    let output = shop.verify();
+    let printed = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{printed}");
+    printed
 }
 
-/// Exit code 1, and the one product by its sku or its id.
+/// Asserts exit code 1 and that the output names only the broken product, by its sku or its id.
 #[track_caller]
 fn assert_found(shop: &Shop, broken: Uuid, sound: Uuid) {
-    let verdict = shop.verify();
-    let said = String::from_utf8_lossy(&[verdict.stdout, verdict.stderr].concat()).into_owned();
-    assert_eq!(verdict.status.code(), Some(1), "{said}");
+    let output = shop.verify();
+    let printed = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{printed}");
     assert!(
-        said.contains("broken") || said.contains(&broken.to_string()),
-        "{said}"
+        printed.contains("broken") || printed.contains(&broken.to_string()),
+        "{printed}"
     );
     assert!(
-        !said.contains("sound") && !said.contains(&sound.to_string()),
-        "{said}"
+        !printed.contains("sound") && !printed.contains(&sound.to_string()),
+        "{printed}"
     );
 }
 
 #[test]
-fn a_database_that_is_not_there_is_no_success() {
+fn a_missing_database_is_a_failure() {
     let directory = tempfile::TempDir::new().unwrap();
     let url = format!("sqlite://{}/none/flash-sale.db", directory.path().display());
 
-    let verdict = crate::support::service::program()
+    let output = crate::support::service::program()
         .args(["verify", "--database-url", &url])
         .output();
 
-    assert!(!verdict.unwrap().status.success());
+    assert!(!output.unwrap().status.success());
 }

@@ -1,4 +1,4 @@
-//! Who finds a product sold out may take a place: one per user, gapless, never lost and never doubled.
+//! Waitlist: one place per user, positions without gaps, no place lost or duplicated.
 
 use std::collections::BTreeSet;
 
@@ -62,7 +62,7 @@ async fn three_hundred_buyers_get_an_order_or_a_place_each(
 #[case::sqlite(Backend::Sqlite)]
 #[case::three_nodes(Backend::ThreeNodes)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_waits_twice(#[case] backend: Backend) {
+async fn a_user_has_one_place_per_product(#[case] backend: Backend) {
     let shop = Shop::plan(backend).patient().open().await;
     let product = shop.service().sold_out().await;
 
@@ -82,7 +82,7 @@ async fn nobody_waits_twice(#[case] backend: Backend) {
 }
 
 #[tokio::test]
-async fn only_who_asks_waits_and_only_where_one_may() {
+async fn joining_requires_the_flag_in_the_request_and_in_the_product() {
     let shop = Shop::open(Backend::Sqlite).await;
     let service = shop.service();
     let may = service.sold_out().await;
@@ -95,7 +95,7 @@ async fn only_who_asks_waits_and_only_where_one_may() {
     assert!(shop.ledger.entries(may).await.is_empty());
     assert!(shop.ledger.entries(may_not).await.is_empty());
 
-    // Nobody waits for what can never be.
+    // No place for a quantity that can never be served.
     let answer = service.buy_or_wait("ann", may, 11).await;
     answer.invalid("quantity");
     for odd in [json!(1), json!("true"), Value::Null] {
@@ -110,7 +110,7 @@ async fn only_who_asks_waits_and_only_where_one_may() {
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn one_who_does_not_wait_has_no_place_to_read_or_to_leave(#[case] backend: Backend) {
+async fn a_user_without_a_place_cannot_read_or_leave_one(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
     let product = service.sold_out().await;
@@ -137,7 +137,7 @@ async fn one_who_does_not_wait_has_no_place_to_read_or_to_leave(#[case] backend:
     assert_eq!(service.position("ann", product).await, Some(1));
 }
 
-/// What a user holds and waits for together, whichever way the requests came.
+/// Held and waiting units count together, for any mix of requests.
 #[rstest]
 #[case::sqlite(Backend::Sqlite)]
 #[case::three_nodes(Backend::ThreeNodes)]
@@ -166,7 +166,11 @@ async fn two_hundred_requests_of_one_user_stay_within_the_limit(#[case] backend:
     assert_eq!(bought + i64::from(waiting), 4, "bought or waited for");
 
     shop.service().restock(product, 9).await.success(200);
-    assert_eq!(shop.ledger.sold(product).await, 4, "the place is kept");
+    assert_eq!(
+        shop.ledger.sold(product).await,
+        4,
+        "the place becomes an order"
+    );
     let answer = shop.service().buy("ann", product, 1).await;
     let problem = answer.refusal(409, "purchase_limit");
     assert_eq!(
@@ -180,7 +184,7 @@ async fn two_hundred_requests_of_one_user_stay_within_the_limit(#[case] backend:
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn what_a_user_waits_for_counts_as_held(#[case] backend: Backend) {
+async fn waiting_units_count_as_held(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
     let terms = json!({ "hold_seconds": 600, "waitlist": true, "max_per_user": 4 });
@@ -203,9 +207,9 @@ async fn what_a_user_waits_for_counts_as_held(#[case] backend: Backend) {
         .refusal(409, "sold_out");
 }
 
-/// The lock is kept busy until all have gathered in one batch.
+/// A foreign key keeps the lock busy until all commands are in one batch.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn coming_and_going_within_one_batch_harms_nobody() {
+async fn joins_and_leaves_within_one_batch_keep_the_stock_invariant() {
     let shop = Shop::plan(Backend::Postgres).patient().open().await;
     let service = shop.service();
     let product = service.sold_out().await;
@@ -227,23 +231,27 @@ async fn coming_and_going_within_one_batch_harms_nobody() {
         }
         calls.push(restock(service, product));
         let release = async {
-            let free = || async { service.metrics().await };
-            let queued = |metrics: test_support::metrics::Metrics| {
+            let read = || async { service.metrics().await };
+            let busy_tries = |metrics: test_support::metrics::Metrics| {
                 let busy = [("outcome", "busy")];
                 metrics.value("flash_sale_lock_acquire_total", &busy)
             };
-            let before = queued(free().await);
-            crate::support::eventually("they meet the lock", crate::support::SOON, async || {
-                let now = queued(free().await);
-                crate::support::when(now > before.map(|before| before + 12.0))
-            })
+            let before = busy_tries(read().await);
+            crate::support::eventually(
+                "the lane retries the lock",
+                crate::support::SOON,
+                async || {
+                    let now = busy_tries(read().await);
+                    crate::support::when(now > before.map(|before| before + 12.0))
+                },
+            )
             .await;
             shop.redis().delete(&lock).await;
         };
         let (answers, ()) = tokio::join!(together(calls), release);
         for answer in &answers {
-            let fine = [200, 201, 202, 204].contains(&answer.status);
-            assert!(fine || answer.code() == "not_waiting", "{answer:?}");
+            let expected = [200, 201, 202, 204].contains(&answer.status);
+            assert!(expected || answer.code() == "not_waiting", "{answer:?}");
         }
         shop.assert_books(product).await;
     }

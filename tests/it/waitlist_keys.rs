@@ -1,4 +1,4 @@
-//! An `Idempotency-Key` that got a place never gets another thing.
+//! `Idempotency-Key` of a waitlist place: replays the place and fits no other request.
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ fn keyed(front: &Front, user: &str, product: Uuid, key: &str) -> Call {
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn the_key_of_a_place_gives_it_again_whatever_became_of_it(#[case] backend: Backend) {
+async fn the_key_of_a_place_replays_it_in_its_current_state(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
     let product = service.sold_out().await;
@@ -46,7 +46,7 @@ async fn the_key_of_a_place_gives_it_again_whatever_became_of_it(#[case] backend
     assert_eq!(offered["order_id"], order["id"]);
     assert_eq!(offered["position"], Value::Null);
 
-    // Also when nobody may wait any more.
+    // Also after the waitlist was disabled.
     let change = service.change(product, &json!({ "waitlist": false })).await;
     change.success(200);
     let place = assert_replay(&keyed(service, "bob", product, "k").send().await);
@@ -58,7 +58,7 @@ async fn the_key_of_a_place_gives_it_again_whatever_became_of_it(#[case] backend
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn the_key_of_a_place_buys_nothing_else(#[case] backend: Backend) {
+async fn the_key_of_a_place_is_refused_for_other_requests(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
     let product = service.sold_out().await;

@@ -1,4 +1,4 @@
-//! Units that come back go to those who wait, in their order, before anybody else.
+//! Offers of returned units: waiting users come first, in their order, before new buyers.
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use crate::support::{
     tokens, when,
 };
 
-/// A product of which `owner-0`, `owner-1`, … hold one unit each, and nobody else any.
+/// A sold-out product; `owner-0`, `owner-1`, … hold one unit each.
 async fn sold_out(front: &Front, units: i64, more: &Value) -> Uuid {
     let mut terms = json!({ "hold_seconds": 600, "waitlist": true });
     let more = more.as_object().unwrap().clone();
@@ -24,7 +24,7 @@ async fn sold_out(front: &Front, units: i64, more: &Value) -> Uuid {
     product
 }
 
-/// Gives the unit of one owner back.
+/// Returns the unit of one owner by a cancellation.
 async fn give_back(front: &Front, product: Uuid, owner: usize) {
     let owner = format!("owner-{owner}");
     let order = &front.orders_of(&owner, product).await[0];
@@ -33,7 +33,7 @@ async fn give_back(front: &Front, product: Uuid, owner: usize) {
     answer.success(200);
 }
 
-/// The places of these users, none for who does not wait.
+/// The positions of these users; `None` for a user without a place.
 async fn places<const N: usize>(
     front: &Front,
     product: Uuid,
@@ -57,7 +57,7 @@ async fn assert_holds(front: &Front, product: Uuid, user: &str, quantity: i64) {
 #[case::sqlite(Backend::Sqlite)]
 #[case::three_nodes(Backend::ThreeNodes)]
 #[tokio::test]
-async fn whoever_came_first_is_served_first_however_units_come_back(#[case] backend: Backend) {
+async fn returned_units_are_offered_in_the_order_of_the_waitlist(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let (service, last) = (shop.service(), shop.nodes.last().unwrap());
     let product = sold_out(service, 2, &json!({})).await;
@@ -104,7 +104,7 @@ async fn whoever_came_first_is_served_first_however_units_come_back(#[case] back
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn who_wants_more_than_there_is_keeps_it_from_everybody_behind(#[case] backend: Backend) {
+async fn an_entry_that_does_not_fit_blocks_the_later_ones(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
     let product = sold_out(service, 3, &json!({})).await;
@@ -135,7 +135,7 @@ async fn who_wants_more_than_there_is_keeps_it_from_everybody_behind(#[case] bac
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn who_fits_passes_where_the_product_says_so(#[case] backend: Backend) {
+async fn with_waitlist_skip_an_entry_that_fits_passes(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
     let product = sold_out(service, 4, &json!({ "waitlist_skip": true })).await;
@@ -146,7 +146,7 @@ async fn who_fits_passes_where_the_product_says_so(#[case] backend: Backend) {
     give_back(service, product, 0).await;
     assert_holds(service, product, "small", 1).await;
     give_back(service, product, 1).await;
-    // Kept for those who wait: too little for either, enough for one who would wait too.
+    // Reserved: too few units for either entry, enough for a request that may wait too.
     let refusal = service.buy("newcomer", product, 1).await;
     refusal.refusal(409, "sold_out");
     let answer = service.buy_or_wait("one-more", product, 1).await;
@@ -164,7 +164,7 @@ async fn who_fits_passes_where_the_product_says_so(#[case] backend: Backend) {
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn what_was_never_sold_is_for_everybody(#[case] backend: Backend) {
+async fn units_never_sold_are_not_reserved(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
     let terms = json!({ "hold_seconds": 600, "waitlist": true });
@@ -186,7 +186,7 @@ async fn what_was_never_sold_is_for_everybody(#[case] backend: Backend) {
 #[case::sqlite(Backend::Sqlite)]
 #[case::three_nodes(Backend::ThreeNodes)]
 #[tokio::test]
-async fn one_who_leaves_makes_room_for_those_behind(#[case] backend: Backend) {
+async fn when_an_entry_leaves_the_later_ones_are_served(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let (service, last) = (shop.service(), shop.nodes.last().unwrap());
     let product = sold_out(service, 2, &json!({})).await;
@@ -214,14 +214,14 @@ async fn one_who_leaves_makes_room_for_those_behind(#[case] backend: Backend) {
     }
     assert_holds(service, product, "rear", 1).await;
     service.restock(product, 1).await.success(200);
-    // Nobody waits any more, so nothing is kept for anybody.
+    // The waitlist is empty, so no unit is reserved.
     service.buy("new", product, 1).await.success(201);
     assert_eq!(service.join("big", product, 1).await, 1);
     shop.assert_books(product).await;
 }
 
 #[tokio::test]
-async fn without_a_hold_the_offer_is_a_sale() {
+async fn without_hold_seconds_an_offer_is_a_confirmed_order() {
     let shop = Shop::open(Backend::Sqlite).await;
     let service = shop.service();
     let product = sold_out(service, 0, &json!({ "hold_seconds": null })).await;
@@ -239,7 +239,7 @@ async fn without_a_hold_the_offer_is_a_sale() {
 #[case::sqlite(Backend::Sqlite)]
 #[case::three_nodes(Backend::ThreeNodes)]
 #[tokio::test]
-async fn those_who_may_pass_from_now_on_are_served(#[case] backend: Backend) {
+async fn enabling_waitlist_skip_serves_the_entries_that_fit(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
     let product = sold_out(service, 2, &json!({})).await;
@@ -260,12 +260,12 @@ async fn those_who_may_pass_from_now_on_are_served(#[case] backend: Backend) {
     shop.assert_books(product).await;
 }
 
-/// As a node leaves them that dies between two batches of a large restock.
+/// The state that a node leaves if it dies between two batches of a large restock.
 #[rstest]
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn units_that_a_dead_node_kept_find_who_waits(#[case] backend: Backend) {
+async fn units_reserved_by_a_dead_node_are_offered(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let service = shop.service();
     let product = sold_out(service, 0, &json!({})).await;
@@ -273,9 +273,9 @@ async fn units_that_a_dead_node_kept_find_who_waits(#[case] backend: Backend) {
         service.join(user, product, 1).await;
     }
 
-    let kept = "UPDATE products SET stock = 2, stock_reserved = 2, stock_total = 2, \
+    let reserved = "UPDATE products SET stock = 2, stock_reserved = 2, stock_total = 2, \
                 version = version + 1";
-    shop.ledger.execute(kept).await;
+    shop.ledger.execute(reserved).await;
 
     eventually("two are served", SOON, async || {
         when(places(service, product, ["ann", "bob", "carl"]).await == [None, None, Some(1)])

@@ -1,8 +1,8 @@
 //! Rate limits over all nodes: a Lua script in Redis (GCRA), many users in one round trip.
 //!
-//! Requests that arrive during a round trip share the next one. While Redis is unreachable, silent
-//! or slow, callers get no answer and use this node's buckets; after such a failure Redis is not
-//! called for a while, so that it delays nobody.
+//! Requests that arrive during a round trip share the next one. While Redis is unreachable or slow,
+//! callers use this node's buckets; after such a failure Redis is not called for a while, so that
+//! it delays no request.
 
 use std::{
     collections::HashMap,
@@ -30,7 +30,7 @@ const QUEUE_MAX: usize = 16_384;
 /// Time limit of a call to Redis.
 const ANSWER_WITHIN: Duration = Duration::from_millis(50);
 /// How long Redis is not called after it failed.
-const AWAY: Duration = Duration::from_millis(500);
+const FAILURE_PAUSE: Duration = Duration::from_millis(500);
 /// How often cells that were used without a call are reported to Redis, summed up by user.
 const REPORT_EVERY: Duration = Duration::from_millis(20);
 /// Users with unreported cells; further ones count in this node's buckets only.
@@ -39,7 +39,7 @@ const UNREPORTED_MAX: usize = 10_000;
 #[derive(Debug)]
 struct Check {
     user: UserId,
-    /// How long until the next cell; zero has taken one.
+    /// The time until the next cell; zero when a cell was taken.
     reply: oneshot::Sender<Duration>,
 }
 
@@ -53,7 +53,7 @@ pub(super) struct RedisLimiter {
 #[derive(Debug, Default)]
 struct Unreported {
     users: Mutex<HashMap<UserId, u32>>,
-    some: Notify,
+    added: Notify,
 }
 
 impl Unreported {
@@ -65,11 +65,11 @@ impl Unreported {
         }
         if users.len() < UNREPORTED_MAX {
             users.insert(Arc::clone(user), 1);
-            self.some.notify_one();
+            self.added.notify_one();
         }
     }
 
-    /// The cells that one call has room for, and whether that was all.
+    /// The cells that one call can report, and whether none remain.
     fn take(&self) -> (Vec<(UserId, u32)>, bool) {
         let mut users = self.users.lock();
         let taken = users.extract_if(|_, _| true).take(BATCH_MAX).collect();
@@ -85,7 +85,7 @@ impl RedisLimiter {
             redis,
             cell,
             blocked,
-            away_until: Instant::now(),
+            paused_until: Instant::now(),
         };
         tasks.spawn(
             "rate limits",
@@ -94,7 +94,7 @@ impl RedisLimiter {
         Self { checks, unreported }
     }
 
-    /// Takes a cell: zero when it was taken, else the time until there is one. `None` without an
+    /// Takes a cell: zero when it was taken, else the time until the next one. `None` without an
     /// answer from Redis.
     pub(super) async fn take(&self, user: &UserId) -> Option<Duration> {
         let (reply, answer) = oneshot::channel();
@@ -121,19 +121,19 @@ async fn serve(
         let report = async {
             match report_at {
                 Some(at) => tokio::time::sleep_until(at.into()).await,
-                None => unreported.some.notified().await,
+                None => unreported.added.notified().await,
             }
         };
         tokio::select! {
-            // From then on this node's buckets decide.
+            // Later requests use this node's buckets.
             () = tasks.stopped() => return,
             received = inbox.recv_many(&mut checks, BATCH_MAX) => if received == 0 { return },
             () = report => match report_at.take() {
                 Some(_) => {
-                    let (users, all) = unreported.take();
+                    let (users, is_last) = unreported.take();
                     counter.report(&users).await;
                     // Checks may be served in between.
-                    report_at = (!all).then(Instant::now);
+                    report_at = (!is_last).then(Instant::now);
                 }
                 None => report_at = Some(Instant::now() + REPORT_EVERY),
             },
@@ -142,13 +142,13 @@ async fn serve(
     }
 }
 
-/// The caller of the script.
+/// Runs the script, with a pause after a failure.
 #[derive(Debug)]
 struct Counter {
     redis: Redis,
     cell: Duration,
     blocked: Blocked,
-    away_until: Instant,
+    paused_until: Instant,
 }
 
 impl Counter {
@@ -175,9 +175,9 @@ impl Counter {
         }
     }
 
-    /// The script's answers in the order of the users; empty without an answer from Redis.
+    /// The script's results in the order of the users; empty without an answer from Redis.
     async fn run(&mut self, users: &[(&UserId, u32)]) -> Vec<Duration> {
-        if users.is_empty() || Instant::now() < self.away_until {
+        if users.is_empty() || Instant::now() < self.paused_until {
             return Vec::new();
         }
         let micros = |time: Duration| Value::from(time.as_secs_f64() * 1e6);
@@ -190,8 +190,8 @@ impl Counter {
         match waits {
             Ok(waits) => waits.into_iter().map(Duration::from_micros).collect(),
             Err(error) => {
-                tracing::debug!(%error, "rate limits by this node alone: {error}");
-                self.away_until = Instant::now() + AWAY;
+                tracing::debug!(%error, "rate limits use this node's buckets only: {error}");
+                self.paused_until = Instant::now() + FAILURE_PAUSE;
                 Vec::new()
             }
         }

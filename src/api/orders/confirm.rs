@@ -19,11 +19,11 @@ use crate::{
     domain::Order,
 };
 
-/// What the buyer pays with.
+/// The buyer's payment method.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::api) struct Confirmation {
-    /// The gateway's name for it, such as `pm_card_visa`.
+    /// The gateway's identifier of the payment method, such as `pm_card_visa`.
     #[garde(length(bytes, min = 1, max = 255), custom(visible_ascii))]
     payment_method: String,
 }
@@ -49,7 +49,7 @@ pub(in crate::api) async fn confirm(
     let sent = extract::from_user::<Confirmation>(&state, request).await?;
     let order = visible(&state, id, &sent.user).await?;
     if order.user_id != sent.user.id {
-        // Not even an admin pays for somebody else.
+        // An admin sees every order, but pays only for their own.
         return Err(Problem::OrderNotFound);
     }
     let method = sent.body.payment_method;

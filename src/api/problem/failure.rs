@@ -1,11 +1,11 @@
-//! Errors of the other modules as problems.
+//! Converts the errors of other modules into problems.
 
 use std::sync::Arc;
 
 use super::Problem;
 use crate::{cache, checkout, sequencer, store};
 
-/// A failed read of a product, which several callers may share.
+/// A failed read of a product, which concurrent callers share.
 impl From<Arc<cache::Error>> for Problem {
     fn from(error: Arc<cache::Error>) -> Self {
         match &*error {

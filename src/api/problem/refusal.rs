@@ -1,4 +1,4 @@
-//! Refusals of order requests as problems: detail text and extras.
+//! Refusals of order requests as problems: `detail` texts and extra members.
 
 use std::borrow::Cow;
 

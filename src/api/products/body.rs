@@ -42,7 +42,7 @@ pub(in crate::api) struct NewProductBody {
     #[serde(default)]
     #[garde(skip)]
     waitlist: bool,
-    /// Whether waitlist entries that fit may pass one that does not.
+    /// Whether a waitlist entry that fits may be served before an earlier one that does not.
     #[serde(default)]
     #[garde(skip)]
     waitlist_skip: bool,
@@ -52,7 +52,7 @@ pub(in crate::api) struct NewProductBody {
     ends_at: Option<DateTime<Utc>>,
 }
 
-/// The fields of a product to change: all but its stock.
+/// The product fields to change; stock is changed by a restock.
 #[expect(clippy::option_option, reason = "absent, null and a value differ")]
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -153,7 +153,7 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     T::deserialize(field).map(Some)
 }
 
-/// The precision of the database.
+/// Cuts a time to microseconds, the precision of the database.
 fn micros(at: DateTime<Utc>) -> DateTime<Utc> {
     at.trunc_subsecs(6)
 }
@@ -169,7 +169,7 @@ fn iso_4217(code: &str, _context: &()) -> garde::Result {
     }
 }
 
-/// Years that every database and client can write.
+/// Rejects years that some databases or clients cannot represent.
 #[expect(
     clippy::trivially_copy_pass_by_ref,
     reason = "garde passes the context by reference"

@@ -19,7 +19,7 @@ pub(in crate::api) struct ProductDocument {
     currency: String,
     /// Every unit ever offered; a restock adds to it.
     stock_total: i32,
-    /// Units that no live order has, `stock_reserved` included.
+    /// Units that no live order holds, `stock_reserved` included.
     stock: i32,
     /// Counts the changes of the product.
     version: i64,
@@ -28,7 +28,7 @@ pub(in crate::api) struct ProductDocument {
     /// How long an order holds its units before payment; null confirms orders at once.
     hold_seconds: Option<i32>,
     waitlist: bool,
-    /// Whether waitlist entries that fit may pass one that does not.
+    /// Whether a waitlist entry that fits may be served before an earlier one that does not.
     waitlist_skip: bool,
     /// Units of `stock` that were returned and are reserved for the waitlist.
     stock_reserved: i32,

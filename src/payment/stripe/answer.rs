@@ -1,11 +1,13 @@
-//! From Stripe's answer to a decision. Pure; every doubt ends in `Unknown`, never in `Paid`.
+//! Interprets Stripe's responses: pure functions from a response to a charge or refund result.
+//!
+//! An unclear response is `Unknown`, never `Paid`.
 
 use serde::Deserialize;
 
 use super::super::{Cause, Charge, ChargeResult, Error, SendMode};
 use crate::domain::{Payment, PaymentStatus};
 
-/// An answer as it came; `Debug` is left out because a body may hold a buyer's data.
+/// A raw response; it has no `Debug`, because a body may hold a buyer's data.
 pub(super) struct StripeResponse {
     pub(super) status: u16,
     pub(super) body: Vec<u8>,
@@ -46,16 +48,19 @@ struct Refund {
     payment_intent: Option<String>,
 }
 
-fn unknown<T>(why: Cause) -> Result<T, Error> {
-    Err(Error::Unknown(why))
+fn unknown<T>(cause: Cause) -> Result<T, Error> {
+    Err(Error::Unknown(cause))
 }
 
-/// What the answer to a creation or a confirmation means.
-pub(super) fn charged(answer: &StripeResponse, charge: &Charge<'_>) -> Result<ChargeResult, Error> {
-    match answer.status {
-        200 => judge(parse(answer)?, charge),
-        400 | 402 | 404 => refused(answer.status, parse::<ErrorBody>(answer)?.error, charge),
-        // Nothing was looked at, but an earlier call may have been.
+/// The result of creating or confirming an intent.
+pub(super) fn charged(
+    response: &StripeResponse,
+    charge: &Charge<'_>,
+) -> Result<ChargeResult, Error> {
+    match response.status {
+        200 => charged_by_intent(parse(response)?, charge),
+        400 | 402 | 404 => refused(response.status, parse::<ErrorBody>(response)?.error, charge),
+        // Stripe did not process this call, but may have processed an earlier one.
         status @ (401 | 403) if charge.mode == SendMode::First => {
             Err(Error::NotCharged(Cause::Key(status)))
         }
@@ -64,13 +69,13 @@ pub(super) fn charged(answer: &StripeResponse, charge: &Charge<'_>) -> Result<Ch
     }
 }
 
-fn parse<'a, T: Deserialize<'a>>(answer: &'a StripeResponse) -> Result<T, Error> {
-    serde_json::from_slice(&answer.body).or(unknown(Cause::Malformed("a body of another shape")))
+fn parse<'a, T: Deserialize<'a>>(response: &'a StripeResponse) -> Result<T, Error> {
+    serde_json::from_slice(&response.body).or(unknown(Cause::Malformed("an unexpected body")))
 }
 
-fn judge(intent: Intent, charge: &Charge<'_>) -> Result<ChargeResult, Error> {
-    if let Some(difference) = difference(&intent, charge) {
-        return unknown(Cause::OtherPayment(difference));
+fn charged_by_intent(intent: Intent, charge: &Charge<'_>) -> Result<ChargeResult, Error> {
+    if let Some(mismatch) = mismatch(&intent, charge) {
+        return unknown(Cause::OtherPayment(mismatch));
     }
     match intent.status.as_str() {
         "succeeded" => Ok(ChargeResult::Paid(Payment {
@@ -78,12 +83,12 @@ fn judge(intent: Intent, charge: &Charge<'_>) -> Result<ChargeResult, Error> {
             status: PaymentStatus::Succeeded,
         })),
         "requires_payment_method" => Ok(declined(Some(intent.id), "card_declined")),
-        // Nobody is ever given what it takes to go on with it, so it stays unpaid.
+        // The service offers no way to authenticate, so it stays unpaid.
         "requires_action" => Ok(declined(Some(intent.id), "authentication_required")),
-        // It can never succeed, so the next attempt may have another.
+        // It can never succeed, so the next attempt creates another one.
         "canceled" => Ok(declined(None, "canceled")),
         "processing" => unknown(Cause::Working("processing")),
-        _ => unknown(Cause::Working("a status that we do not ask for")),
+        _ => unknown(Cause::Working("an unexpected status")),
     }
 }
 
@@ -94,12 +99,12 @@ fn declined(intent: Option<String>, reason: &str) -> ChargeResult {
     }
 }
 
-/// What of an intent does not fit the order; a gateway that mixes answers up, or that lies, must
-/// not confirm one.
-fn difference(intent: &Intent, charge: &Charge<'_>) -> Option<&'static str> {
+/// The part of an intent that does not match the order, if any: a wrong or forged answer must not
+/// confirm an order.
+fn mismatch(intent: &Intent, charge: &Charge<'_>) -> Option<&'static str> {
     let order = charge.order_id.to_string();
     let confirmed = charge.intent.filter(|_| charge.attempt > 1);
-    if !is_id(&intent.id) || confirmed.is_some_and(|known| known != intent.id) {
+    if !is_id(&intent.id) || confirmed.is_some_and(|requested| requested != intent.id) {
         Some("the intent")
     } else if intent.metadata.order_id.as_deref() != Some(&order) {
         Some("the order")
@@ -112,7 +117,7 @@ fn difference(intent: &Intent, charge: &Charge<'_>) -> Option<&'static str> {
     }
 }
 
-/// It goes into paths and into the database.
+/// Restricts intent ids, which become part of URL paths and database rows.
 fn is_id(id: &str) -> bool {
     let part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     (1..=255).contains(&id.len()) && id.bytes().all(part)
@@ -128,15 +133,15 @@ fn refused(status: u16, error: ApiError, charge: &Charge<'_>) -> Result<ChargeRe
     if error.kind != "invalid_request_error" {
         return unknown(Cause::Status(status));
     }
-    // Such as an intent that has succeeded already, which tells how it stands.
+    // For example an intent that has succeeded already; the error contains the intent.
     if error.code.as_deref() == Some("payment_intent_unexpected_state") {
         return match error.payment_intent {
-            Some(intent) => judge(intent, charge),
-            None => unknown(Cause::Malformed("no intent beside its unexpected state")),
+            Some(intent) => charged_by_intent(intent, charge),
+            None => unknown(Cause::Malformed("an unexpected state without the intent")),
         };
     }
-    // Under the key of an earlier call that did charge, its success would have been said again:
-    // this refusal speaks for the whole attempt.
+    // If an earlier call with this key had charged, Stripe would have repeated its success: this
+    // refusal holds for the whole attempt.
     match (error.param.as_deref(), error.code) {
         (Some("payment_method"), _) | (None, None) => Ok(declined(
             charge.intent.map(str::to_owned),
@@ -144,7 +149,7 @@ fn refused(status: u16, error: ApiError, charge: &Charge<'_>) -> Result<ChargeRe
         )),
         (Some("amount"), _) => Err(Error::NotCharged(Cause::Refused("the amount", status))),
         (Some("currency"), _) => Err(Error::NotCharged(Cause::Refused("the currency", status))),
-        // Perhaps an intent that this account does not know, after the key was changed.
+        // Possibly an intent of another account, after the API key was changed.
         (Some(_) | None, _) if charge.mode == SendMode::Retry => {
             unknown(Cause::Refused("another part", status))
         }
@@ -153,7 +158,7 @@ fn refused(status: u16, error: ApiError, charge: &Charge<'_>) -> Result<ChargeRe
 }
 
 fn refused_by_bank(error: ApiError, charge: &Charge<'_>) -> Result<ChargeResult, Error> {
-    // The code, not the decline code: that would tell a thief that the card is known as stolen.
+    // The code, not the decline code, which would reveal that the card is reported as stolen.
     let reason = error.code.filter(|code| {
         code.len() <= 64 && code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
     });
@@ -161,28 +166,28 @@ fn refused_by_bank(error: ApiError, charge: &Charge<'_>) -> Result<ChargeResult,
     let Some(intent) = error.payment_intent else {
         return Ok(declined(charge.intent.map(str::to_owned), reason));
     };
-    match judge(intent, charge)? {
+    match charged_by_intent(intent, charge)? {
         ChargeResult::Paid(_) => unknown(Cause::Malformed("a decline of a payment that succeeded")),
         ChargeResult::Declined { intent, .. } => Ok(declined(intent, reason)),
     }
 }
 
-/// What the answer to a refund means.
-pub(super) fn refunded(answer: &StripeResponse, payment_id: &str) -> Result<(), Error> {
-    match answer.status {
+/// The result of a refund.
+pub(super) fn refunded(response: &StripeResponse, payment_id: &str) -> Result<(), Error> {
+    match response.status {
         200 => {
-            let refund: Refund = parse(answer)?;
+            let refund: Refund = parse(response)?;
             match refund.status.as_str() {
                 _ if refund.payment_intent.as_deref() != Some(payment_id) => {
                     unknown(Cause::OtherPayment("the intent"))
                 }
                 "succeeded" | "pending" => Ok(()),
                 "failed" | "canceled" => Err(Error::NotCharged(Cause::RefundFailed)),
-                _ => unknown(Cause::Working("a refund that waits for somebody")),
+                _ => unknown(Cause::Working("a refund that requires an action")),
             }
         }
         status @ (400 | 402 | 404) => {
-            let error = parse::<ErrorBody>(answer)?.error;
+            let error = parse::<ErrorBody>(response)?.error;
             match error.code.as_deref() {
                 Some("charge_already_refunded") => Ok(()),
                 _ if error.kind == "idempotency_error" => unknown(Cause::KeyReused),

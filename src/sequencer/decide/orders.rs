@@ -1,4 +1,4 @@
-//! Decides who gets a unit: replays, refuses, sells to or waitlists one order request.
+//! Decides an order request: replays, refuses, sells or waitlists it.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use crate::{
 };
 
 impl<R: FnMut() -> String> Decider<'_, R> {
-    /// Replays a known key, refuses in the order of the contract (`docs/API.md`), sells, or joins
-    /// the waitlist. A replay precedes every refusal, whatever has changed since.
+    /// Replays a recorded key, refuses in the order of the contract (`docs/API.md`), sells, or
+    /// joins the waitlist. A replay precedes every refusal, whatever has changed since.
     pub(super) fn order(&mut self, request: &OrderRequest) -> Outcome {
         let recorded = self.outcome_of_key(request);
         if let Some(replay @ (Outcome::Replayed(_) | Outcome::WaitReplayed(_))) = recorded {

@@ -96,7 +96,7 @@ proptest! {
     }
 
     #[test]
-    fn no_unit_stays_while_a_request_that_fits_waits(
+    fn a_request_that_fits_is_not_refused_for_stock(
         stock in 0..60, commands in prop::collection::vec(command(), 0..80),
     ) {
         let decision = run(&product(stock, None), &commands);
@@ -128,8 +128,8 @@ proptest! {
             .map(|(user, quantity)| Command::Order(Box::new(request(user, quantity, None))))
             .collect();
         let decision = run(&product(stock, None), &commands);
-        let first_refused = decision.replies.iter().position(|v| created(v).is_none());
-        let last_served = decision.replies.iter().rposition(|v| created(v).is_some());
+        let first_refused = decision.replies.iter().position(|reply| created(reply).is_none());
+        let last_served = decision.replies.iter().rposition(|reply| created(reply).is_some());
         if let (Some(refused), Some(served)) = (first_refused, last_served) {
             prop_assert!(served < refused);
         }

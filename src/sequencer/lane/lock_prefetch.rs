@@ -27,11 +27,11 @@ pub(super) struct LockPrefetch {
 impl LockPrefetch {
     /// Starts to acquire the lock of `product` at `stock`.
     pub(super) fn start(lock: &Lock, product: ProductId, stock: i32, tasks: &Tasks) -> Self {
-        let (taken, attempt) = oneshot::channel();
+        let (sender, attempt) = oneshot::channel();
         let lock = lock.clone();
         tasks.spawn("lock prefetch", async move {
             let attempt = lock.try_acquire(product, stock).await;
-            if let Err(Attempt::Acquired(guard)) = taken.send(attempt) {
+            if let Err(Attempt::Acquired(guard)) = sender.send(attempt) {
                 guard.release().await;
             }
         });

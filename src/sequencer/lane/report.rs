@@ -53,7 +53,7 @@ impl Lane {
         }
         let orders = decision.new.orders.iter();
         if let Some(end) = orders.filter_map(|new| new.order.expires_at).min() {
-            self.context().deadlines.add(end);
+            self.context.deadlines.add(end);
         }
     }
 

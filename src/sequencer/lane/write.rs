@@ -156,9 +156,7 @@ impl Lane {
         // Only the commits of other nodes wake this lane.
         self.changes.mark_unchanged();
         self.report_changes(&decision);
-        if decision.more {
-            self.lanes.expire_holds(self.product_id);
-        }
+        self.more_to_expire |= decision.more;
         self.reply(pending, decision, &product);
         self.cached_product = Some(product);
     }

@@ -1,4 +1,4 @@
-//! How much of a product its buyers have.
+//! SQL that sums the units of a product that each user holds in live orders or waits for.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -13,8 +13,8 @@ struct Held {
     units: i64,
 }
 
-/// A probe of two indexes per user, whatever the planner believes: for a list of users it chose to
-/// read all live orders of the product, which are all that were ever sold of it.
+/// Forces one probe of two indexes per user: for a list of users the planner chose to read all live
+/// orders of the product, whose number grows with every sale.
 const HELD_POSTGRES: &str = "\
     SELECT asked.user_id, held.units FROM unnest($2::text[]) AS asked (user_id) \
     CROSS JOIN LATERAL (SELECT SUM(quantity)::bigint AS units FROM ( \

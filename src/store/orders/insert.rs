@@ -54,7 +54,7 @@ impl Transaction {
     ///
     /// # Errors
     /// [`crate::store::Constraint::IdempotencyKey`] and [`crate::store::Constraint::Reference`]
-    /// when another transaction used the same in the meantime.
+    /// when another transaction used the same value in the meantime.
     pub async fn insert_orders(&self, new: &NewOrders) -> Result<()> {
         let Some(first) = new.orders.first() else {
             return Ok(());
@@ -74,13 +74,13 @@ impl Transaction {
         Ok(())
     }
 
-    /// Writes the stock and the orders that took it, unless the product's version has moved on
+    /// Writes the stock and the orders that reduce it, unless the product's version has moved on
     /// since `change.version`. On PostgreSQL one statement does both, so that a batch that only
     /// sells costs one round trip: where the fenced update matches no row, no order is inserted.
     ///
     /// # Errors
     /// As of [`Transaction::insert_orders`].
-    pub async fn sell(
+    pub async fn sell_orders(
         &self,
         change: StockChange,
         orders: &NewOrders,
@@ -203,7 +203,7 @@ fn insert_sql(first: &Order, new: &NewOrders, parameters: &mut Parameters) -> St
     )
 }
 
-/// The row as SQLite gets it.
+/// The row of an order to insert on SQLite.
 fn row(new: &NewOrder) -> ActiveModel {
     let NewOrder {
         order,

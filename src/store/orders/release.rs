@@ -10,7 +10,7 @@ use sea_orm::{ColumnTrait, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, 
 use super::super::{Result, Transaction, padded};
 use crate::domain::{OrderId, OrderStatus};
 
-/// Why an order ends, and which status it must have for that.
+/// The reason for ending an order, and the status that the order must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Release {
     /// A pending order, by its buyer or an admin.

@@ -9,6 +9,7 @@ use super::{
     super::{IdempotencyRecord, Recorded, Result, Transaction, UserKey},
     entry,
 };
+
 const BY_KEY_POSTGRES: &str = "\
     SELECT waitlist_entries.* FROM unnest($1::text[], $2::text[]) AS asked (user_id, key) \
     JOIN waitlist_entries ON waitlist_entries.user_id = asked.user_id \
@@ -19,7 +20,7 @@ const BY_KEY_SQLITE: &str = "\
         AND waitlist_entries.idempotency_key = asked.value ->> 1";
 
 impl Transaction {
-    /// The places that these users' keys made, for any product.
+    /// The entries that these users' keys made, for any product.
     pub async fn entries_by_key(
         &self,
         keys: &[UserKey],

@@ -27,7 +27,7 @@ pub struct NewEntry {
     pub key: Option<IdempotencyKey>,
 }
 
-/// A waiting entry, as the decision needs it.
+/// The columns of a waiting entry that a decision needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Queued {
     pub id: Uuid,
@@ -35,7 +35,7 @@ pub struct Queued {
     pub quantity: i32,
 }
 
-/// Products with reserved units that a waiting entry could have.
+/// Products with reserved units that a waiting entry could receive.
 const SERVICEABLE: &str = "\
     SELECT id FROM products WHERE stock_reserved > 0 AND CASE WHEN waitlist_skip \
     THEN EXISTS (SELECT 1 FROM waitlist_entries WHERE product_id = products.id \
@@ -44,8 +44,8 @@ const SERVICEABLE: &str = "\
         AND status = 'waiting' ORDER BY position LIMIT 1) <= products.stock END";
 
 impl Store {
-    /// Products with a waiting entry that could be served: their node died before it did so, or
-    /// `waitlist_skip` was set since.
+    /// Products with a waiting entry that could be served: their node died before it served the
+    /// entry, or `waitlist_skip` was set afterwards.
     pub async fn products_with_serviceable_entries(&self) -> Result<Vec<ProductId>> {
         let backend = self.read.get_database_backend();
         let statement = Statement::from_string(backend, SERVICEABLE);
@@ -100,7 +100,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Marks entries as offered; false when one of them no longer waits.
+    /// Marks entries as offered; false when one of them is no longer waiting.
     pub async fn offer_entries(&self, offers: &[(Uuid, OrderId)]) -> Result<bool> {
         let mut written = 0;
         for chunk in offers.chunks(ROWS) {
@@ -119,8 +119,8 @@ impl Transaction {
         Ok(usize::try_from(written) == Ok(offers.len()))
     }
 
-    /// Marks entries as left; false when one of them no longer waits.
-    pub async fn leave(&self, entries: &[Uuid]) -> Result<bool> {
+    /// Marks entries as left; false when one of them is no longer waiting.
+    pub async fn leave_entries(&self, entries: &[Uuid]) -> Result<bool> {
         if entries.is_empty() {
             return Ok(true);
         }

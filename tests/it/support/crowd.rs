@@ -1,5 +1,5 @@
-//! Thousands of readers of one stream: bare sockets, since a client's bookkeeping would cost more
-//! than the service's.
+//! Plain-socket readers for thousands of streams: an HTTP client's bookkeeping would cost more than
+//! the service's.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -11,13 +11,13 @@ use tokio::{
 
 const CONNECTS_WITHIN: Duration = Duration::from_secs(30);
 
-/// Lets this process have so many files open.
+/// Raises this process's limit of open files to `count`.
 pub(crate) fn allow_files(count: u64) {
     let allowed = rlimit::increase_nofile_limit(count).unwrap();
     assert!(allowed >= count, "the system allows {allowed} files only");
 }
 
-/// A bare connection, and what it has read.
+/// A plain connection, and the text read from it.
 #[derive(Debug)]
 pub(crate) struct Reader {
     stream: TcpStream,
@@ -25,12 +25,12 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Asks for `path`; the answer is read when somebody wants it.
+    /// Sends a GET of `path`; `until` and `ends` read the answer.
     pub(crate) async fn open(url: &str, path: &str) -> Self {
         Self::open_narrow(url, path, None).await
     }
 
-    /// The same with a receive buffer of so many bytes.
+    /// The same with a receive buffer of `buffer` bytes.
     pub(crate) async fn open_narrow(url: &str, path: &str, buffer: Option<u32>) -> Self {
         let address: SocketAddr = url.strip_prefix("http://").unwrap().parse().unwrap();
         let socket = TcpSocket::new_v4().unwrap();
@@ -47,13 +47,13 @@ impl Reader {
         }
     }
 
-    /// Asks for `path` once more, without waiting for anything.
+    /// Sends another GET of `path` and reads nothing.
     pub(crate) async fn ask_again(&mut self, path: &str) {
         let request = format!("GET {path} HTTP/1.1\r\nHost: shop\r\n\r\n");
         self.stream.write_all(request.as_bytes()).await.unwrap();
     }
 
-    /// Reads on until the text is there.
+    /// Reads until the text has arrived.
     pub(crate) async fn until(&mut self, wanted: &str, within: Duration) {
         let reading = async {
             while !self.text.contains(wanted) {
@@ -64,13 +64,13 @@ impl Reader {
         assert!(found.is_ok(), "no {wanted} in {}", self.text);
     }
 
-    /// Reads to the end; true if that came in time, by a close or a reset.
+    /// Reads to the end; true if the connection was closed or reset in time.
     pub(crate) async fn ends(&mut self, within: Duration) -> bool {
         let reading = async { while self.read().await > 0 {} };
         timeout(within, reading).await.is_ok()
     }
 
-    /// What was read so far.
+    /// The text read so far.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }

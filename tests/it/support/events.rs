@@ -1,4 +1,4 @@
-//! A reader of `text/event-stream`.
+//! Client of server-sent events (`text/event-stream`).
 
 use std::time::Duration;
 
@@ -27,14 +27,14 @@ impl Events {
         }
     }
 
-    /// The data of the next `stock` event; comments and keep-alives are passed over.
+    /// The data of the next `stock` event; comments and keep-alives are skipped.
     pub(crate) async fn next(&mut self, within: Duration) -> Value {
         timeout(within, self.read())
             .await
             .expect("an event in time")
     }
 
-    /// Reads on until an event says this stock, and returns it.
+    /// Reads until an event has this stock, and returns it.
     pub(crate) async fn until_stock(&mut self, stock: i64, within: Duration) -> Value {
         let wanted = async {
             loop {
@@ -49,7 +49,7 @@ impl Events {
             .unwrap_or_else(|_| panic!("no event of stock {stock}"))
     }
 
-    /// Reads on until an event of this type that is `wanted`, and returns it with all before it.
+    /// Reads until an event is `wanted`, and returns it with all before it.
     pub(crate) async fn until(
         &mut self,
         wanted: impl Fn(&str, &Value) -> bool,
@@ -58,7 +58,7 @@ impl Events {
         let mut seen = Vec::new();
         let reading = async {
             loop {
-                let (kind, data) = self.read_any().await.expect("the stream goes on");
+                let (kind, data) = self.read_any().await.expect("an open stream");
                 let found = wanted(&kind, &data);
                 seen.push((kind, data));
                 if found {
@@ -71,19 +71,19 @@ impl Events {
         seen
     }
 
-    /// Reads on until the service ends the stream.
+    /// Reads until the service ends the stream.
     pub(crate) async fn end(&mut self, within: Duration) {
         let reading = async { while self.read_any().await.is_some() {} };
         timeout(within, reading).await.expect("the stream ends");
     }
 
     async fn read(&mut self) -> Value {
-        let (kind, data) = self.read_any().await.expect("the stream goes on");
+        let (kind, data) = self.read_any().await.expect("an open stream");
         assert_eq!(kind, "stock", "{data}");
         data
     }
 
-    /// The type and the data of the next event; none at the end.
+    /// The type and the data of the next event; `None` at the end.
     async fn read_any(&mut self) -> Option<(String, Value)> {
         loop {
             while let Some((frame, rest)) = self.buffer.split_once("\n\n") {

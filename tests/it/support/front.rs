@@ -1,4 +1,4 @@
-//! The front door of a service: its address and the calls that buyers and admins make.
+//! API client of one service: its address and the calls of buyers and admins.
 
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
@@ -47,7 +47,7 @@ impl Front {
         self.order(user, product, quantity).send().await
     }
 
-    /// An order of one who would rather wait than leave.
+    /// An order that joins the waitlist if there are too few units.
     pub(crate) fn order_or_wait(&self, user: &str, product: Uuid, quantity: i64) -> Call {
         let body = json!({ "product_id": product, "quantity": quantity, "waitlist": true });
         self.post("/orders").bearer(&tokens::user(user)).json(&body)
@@ -57,7 +57,7 @@ impl Front {
         self.order_or_wait(user, product, quantity).send().await
     }
 
-    /// Takes a place on the waitlist, and says which.
+    /// Joins the waitlist and returns the position.
     pub(crate) async fn join(&self, user: &str, product: Uuid, quantity: i64) -> i64 {
         let answer = self.buy_or_wait(user, product, quantity).await;
         answer.success(202)["waitlist"]["position"]
@@ -70,7 +70,7 @@ impl Front {
         self.get(&path).bearer(&tokens::user(user))
     }
 
-    /// The user's place, none for one who does not wait.
+    /// The user's position; `None` without a place.
     pub(crate) async fn position(&self, user: &str, product: Uuid) -> Option<i64> {
         let answer = self.place(user, product).send().await;
         if answer.status == 404 {
@@ -107,13 +107,13 @@ impl Front {
             .await
     }
 
-    /// A product with so much stock; `more` adds to the body or replaces members of it.
+    /// A product with this stock; `more` adds to the body or replaces members of it.
     pub(crate) async fn product(&self, stock: i64, more: Value) -> Uuid {
         let answer = self.create(&product_body(stock, more)).await;
         answer.success(201)["id"].as_str().unwrap().parse().unwrap()
     }
 
-    /// A product of one unit, which `owner` holds, and where one may wait.
+    /// A product with a waitlist and one unit, which `owner` holds.
     pub(crate) async fn sold_out(&self) -> Uuid {
         let terms = json!({ "hold_seconds": 600, "waitlist": true });
         let product = self.product(1, terms).await;
@@ -151,7 +151,7 @@ pub(crate) fn product_body(stock: i64, more: Value) -> Value {
         "stock": stock,
     });
     let Value::Object(more) = more else {
-        panic!("members of a product are wanted")
+        panic!("`more` must be a JSON object")
     };
     body.as_object_mut().unwrap().extend(more);
     body

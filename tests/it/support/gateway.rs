@@ -1,5 +1,4 @@
-//! A payment gateway as Stripe describes itself, localstripe at its heart, that can be told to
-//! misbehave.
+//! Fake Stripe with fault injection: an HTTP server in front of localstripe.
 
 use std::sync::{Arc, Mutex};
 
@@ -24,27 +23,27 @@ use super::localstripe::KEY;
 
 mod account;
 
-/// What becomes of the calls that come while it is set.
+/// Applies to the calls that arrive while it is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     None,
-    /// It is done; the connection breaks instead of an answer.
+    /// The call is executed; the connection breaks instead of an answer.
     LoseAnswer,
-    /// It is done; the answer waits until the fault is taken away.
+    /// The call is executed; the answer waits until the fault is removed.
     HoldAnswer,
-    /// Nothing is done while it is set; who waits that long is served afterwards.
+    /// The call waits while it is set and is executed afterwards.
     Hold,
-    /// Nothing is done.
+    /// The call is not executed; the answer has this status.
     Status(u16),
-    /// It is done; the answer is 200 and no JSON.
+    /// The call is executed; the answer is 200 and not JSON.
     Garbage,
-    /// It is done; the answer speaks of one minor unit less.
+    /// The call is executed; the amount in the answer is one minor unit less.
     WrongAmount,
-    /// It is done; half of the answer arrives.
+    /// The call is executed; half of the answer arrives.
     Truncated,
-    /// It is done; the answer has no end.
+    /// The call is executed; the answer has no end.
     Endless,
-    /// Nobody listens: connections are refused.
+    /// Connections are refused.
     Down,
 }
 
@@ -60,8 +59,8 @@ struct Shared {
     account: Account,
     fault: watch::Sender<Fault>,
     listens: watch::Sender<bool>,
-    /// What is being done, also for a client that has gone away.
-    doing: Mutex<JoinSet<()>>,
+    /// Calls under execution, also of clients that have disconnected.
+    running: Mutex<JoinSet<()>>,
 }
 
 impl Gateway {
@@ -72,7 +71,7 @@ impl Gateway {
             account: Account::open().await,
             fault: watch::channel(Fault::None).0,
             listens: watch::channel(true).0,
-            doing: Mutex::default(),
+            running: Mutex::default(),
         });
         let mut serving = JoinSet::new();
         serving.spawn(serve(listener, port, Arc::clone(&shared)));
@@ -83,17 +82,17 @@ impl Gateway {
         }
     }
 
-    /// As `PAYMENT_URL` wants it.
+    /// The value of `PAYMENT_URL`.
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// As `PAYMENT_KEY` wants it.
+    /// The value of `PAYMENT_KEY`.
     pub(crate) fn key() -> &'static str {
         KEY
     }
 
-    /// From when this returns every new connection meets the fault.
+    /// After it returns, the fault applies to every new connection.
     pub(crate) async fn set(&self, fault: Fault) {
         self.shared.fault.send_replace(fault);
         let mut listens = self.shared.listens.subscribe();
@@ -138,7 +137,7 @@ impl Gateway {
         intents
     }
 
-    /// What of this kind belongs to the order's intents.
+    /// Objects of this kind that belong to the order's intents.
     async fn of(&self, kind: &str, order: Uuid) -> Vec<Value> {
         let intents = self.intents_of(order).await;
         let mut found = self.shared.account.localstripe.all(kind).await;
@@ -147,7 +146,7 @@ impl Gateway {
     }
 }
 
-/// Listens, except while it is down; then the connections that wait for a call end, too.
+/// Listens, except during `Fault::Down`, which also closes idle connections.
 async fn serve(mut listener: TcpListener, port: u16, shared: Arc<Shared>) {
     let mut fault = shared.fault.subscribe();
     loop {
@@ -175,12 +174,12 @@ async fn answer(
     body: Bytes,
 ) -> Response {
     let mut fault = shared.fault.subscribe();
-    let met = *fault.borrow_and_update();
-    if let Fault::Status(status) = met {
+    let active = *fault.borrow_and_update();
+    if let Fault::Status(status) = active {
         let status = StatusCode::from_u16(status).unwrap();
         return (status, r#"{"error":{"type":"api_error"}}"#).into_response();
     }
-    if met == Fault::Down {
+    if active == Fault::Down {
         return broken();
     }
     drop(fault.wait_for(|fault| *fault != Fault::Hold).await.unwrap());
@@ -191,13 +190,13 @@ async fn answer(
         authorization: headers.get("Authorization").cloned(),
         body: String::from_utf8(body.into()).unwrap(),
     };
-    let done = shared.do_whatever_happens(key, call).await;
+    let done = shared.execute_detached(key, call).await;
     let status = StatusCode::from_u16(done.status).unwrap();
-    match met {
+    match active {
         Fault::LoseAnswer => broken(),
         Fault::HoldAnswer => {
-            let taken_away = fault.wait_for(|fault| *fault != Fault::HoldAnswer);
-            drop(taken_away.await.unwrap());
+            let removed = fault.wait_for(|fault| *fault != Fault::HoldAnswer);
+            drop(removed.await.unwrap());
             (status, done.body).into_response()
         }
         Fault::Garbage => (StatusCode::OK, "\u{0}<html>succeeded").into_response(),
@@ -222,21 +221,21 @@ async fn answer(
     }
 }
 
-/// The connection breaks before anything of an answer's body.
+/// The connection breaks before the first byte of an answer's body.
 fn broken() -> Response {
     let cut = futures::stream::iter([Err::<Bytes, _>(std::io::Error::other("broken"))]);
     Body::from_stream(cut).into_response()
 }
 
 impl Shared {
-    /// A client that goes away does not undo what it has asked for.
-    async fn do_whatever_happens(self: Arc<Self>, key: Option<String>, call: Call) -> Done {
-        let (tell, told) = oneshot::channel();
+    /// Executes the call even if the client disconnects.
+    async fn execute_detached(self: Arc<Self>, key: Option<String>, call: Call) -> Done {
+        let (sender, receiver) = oneshot::channel();
         let shared = Arc::clone(&self);
-        self.doing.lock().unwrap().spawn(async move {
-            // An error means that nobody waits any more.
-            drop(tell.send(shared.account.once(key, call).await));
+        self.running.lock().unwrap().spawn(async move {
+            // An error means that the client has disconnected.
+            drop(sender.send(shared.account.once(key, call).await));
         });
-        told.await.unwrap()
+        receiver.await.unwrap()
     }
 }

@@ -1,4 +1,4 @@
-//! One HTTP call and its answer, with the promises that every answer keeps checked on arrival.
+//! HTTP calls and answers; `X-Request-Id`, required on every answer, is checked on arrival.
 
 use reqwest::{
     Body, Error, RequestBuilder,
@@ -38,7 +38,7 @@ impl Call {
         Self(self.0.json(body))
     }
 
-    /// A body as it is, sent as JSON whatever it holds.
+    /// A raw body with the content type of JSON.
     pub(crate) fn body(self, body: impl Into<Body>) -> Self {
         Self(self.0.header("content-type", "application/json").body(body))
     }
@@ -52,7 +52,7 @@ impl Call {
         self.try_send().await.unwrap()
     }
 
-    /// An error means that no answer came: the connection failed or broke.
+    /// An error means that no answer arrived: the connection failed or broke.
     pub(crate) async fn try_send(self) -> Result<Answer, Error> {
         let response = self.0.send().await?;
         let status = response.status().as_u16();
@@ -71,7 +71,7 @@ impl Call {
         Ok(answer)
     }
 
-    /// The response as it comes, for streams.
+    /// The response without its body, for streams.
     pub(crate) async fn stream(self) -> reqwest::Response {
         self.0.send().await.unwrap()
     }
@@ -156,7 +156,7 @@ impl Answer {
         );
     }
 
-    /// Seconds after which to try again; the contract wants at least one.
+    /// Seconds after which to try again; the contract requires at least one.
     #[track_caller]
     pub(crate) fn retry_after(&self) -> u64 {
         let seconds = self

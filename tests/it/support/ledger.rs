@@ -1,4 +1,4 @@
-//! What is true: the rows of the database, read past the service.
+//! Direct database access of the tests: reads, checks and writes rows without the service.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 const WITHIN: Duration = Duration::from_secs(20);
 /// Rows of one insert.
-const PLANTED_AT_ONCE: usize = 1_000;
+const INSERT_ROWS_MAX: usize = 1_000;
 
 #[derive(Debug)]
 pub(crate) struct Ledger {
@@ -63,24 +63,24 @@ impl Ledger {
             .unwrap()
     }
 
-    /// Who waits for the product, in order.
+    /// Users who wait for the product, in order.
     pub(crate) async fn queue(&self, product: Uuid) -> Vec<String> {
         let entries = self.entries(product).await.into_iter();
         let waiting = entries.filter(|entry| entry.status == WaitlistStatus::Waiting);
         waiting.map(|entry| entry.user_id).collect()
     }
 
-    /// The product's live orders and how the others ended, by user.
+    /// The status of the product's orders, live or ended, by user.
     pub(crate) async fn statuses(&self, product: Uuid) -> BTreeMap<String, OrderStatus> {
         let orders = self.orders(product).await.into_iter();
         orders.map(|order| (order.user_id, order.status)).collect()
     }
 
-    /// Writes rows past the service.
+    /// Inserts rows without the service.
     pub(crate) async fn plant<M: ActiveModelTrait>(&self, rows: Vec<M>) {
         let mut rows = rows.into_iter().peekable();
         while rows.peek().is_some() {
-            let chunk = rows.by_ref().take(PLANTED_AT_ONCE);
+            let chunk = rows.by_ref().take(INSERT_ROWS_MAX);
             let insert = M::Entity::insert_many(chunk);
             insert
                 .exec_without_returning(&self.connection)
@@ -127,7 +127,7 @@ impl Ledger {
         );
     }
 
-    /// What the database says to a statement that it does not want.
+    /// The error of a statement that the database refuses.
     pub(crate) async fn refusal(&self, sql: &str) -> String {
         let answer = self.connection.execute_unprepared(sql).await;
         answer.unwrap_err().to_string()
@@ -147,7 +147,7 @@ impl Ledger {
     }
 }
 
-/// One connection: what a test sets on it (a pragma) stays set.
+/// One connection, so that a pragma that a test sets stays set.
 pub(crate) async fn connect(url: &str) -> DatabaseConnection {
     let mut options = ConnectOptions::new(url);
     options

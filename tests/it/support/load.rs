@@ -1,4 +1,4 @@
-//! Buyers who keep coming and never give up, for the tests that break things meanwhile.
+//! Continuous order load with retries, for tests that inject faults meanwhile.
 
 use std::{
     collections::BTreeMap,
@@ -14,19 +14,19 @@ use uuid::Uuid;
 
 use super::{SOON, eventually, front::Front, when};
 
-/// A buyer who meets a broken service comes back after this long.
+/// A buyer without a final answer retries after this time.
 const RETRY: Duration = Duration::from_millis(25);
 /// No fault of a test lasts longer than this.
 const GIVES_UP: Duration = Duration::from_mins(1);
 
-/// Where a worker finds its service; a restarted one has another address.
+/// The current address of a service; a restart changes it.
 pub(crate) type Door = Arc<Mutex<Front>>;
 
 pub(crate) fn door(front: Front) -> Door {
     Arc::new(Mutex::new(front))
 }
 
-/// Each worker sends one buyer after the other through its door until the load is told to end.
+/// Each worker runs one buyer after the other through its door until `finish`.
 #[derive(Debug)]
 pub(crate) struct Load {
     workers: JoinSet<()>,
@@ -38,19 +38,19 @@ struct Shared {
     product: Uuid,
     next_buyer: AtomicUsize,
     ending: AtomicBool,
-    told: Mutex<Told>,
+    received: Mutex<Told>,
 }
 
-/// What all buyers together were told.
+/// The answers to all buyers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Told {
     /// Ids of the orders answered 201, each buyer's in the order of the answers.
     pub(crate) orders: Vec<String>,
-    /// How often each refusal came, final or not.
+    /// The number of refusals by code, final or not.
     pub(crate) refusals: BTreeMap<String, usize>,
     /// Connections that failed or broke before the answer.
     pub(crate) broken: usize,
-    /// The longest that a request took to be answered.
+    /// The longest time from a request to its answer.
     pub(crate) slowest: Duration,
     /// Buyers who got a final answer.
     pub(crate) served: usize,
@@ -68,7 +68,7 @@ impl Load {
             product,
             next_buyer: AtomicUsize::default(),
             ending: AtomicBool::default(),
-            told: Mutex::default(),
+            received: Mutex::default(),
         });
         let mut running = JoinSet::new();
         for (_, door) in (0..workers).zip(doors.iter().cycle()) {
@@ -82,10 +82,10 @@ impl Load {
     }
 
     pub(crate) fn told(&self) -> Told {
-        self.shared.told.lock().unwrap().clone()
+        self.shared.received.lock().unwrap().clone()
     }
 
-    /// Waits until so many more buyers than now have their orders.
+    /// Waits until `more` further buyers have their orders.
     pub(crate) async fn sells(&self, more: usize) {
         let goal = self.told().orders.len() + more;
         let what = format!("{more} more orders");
@@ -95,7 +95,7 @@ impl Load {
         .await;
     }
 
-    /// No new buyers; those who began go on to a final answer.
+    /// Starts no new buyers; the current ones continue to a final answer.
     pub(crate) async fn finish(mut self) -> Told {
         self.shared.ending.store(true, Ordering::Relaxed);
         while let Some(worker) = self.workers.join_next().await {
@@ -120,7 +120,7 @@ impl Shared {
             assert!(Instant::now() < deadline, "{buyer} was never served");
             tokio::time::sleep(RETRY).await;
         }
-        self.told.lock().unwrap().served += 1;
+        self.received.lock().unwrap().served += 1;
     }
 
     /// Whether the answer was final.
@@ -132,20 +132,22 @@ impl Shared {
             .key(buyer)
             .try_send()
             .await;
-        let mut told = self.told.lock().unwrap();
+        let mut received = self.received.lock().unwrap();
         let Ok(answer) = answer else {
-            told.broken += 1;
+            received.broken += 1;
             return false;
         };
-        told.slowest = told.slowest.max(begun.elapsed());
+        received.slowest = received.slowest.max(begun.elapsed());
         if answer.status == 201 {
             let order = answer.json();
-            assert_eq!(order["user_id"], buyer, "told of somebody else's order");
-            told.orders.push(order["id"].as_str().unwrap().to_owned());
+            assert_eq!(order["user_id"], buyer, "an order of another user");
+            received
+                .orders
+                .push(order["id"].as_str().unwrap().to_owned());
             return true;
         }
         answer.problem();
-        *told.refusals.entry(answer.code()).or_default() += 1;
+        *received.refusals.entry(answer.code()).or_default() += 1;
         answer.status == 409
     }
 }

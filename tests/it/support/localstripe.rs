@@ -1,4 +1,4 @@
-//! A private localstripe: a payment gateway that speaks Stripe's language and charges nobody.
+//! localstripe process of a test: a local payment gateway with Stripe's API.
 
 use std::{
     path::PathBuf,
@@ -15,11 +15,11 @@ use super::{eventually, when};
 
 const STARTS_WITHIN: Duration = Duration::from_secs(20);
 const TRIES: usize = 5;
-/// Any key of this form is taken.
+/// localstripe accepts any key of this form.
 pub(crate) const KEY: &str = "sk_test_flash_sale";
 
-/// Its own command line would listen on every interface and write all that it knows into one
-/// file of the machine after each call.
+/// localstripe's own command line would listen on every interface and, after each call, write its
+/// whole state to one file of the machine.
 const START: &str = "
 import sys
 from aiohttp import web
@@ -36,7 +36,7 @@ pub(crate) struct Localstripe {
 }
 
 impl Localstripe {
-    /// A free port may be taken by somebody else before the server binds it: then another is tried.
+    /// Tries another port if another process has taken the free one before the server binds it.
     pub(crate) async fn start() -> Self {
         for _ in 0..TRIES {
             let port = free_port().unwrap();
@@ -121,7 +121,7 @@ fn spawn(port: u16) -> std::process::Child {
         })
 }
 
-/// Where `scripts/localstripe` has put it.
+/// The Python interpreter that `scripts/localstripe` installed.
 fn python() -> PathBuf {
     std::env::var_os("FLASH_SALE_TEST_LOCALSTRIPE").map_or_else(
         || PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("../localstripe/bin/python"),

@@ -1,4 +1,4 @@
-//! A database of one's own on the shared PostgreSQL server.
+//! Temporary database of one test on the shared PostgreSQL server.
 
 use std::{env, thread};
 
@@ -23,7 +23,7 @@ impl Database {
             name: format!("t_{}", Uuid::now_v7().simple()),
         };
         database
-            .tell_server(&format!("CREATE DATABASE {}", database.name))
+            .execute_on_server(&format!("CREATE DATABASE {}", database.name))
             .await;
         database
     }
@@ -39,7 +39,7 @@ impl Database {
         format!("{host}/{}{query}", self.name)
     }
 
-    async fn tell_server(&self, sql: &str) {
+    async fn execute_on_server(&self, sql: &str) {
         let connection = ledger::connect(&self.server).await;
         connection.execute_unprepared(sql).await.unwrap();
         connection.close().await.unwrap();
@@ -47,7 +47,7 @@ impl Database {
 }
 
 impl Drop for Database {
-    /// On a thread of its own, because the test's runtime may be on its way out.
+    /// On a thread of its own, because the test's runtime may be shutting down.
     fn drop(&mut self) {
         thread::scope(|scope| {
             let dropping = scope.spawn(|| {
@@ -55,9 +55,9 @@ impl Drop for Database {
                     .enable_all()
                     .build();
                 let sql = format!("DROP DATABASE {} WITH (FORCE)", self.name);
-                runtime.unwrap().block_on(self.tell_server(&sql));
+                runtime.unwrap().block_on(self.execute_on_server(&sql));
             });
-            // A test that has failed already must not be ended by a second panic.
+            // A second panic in a test that has already failed would abort the whole process.
             drop(dropping.join());
         });
     }

@@ -1,4 +1,4 @@
-//! A real Prometheus that scrapes a service of the test.
+//! Prometheus process that scrapes a service of the test.
 
 use std::{
     fs,
@@ -25,7 +25,7 @@ pub(crate) struct Prometheus {
 }
 
 impl Prometheus {
-    /// Started with this configuration; returns when its first target was scraped.
+    /// Starts it with this configuration; returns when its first target was scraped.
     pub(crate) async fn start(config: &str) -> Self {
         let directory = TempDir::new().unwrap();
         let file = directory.path().join("prometheus.yml");
@@ -61,7 +61,7 @@ impl Prometheus {
         prometheus
     }
 
-    /// The result of an instant query, or what Prometheus says is wrong with it.
+    /// The result of an instant query, or the error message of Prometheus.
     pub(crate) async fn query(&self, query: &str) -> Result<Vec<Value>, String> {
         let request = self.client.get(format!("{}/api/v1/query", self.url));
         let response = request.query(&[("query", query)]).send().await;

@@ -1,6 +1,6 @@
-//! A TCP proxy before PostgreSQL that breaks connections at chosen points of a transaction.
+//! TCP proxy for PostgreSQL that breaks connections at chosen points of a transaction.
 //!
-//! It knows the statements by their text: BEGIN and COMMIT travel as simple queries.
+//! It recognizes statements by their text: drivers send BEGIN and COMMIT as simple queries.
 
 use std::sync::{
     Arc,
@@ -22,13 +22,13 @@ pub(crate) enum Fault {
     None,
     /// The next COMMIT reaches the server; its answer is lost with the connection.
     LoseCommitAnswer,
-    /// The same, and from then on nobody reaches the server.
+    /// The same, and from then on no connection reaches the server.
     LoseCommitAnswerAndServer,
     /// The connection breaks before the next COMMIT reaches the server.
     LoseCommit,
-    /// The same, and from then on nobody reaches the server.
+    /// The same, and from then on no connection reaches the server.
     LoseCommitAndServer,
-    /// Whatever follows a BEGIN on its connection waits until the fault is taken away.
+    /// Data after a BEGIN on the same connection waits until the fault is removed.
     HoldTransaction,
     /// All connections are broken, new ones too.
     Down,
@@ -42,7 +42,7 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy before the server of this URL.
+    /// A proxy for the server of this URL.
     pub(crate) async fn before(database_url: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -70,15 +70,15 @@ impl Proxy {
         self.shared.fault.send_replace(fault);
     }
 
-    /// Breaks every connection there is; new ones come through.
+    /// Breaks all open connections; new ones pass.
     pub(crate) async fn break_all(&self) {
         self.set(Fault::Down);
-        // Each connection listens for the fault until it is gone.
+        // Each connection subscribes to the fault until it ends.
         self.shared.fault.closed().await;
         self.set(Fault::None);
     }
 
-    /// How many statements the fault has met since it was set.
+    /// The number of statements that the fault has affected since it was set.
     pub(crate) fn hits(&self) -> usize {
         self.shared.hits.load(Ordering::SeqCst)
     }
@@ -98,7 +98,7 @@ fn address_of(url: &str) -> String {
         .map_or(authority, |(_, host)| host);
     assert!(
         host.contains(':'),
-        "a port is wanted in the database URL of the tests"
+        "the database URL of the tests needs a port"
     );
     host.to_owned()
 }
@@ -131,7 +131,7 @@ impl Shared {
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
         let losing = AtomicBool::new(false);
-        // Whichever ends first ends the connection: all four halves are dropped.
+        // The first branch that ends closes the connection: all four halves are dropped.
         tokio::select! {
             () = self.forward(from_client, to_server, &losing) => {}
             () = self.back(from_server, to_client, &losing) => {}
@@ -168,7 +168,7 @@ impl Shared {
         }
     }
 
-    /// Whether this COMMIT is to be dropped; `losing` is set when its answer is to be.
+    /// Whether to drop this COMMIT; sets `losing` if its answer is to be dropped.
     fn lose_commit(&self, losing: &AtomicBool) -> bool {
         let mut dropped = false;
         self.fault.send_if_modified(|fault| {

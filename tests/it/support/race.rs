@@ -1,4 +1,4 @@
-//! Many buyers at once: all start together, each goes on until it has a final answer.
+//! Concurrent buyers: all start at once, and each retries until a final answer.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -18,11 +18,11 @@ use super::{
 /// Sockets of all races of this program together: a machine may allow a process 1,024 files.
 static SOCKETS: Semaphore = Semaphore::const_new(400);
 
-/// A buyer who is told to try again does so this often before it counts as an answer.
+/// Tries of a buyer at `high_demand` before it counts as the answer.
 const TRIES: usize = 60;
-const PATIENCE: Duration = Duration::from_millis(40);
+const RETRY: Duration = Duration::from_millis(40);
 
-/// What the buyers were told.
+/// The answers to the buyers.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) orders: Vec<Value>,
@@ -44,7 +44,7 @@ impl Tally {
     }
 }
 
-/// `buyers` users want `quantity` units each, spread evenly over the services.
+/// `buyers` users order `quantity` units each, spread evenly over the services.
 pub(crate) async fn rush(
     services: &[Service],
     product: Uuid,
@@ -54,9 +54,9 @@ pub(crate) async fn rush(
     rush_of("buyer", services, product, buyers, quantity).await
 }
 
-/// The same with names of their own, for two crowds at one product.
+/// The same with a prefix for the user names, for two groups of buyers at one product.
 pub(crate) async fn rush_of(
-    crowd: &str,
+    prefix: &str,
     services: &[Service],
     product: Uuid,
     buyers: usize,
@@ -66,11 +66,11 @@ pub(crate) async fn rush_of(
     let mut running = JoinSet::new();
     for (buyer, service) in (0..buyers).zip(services.iter().cycle()) {
         let (front, start) = (service.front(), Arc::clone(&start));
-        let user = format!("{crowd}-{buyer}");
+        let user = format!("{prefix}-{buyer}");
         running.spawn(async move {
             start.wait().await;
             let _socket = SOCKETS.acquire().await.unwrap();
-            persist(&front, &user, product, quantity).await
+            buy_with_retries(&front, &user, product, quantity).await
         });
     }
     let mut tally = Tally::default();
@@ -80,22 +80,18 @@ pub(crate) async fn rush_of(
     tally
 }
 
-/// What a real client does with `high_demand`: try again, for a while.
-async fn persist(front: &Front, user: &str, product: Uuid, quantity: i64) -> Answer {
+/// Retries at `high_demand` for a limited time, as a real client does.
+async fn buy_with_retries(front: &Front, user: &str, product: Uuid, quantity: i64) -> Answer {
     let mut answer = front.buy(user, product, quantity).await;
     for _ in 1..TRIES {
         if answer.code() != "high_demand" {
             break;
         }
-        tokio::time::sleep(PATIENCE).await;
+        tokio::time::sleep(RETRY).await;
         answer = front.buy(user, product, quantity).await;
     }
     if answer.status == 201 {
-        assert_eq!(
-            answer.json()["user_id"],
-            user,
-            "told of somebody else's order"
-        );
+        assert_eq!(answer.json()["user_id"], user, "an order of another user");
     }
     answer
 }

@@ -1,4 +1,4 @@
-//! Private Redis nodes that can be stopped, killed and brought back on the same port.
+//! Redis processes of a test that can be paused, killed and restarted on the same port.
 
 use std::{
     process::{Command, Stdio},
@@ -36,12 +36,12 @@ impl Nodes {
         Self(nodes)
     }
 
-    /// As `REDIS_LOCK_URLS` wants it.
+    /// The value of `REDIS_LOCK_URLS`.
     pub(crate) fn urls(&self) -> String {
         self.0.iter().map(Node::url).collect::<Vec<_>>().join(",")
     }
 
-    /// The same key with the same value on every node.
+    /// Sets the key to the value on every node.
     pub(crate) async fn set(&self, key: &str, value: &str) {
         for node in &self.0 {
             node.run::<()>(&["SET", key, value]).await;
@@ -72,7 +72,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// A free port may be taken by somebody else before the server binds it: then another is tried.
+    /// Tries another port if another process has taken the free one before the server binds it.
     async fn start() -> Self {
         for _ in 0..TRIES {
             let (port, directory) = (free_port().unwrap(), TempDir::new().unwrap());
@@ -93,7 +93,7 @@ impl Node {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Silent: accepts connections and says nothing.
+    /// Stops it (SIGSTOP): the kernel accepts connections, and no answer is sent.
     pub(crate) fn pause(&self) {
         self.process.signal(Signal::SIGSTOP).unwrap();
     }
@@ -106,11 +106,11 @@ impl Node {
         self.process.kill();
     }
 
-    /// Back on the same port, empty.
+    /// Restarts it on the same port, without data.
     pub(crate) async fn restart(&mut self) {
         self.kill();
         self.process = spawn(self.port, &self.directory);
-        assert!(self.is_ready().await, "a killed node comes back");
+        assert!(self.is_ready().await, "a killed node restarts");
     }
 
     pub(crate) async fn run<T: FromRedisValue>(&self, words: &[&str]) -> T {
@@ -124,7 +124,7 @@ impl Node {
             .unwrap()
     }
 
-    /// Records every command that the node is sent from now on.
+    /// Records every command that the node receives from now on.
     pub(crate) async fn monitor(&self) -> Monitor {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
         stream.write_all(b"MONITOR\r\n").await.unwrap();
@@ -192,7 +192,7 @@ fn spawn(port: u16, directory: &TempDir) -> Owned {
     Owned::new(child)
 }
 
-/// What one node was told, as `MONITOR` shows it.
+/// The commands that one node received, as `MONITOR` shows them.
 #[derive(Debug)]
 pub(crate) struct Monitor {
     seen: Arc<Mutex<Vec<String>>>,

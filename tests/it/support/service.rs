@@ -1,4 +1,4 @@
-//! One `flash-sale serve` process.
+//! `flash-sale serve` process of a test.
 
 use std::{
     collections::BTreeMap,
@@ -34,7 +34,7 @@ impl Settings {
 
 const STOPS_WITHIN: Duration = Duration::from_secs(10);
 
-/// The program with nothing in its environment but what a test gives it.
+/// The program with an environment of `PATH` and the test's variables only.
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_flash-sale"));
     clear_environment(&mut command).stdin(Stdio::null());
@@ -94,15 +94,15 @@ impl Service {
         self.front.clone()
     }
 
-    /// So many requests are under way, and a lane that waits for its lock has looked at its queue
-    /// since.
+    /// Waits until so many requests are in flight, and a lane that waits for its lock has read its
+    /// queue since.
     pub(crate) async fn has_queued(&self, requests: u32) {
         let tries = async || {
             let metrics = self.metrics().await;
-            // The look at the metrics is a request too.
-            let under_way = metrics.shows("flash_sale_http_in_flight", &[], requests + 1);
+            // Reading the metrics is a request too.
+            let in_flight = metrics.shows("flash_sale_http_in_flight", &[], requests + 1);
             let tries = metrics.value("flash_sale_lock_acquire_total", &[("outcome", "busy")]);
-            tries.filter(|_| under_way)
+            tries.filter(|_| in_flight)
         };
         let before = eventually("the requests have arrived", SOON, tries).await;
         eventually("the lane has tried again", SOON, async || {
@@ -122,13 +122,13 @@ impl Service {
         Metrics::parse(&response.text().await.unwrap())
     }
 
-    /// SIGTERM, and how it ended.
+    /// Sends SIGTERM and returns the exit status.
     pub(crate) async fn stop(&mut self) -> ExitStatus {
         self.process.signal(Signal::SIGTERM).unwrap();
         self.process.exit(STOPS_WITHIN).await.unwrap()
     }
 
-    /// What it still wrote to its standard output, after it ended.
+    /// The rest of its standard output, after it ended.
     pub(crate) async fn rest_of_stdout(&mut self) -> Vec<String> {
         let mut rest = Vec::new();
         while let Some(line) = self.stdout.next_line().await.unwrap() {

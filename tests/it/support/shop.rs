@@ -1,4 +1,4 @@
-//! A whole shop: service processes, their Redis nodes and their database.
+//! Test environment: service processes, their Redis nodes and their database.
 
 use std::{
     path::PathBuf,
@@ -20,10 +20,10 @@ use super::{
     tokens,
 };
 
-/// Tests that run servers at the same time; more of them only slow each other down.
-static TURNS: Semaphore = Semaphore::const_new(4);
+/// Limits the tests that run servers at the same time; more would only slow each other down.
+static SLOTS: Semaphore = Semaphore::const_new(4);
 
-/// What the service stands on.
+/// Database and Redis of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Backend {
     /// Nothing configured: SQLite and the service's own private Redis nodes.
@@ -34,7 +34,7 @@ pub(crate) enum Backend {
     ThreeNodes,
 }
 
-/// A shop to be opened.
+/// Builder of a shop.
 #[derive(Debug)]
 pub(crate) struct Plan {
     backend: Backend,
@@ -56,7 +56,7 @@ impl Plan {
         self
     }
 
-    /// For a crowd that keeps the lock busy for longer than the usual patience.
+    /// For many buyers, who keep the lock busy for longer than the default patience.
     pub(crate) fn patient(self) -> Self {
         self.set("LOCK_PATIENCE_MS", "4000")
     }
@@ -85,7 +85,7 @@ impl Plan {
         }
     }
 
-    /// Another database than a fresh one: the service reaches it one way, the test another.
+    /// An existing database, by the URLs that the service and the test connect to.
     pub(crate) fn database(self, service: &str, test: &str) -> Self {
         Self {
             ledger: Some(test.to_owned()),
@@ -94,7 +94,7 @@ impl Plan {
     }
 
     pub(crate) async fn open(self) -> Shop {
-        let turn = TURNS.acquire().await.unwrap();
+        let slot = SLOTS.acquire().await.unwrap();
         let Self {
             backend,
             nodes,
@@ -141,12 +141,12 @@ impl Plan {
             _database: database,
             directory,
             starts: AtomicUsize::new(nodes),
-            _turn: turn,
+            _slot: slot,
         }
     }
 }
 
-/// A running shop; dropped from top to bottom, the services first.
+/// A running shop; its fields drop from top to bottom, the services first.
 #[derive(Debug)]
 pub(crate) struct Shop {
     pub(crate) nodes: Vec<Service>,
@@ -158,7 +158,7 @@ pub(crate) struct Shop {
     _database: Option<Database>,
     directory: TempDir,
     starts: AtomicUsize,
-    _turn: SemaphorePermit<'static>,
+    _slot: SemaphorePermit<'static>,
 }
 
 impl Shop {
@@ -209,7 +209,7 @@ impl Shop {
         self.nodes[node] = Service::start(&self.settings, &log, self.client.clone()).await;
     }
 
-    /// What `flash-sale verify` says about the database.
+    /// The output of `flash-sale verify` for the database.
     pub(crate) fn verify(&self) -> Output {
         program()
             .args(["verify", "--database-url", &self.database_url])
@@ -217,10 +217,10 @@ impl Shop {
             .unwrap()
     }
 
-    /// The books balance, by our own count and by the program's.
+    /// Asserts the stock invariant by the test's own count and by `flash-sale verify`.
     pub(crate) async fn assert_books(&self, product: Uuid) {
         self.ledger.assert_conserved(product).await;
-        let verdict = self.verify();
-        assert!(verdict.status.success(), "{verdict:?}");
+        let output = self.verify();
+        assert!(output.status.success(), "{output:?}");
     }
 }

@@ -1,10 +1,10 @@
-//! Tokens as the shop's login would hand them out.
+//! Signed tokens of users and admins, as the shop's login would issue them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-/// What the services of the tests are given as `AUTH_SECRET`.
+/// `AUTH_SECRET` of the services in the tests.
 pub(crate) const SECRET: &str = "only-for-the-tests-0123456789abcdef0123456789abcdef";
 
 const TTL: Duration = Duration::from_hours(1);
@@ -25,7 +25,7 @@ pub(crate) fn sign_with(secret: &str, claims: &Value) -> String {
     test_support::tokens::sign(secret, claims).unwrap()
 }
 
-/// Seconds since 1970, so many from now.
+/// Unix time of `seconds` from now.
 pub(crate) fn expiry(seconds: i64) -> i64 {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)

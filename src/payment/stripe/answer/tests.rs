@@ -1,4 +1,4 @@
-//! Every kind of answer that Stripe documents, and those that it does not.
+//! Results of documented and undocumented Stripe responses.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -24,11 +24,11 @@ fn first() -> Charge<'static> {
     attempt(1, None, SendMode::First)
 }
 
-fn again() -> Charge<'static> {
+fn retry() -> Charge<'static> {
     attempt(1, None, SendMode::Retry)
 }
 
-fn answer(status: u16, body: &Value) -> StripeResponse {
+fn response(status: u16, body: &Value) -> StripeResponse {
     StripeResponse {
         status,
         body: body.to_string().into_bytes(),
@@ -42,9 +42,9 @@ fn intent(status: &str) -> Value {
     })
 }
 
-fn fault(kind: &str, more: &Value) -> Value {
+fn error_body(kind: &str, members: &Value) -> Value {
     let mut error = json!({ "type": kind });
-    let members = more.as_object().unwrap().clone();
+    let members = members.as_object().unwrap().clone();
     error.as_object_mut().unwrap().extend(members);
     json!({ "error": error })
 }
@@ -65,16 +65,20 @@ fn is_not_charged<T>(outcome: &Result<T, Error>) -> bool {
 }
 
 #[test]
-fn the_status_of_the_intent_decides() {
-    let of = |status| charged(&answer(200, &intent(status)), &first());
-    let known = Some("pi_1".to_owned());
-    assert_eq!(of("succeeded").unwrap(), paid());
+fn the_intent_status_decides_the_charge() {
+    let result_of = |status| charged(&response(200, &intent(status)), &first());
+    let same_intent = Some("pi_1".to_owned());
+    assert_eq!(result_of("succeeded").unwrap(), paid());
     for (status, intent, reason) in [
-        ("requires_payment_method", known.clone(), "card_declined"),
-        ("requires_action", known, "authentication_required"),
+        (
+            "requires_payment_method",
+            same_intent.clone(),
+            "card_declined",
+        ),
+        ("requires_action", same_intent, "authentication_required"),
         ("canceled", None, "canceled"),
     ] {
-        assert_eq!(of(status).unwrap(), declined(intent, reason));
+        assert_eq!(result_of(status).unwrap(), declined(intent, reason));
     }
     for status in [
         "processing",
@@ -82,12 +86,12 @@ fn the_status_of_the_intent_decides() {
         "requires_confirmation",
         "",
     ] {
-        assert!(is_unknown(&of(status)), "{status}");
+        assert!(is_unknown(&result_of(status)), "{status}");
     }
 }
 
 #[test]
-fn an_intent_of_another_payment_confirms_nothing() {
+fn an_intent_of_another_payment_is_unknown() {
     for (member, value) in [
         ("amount", json!(1_998)),
         ("amount", json!("1999")),
@@ -100,87 +104,90 @@ fn an_intent_of_another_payment_confirms_nothing() {
         let mut other = intent("succeeded");
         other[member] = value;
         assert!(
-            is_unknown(&charged(&answer(200, &other), &first())),
+            is_unknown(&charged(&response(200, &other), &first())),
             "{other}"
         );
     }
     let other = attempt(2, Some("pi_2"), SendMode::First);
     assert!(is_unknown(&charged(
-        &answer(200, &intent("succeeded")),
+        &response(200, &intent("succeeded")),
         &other
     )));
 }
 
 #[test]
-fn a_decline_names_the_intent_and_keeps_the_banks_secrets() {
+fn a_decline_names_the_intent_and_hides_the_decline_code() {
     let card = json!({
         "code": "card_declined", "decline_code": "stolen_card",
         "payment_intent": intent("requires_payment_method"),
     });
-    let outcome = charged(&answer(402, &fault("card_error", &card)), &first());
-    let known = Some("pi_1".to_owned());
-    assert_eq!(outcome.unwrap(), declined(known.clone(), "card_declined"));
+    let outcome = charged(&response(402, &error_body("card_error", &card)), &first());
+    let same_intent = Some("pi_1".to_owned());
+    assert_eq!(
+        outcome.unwrap(),
+        declined(same_intent.clone(), "card_declined")
+    );
     // localstripe names neither the kind nor the intent.
-    let bare = fault("invalid_request_error", &json!({ "code": "card_declined" }));
-    let outcome = charged(&answer(402, &bare), &first());
+    let bare = error_body("invalid_request_error", &json!({ "code": "card_declined" }));
+    let outcome = charged(&response(402, &bare), &first());
     assert_eq!(outcome.unwrap(), declined(None, "card_declined"));
     let second = attempt(2, Some("pi_1"), SendMode::First);
-    let outcome = charged(&answer(402, &bare), &second);
-    assert_eq!(outcome.unwrap(), declined(known, "card_declined"));
+    let outcome = charged(&response(402, &bare), &second);
+    assert_eq!(outcome.unwrap(), declined(same_intent, "card_declined"));
 }
 
 #[test]
-fn an_intent_that_has_succeeded_already_is_paid() {
-    let of = |status| {
+fn an_error_with_a_succeeded_intent_is_paid() {
+    let result_of = |status| {
         let state = json!({
             "code": "payment_intent_unexpected_state", "payment_intent": intent(status),
         });
         let second = attempt(2, Some("pi_1"), SendMode::First);
         charged(
-            &answer(400, &fault("invalid_request_error", &state)),
+            &response(400, &error_body("invalid_request_error", &state)),
             &second,
         )
     };
-    assert_eq!(of("succeeded").unwrap(), paid());
-    assert_eq!(of("canceled").unwrap(), declined(None, "canceled"));
-    assert!(is_unknown(&of("processing")));
+    assert_eq!(result_of("succeeded").unwrap(), paid());
+    assert_eq!(result_of("canceled").unwrap(), declined(None, "canceled"));
+    assert!(is_unknown(&result_of("processing")));
 }
 
 #[test]
-fn a_method_that_nobody_knows_is_declined_and_any_other_fault_is_ours() {
-    let of = |status, more: Value, charge: Charge<'_>| {
+fn an_unknown_payment_method_is_declined_and_other_invalid_fields_are_errors() {
+    let result_of = |status, members: Value, charge: Charge<'_>| {
         charged(
-            &answer(status, &fault("invalid_request_error", &more)),
+            &response(status, &error_body("invalid_request_error", &members)),
             &charge,
         )
     };
     let method = json!({ "code": "resource_missing", "param": "payment_method" });
     let refused = declined(None, "invalid_payment_method");
-    assert_eq!(of(400, method, first()).unwrap(), refused);
-    assert_eq!(of(404, json!({}), first()).unwrap(), refused);
+    assert_eq!(result_of(400, method, first()).unwrap(), refused);
+    assert_eq!(result_of(404, json!({}), first()).unwrap(), refused);
     let amount = json!({ "code": "amount_too_small", "param": "amount" });
-    assert!(is_not_charged(&of(400, amount.clone(), first())));
-    assert!(is_not_charged(&of(400, amount, again())));
+    assert!(is_not_charged(&result_of(400, amount.clone(), first())));
+    assert!(is_not_charged(&result_of(400, amount, retry())));
     let lost = json!({ "code": "resource_missing", "param": "intent" });
-    assert!(is_not_charged(&of(404, lost.clone(), first())));
-    assert!(is_unknown(&of(404, lost, again())));
+    assert!(is_not_charged(&result_of(404, lost.clone(), first())));
+    assert!(is_unknown(&result_of(404, lost, retry())));
 }
 
 #[test]
-fn a_bad_key_settles_only_what_was_never_asked_before() {
-    let body = fault("invalid_request_error", &json!({}));
+fn a_rejected_api_key_rules_out_a_charge_only_at_the_first_attempt() {
+    let body = error_body("invalid_request_error", &json!({}));
     for status in [401, 403] {
-        assert!(is_not_charged(&charged(&answer(status, &body), &first())));
-        assert!(is_unknown(&charged(&answer(status, &body), &again())));
+        assert!(is_not_charged(&charged(&response(status, &body), &first())));
+        assert!(is_unknown(&charged(&response(status, &body), &retry())));
     }
 }
 
 #[test]
-fn whatever_else_comes_is_unknown() {
-    let reused = fault("idempotency_error", &json!({}));
-    assert!(is_unknown(&charged(&answer(400, &reused), &first())));
+fn unexpected_responses_are_unknown() {
+    let reused = error_body("idempotency_error", &json!({}));
+    assert!(is_unknown(&charged(&response(400, &reused), &first())));
     for status in [100, 201, 204, 302, 409, 418, 429, 500, 502, 503, 504] {
-        let outcome = charged(&answer(status, &intent("succeeded")), &first());
+        let outcome = charged(&response(status, &intent("succeeded")), &first());
         assert!(is_unknown(&outcome), "{status}");
     }
     let whole = intent("succeeded").to_string();
@@ -193,39 +200,39 @@ fn whatever_else_comes_is_unknown() {
         &whole[..whole.len() - 1],
     ] {
         for status in [200, 400, 402, 404] {
-            let answer = StripeResponse {
+            let response = StripeResponse {
                 status,
                 body: body.into(),
             };
-            assert!(is_unknown(&charged(&answer, &first())), "{status} {body}");
+            assert!(is_unknown(&charged(&response, &first())), "{status} {body}");
         }
     }
 }
 
 #[test]
-fn a_refund_counts_when_it_is_of_this_payment_or_was_made_before() {
-    let of = |status, body: Value| refunded(&answer(status, &body), "pi_1");
+fn a_refund_succeeds_when_it_names_the_payment_or_was_made_before() {
+    let result_of = |status, body: Value| refunded(&response(status, &body), "pi_1");
     let refund = |status| json!({ "status": status, "payment_intent": "pi_1" });
-    assert!(of(200, refund("succeeded")).is_ok());
-    assert!(of(200, refund("pending")).is_ok());
-    assert!(is_not_charged(&of(200, refund("failed"))));
+    assert!(result_of(200, refund("succeeded")).is_ok());
+    assert!(result_of(200, refund("pending")).is_ok());
+    assert!(is_not_charged(&result_of(200, refund("failed"))));
     let other = json!({ "status": "succeeded", "payment_intent": "pi_2" });
-    assert!(is_unknown(&of(200, other)));
-    let before = fault(
+    assert!(is_unknown(&result_of(200, other)));
+    let before = error_body(
         "invalid_request_error",
         &json!({ "code": "charge_already_refunded" }),
     );
-    assert!(of(400, before).is_ok());
-    let unpaid = fault("invalid_request_error", &json!({}));
-    assert!(is_not_charged(&of(400, unpaid)));
-    let reused = fault("idempotency_error", &json!({}));
-    assert!(is_unknown(&of(400, reused)));
-    assert!(is_unknown(&of(503, json!({}))));
+    assert!(result_of(400, before).is_ok());
+    let unpaid = error_body("invalid_request_error", &json!({}));
+    assert!(is_not_charged(&result_of(400, unpaid)));
+    let reused = error_body("idempotency_error", &json!({}));
+    assert!(is_unknown(&result_of(400, reused)));
+    assert!(is_unknown(&result_of(503, json!({}))));
 }
 
 proptest! {
     #[test]
-    fn garbage_never_pays(status in 100_u16..600, body in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn random_responses_are_never_paid(status in 100_u16..600, body in proptest::collection::vec(any::<u8>(), 0..200)) {
         let outcome = charged(&StripeResponse { status, body }, &first());
         prop_assert!(!matches!(outcome, Ok(ChargeResult::Paid(_))));
     }

@@ -17,14 +17,14 @@ fn offered_in_order(before: &[Queued], decision: &Decision, skips: bool) {
     offered.retain(|id| before.iter().any(|queued| queued.id == *id));
     let order: Vec<_> = before.iter().map(|queued| queued.id).collect();
     let left = |queued: &&Queued| decision.left.contains(&queued.id);
-    let gone: Vec<_> = before.iter().filter(left).map(|queued| queued.id).collect();
+    let left_ids: Vec<_> = before.iter().filter(left).map(|queued| queued.id).collect();
     if !skips {
         let expected: Vec<_> = order
             .iter()
-            .filter(|id| !gone.contains(id))
+            .filter(|id| !left_ids.contains(id))
             .copied()
             .collect();
-        assert_eq!(offered, expected[..offered.len()], "served out of turn");
+        assert_eq!(offered, expected[..offered.len()], "served out of order");
     }
 }
 
@@ -34,12 +34,15 @@ fn no_fitting_entry_was_passed(before: &[Queued], model: &Model, decision: &Deci
     let most = sold.map(|order| order.quantity).max().unwrap_or(0);
     let waits = |queued: &&Queued| model.queue.iter().any(|still| still.id == queued.id);
     for queued in before.iter().filter(waits) {
-        assert!(queued.quantity > most, "{queued:?} saw {most} units go");
+        assert!(
+            queued.quantity > most,
+            "{queued:?} waits, but a later request got {most} units"
+        );
     }
 }
 
-/// Runs a batch, and the further batches that it calls for.
-fn act(model: &mut Model, steps: &[Step], looks: usize) -> Vec<Reply> {
+/// Runs a batch, and the further batches that it requires.
+fn run_batches(model: &mut Model, steps: &[Step], queue_max: usize) -> Vec<Reply> {
     let commands: Vec<_> = steps
         .iter()
         .filter_map(|step| model.command(step))
@@ -47,7 +50,7 @@ fn act(model: &mut Model, steps: &[Step], looks: usize) -> Vec<Reply> {
     let (mut next, mut replies) = (commands, None);
     loop {
         let before = model.queue.clone();
-        let facts = model.facts(&next, looks);
+        let facts = model.facts(&next, queue_max);
         let decision = decide(&model.product, facts, next.iter(), model.now, reference);
         assert_eq!(decision.replies.len(), next.len());
         offered_in_order(&before, &decision, model.product.waitlist_skip);
@@ -68,12 +71,13 @@ fn act(model: &mut Model, steps: &[Step], looks: usize) -> Vec<Reply> {
 proptest! {
     #[test]
     fn units_are_conserved_over_many_batches(
-        stock in 0..12, skips in any::<bool>(), limit in prop::option::of(1..8), looks in 1..6_usize,
+        stock in 0..12, skips in any::<bool>(), limit in prop::option::of(1..8),
+        queue_max in 1..6_usize,
         batches in prop::collection::vec(prop::collection::vec(step(), 1..8), 1..30),
     ) {
         let mut model = Model::open(stock, skips, limit);
         for batch in batches {
-            act(&mut model, &batch, looks);
+            run_batches(&mut model, &batch, queue_max);
         }
     }
 }
@@ -89,32 +93,38 @@ fn buy(user: usize, quantity: i32, waits: bool) -> Step {
 #[test]
 fn returned_units_are_reserved_while_an_entry_waits() {
     let mut model = Model::open(1, false, None);
-    act(&mut model, &[buy(0, 1, false)], 9);
-    act(&mut model, &[buy(1, 2, true)], 9);
-    let cancelled = act(&mut model, &[Step::Cancel(0)], 9);
+    run_batches(&mut model, &[buy(0, 1, false)], 9);
+    run_batches(&mut model, &[buy(1, 2, true)], 9);
+    let cancelled = run_batches(&mut model, &[Step::Cancel(0)], 9);
     assert!(matches!(cancelled[..], [Reply::Cancelled(_)]));
-    assert_eq!(model.product.stock.on_hand, 1, "too little for who waits");
-    let newcomer = act(&mut model, &[buy(2, 1, false)], 9);
+    assert_eq!(
+        model.product.stock.on_hand, 1,
+        "too few units for the waiting entry"
+    );
+    let newcomer = run_batches(&mut model, &[buy(2, 1, false)], 9);
     let sold_out = Outcome::Refused(Refusal::SoldOut { waitlist: true });
     assert_eq!(newcomer, [Reply::Order(sold_out)]);
-    act(&mut model, &[Step::Restock(1)], 9);
-    assert_eq!(model.product.stock.on_hand, 0, "now it is enough");
+    run_batches(&mut model, &[Step::Restock(1)], 9);
+    assert_eq!(
+        model.product.stock.on_hand, 0,
+        "the restocked units complete the entry"
+    );
 }
 
 #[test]
 fn an_entry_for_more_than_the_total_blocks_no_order() {
     let mut model = Model::open(5, false, None);
-    let waits = act(&mut model, &[buy(0, 6, true)], 9);
+    let waits = run_batches(&mut model, &[buy(0, 6, true)], 9);
     assert!(matches!(waits[..], [Reply::Order(Outcome::Waitlisted(_))]));
-    let buys = act(&mut model, &[buy(1, 5, false)], 9);
+    let buys = run_batches(&mut model, &[buy(1, 5, false)], 9);
     assert!(matches!(buys[..], [Reply::Order(Outcome::Created(_))]));
 }
 
 #[test]
 fn a_user_who_leaves_and_joins_again_in_one_batch_has_one_last_place() {
     let mut model = Model::open(0, false, None);
-    act(&mut model, &[buy(0, 1, true), buy(1, 1, true)], 9);
-    act(
+    run_batches(&mut model, &[buy(0, 1, true), buy(1, 1, true)], 9);
+    run_batches(
         &mut model,
         &[
             Step::Leave(0),
@@ -131,8 +141,8 @@ fn a_user_who_leaves_and_joins_again_in_one_batch_has_one_last_place() {
 #[test]
 fn an_entry_is_served_by_a_restock_of_the_same_batch() {
     let mut model = Model::open(0, true, None);
-    act(&mut model, &[buy(0, 9, true)], 9);
-    act(&mut model, &[buy(1, 2, true), Step::Restock(2)], 9);
+    run_batches(&mut model, &[buy(0, 9, true)], 9);
+    run_batches(&mut model, &[buy(1, 2, true), Step::Restock(2)], 9);
     assert_eq!(model.queue.len(), 1);
     assert_eq!(model.live().count(), 1);
 }

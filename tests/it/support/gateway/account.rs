@@ -1,5 +1,5 @@
-//! What localstripe lacks of Stripe: idempotency keys, the intent beside a decline, and confirming
-//! an intent again with another method.
+//! Features of Stripe that localstripe lacks: idempotency keys, the intent in a decline, and
+//! another confirmation of an intent with a new method.
 
 use std::{
     collections::HashMap,
@@ -51,9 +51,9 @@ impl Account {
         };
         let remembered = Arc::clone(self.keys.lock().unwrap().entry(key).or_default());
         let mut remembered = remembered.lock().await;
-        let asked = format!("{} {}", call.path, call.body);
+        let request = format!("{} {}", call.path, call.body);
         match &*remembered {
-            Some((request, done)) if *request == asked => return done.clone(),
+            Some((first, done)) if *first == request => return done.clone(),
             Some(_) => {
                 return Done {
                     status: 400,
@@ -63,9 +63,9 @@ impl Account {
             None => {}
         }
         let done = self.forward(&call).await;
-        // What was not let in was not begun, and only what was begun is remembered.
+        // An unauthorized call was not executed, and only executed calls are remembered.
         if done.status != 401 {
-            *remembered = Some((asked, done.clone()));
+            *remembered = Some((request, done.clone()));
         }
         done
     }
@@ -81,7 +81,7 @@ impl Account {
         }
     }
 
-    /// localstripe takes a new method and a new charge as changes of the intent only.
+    /// localstripe accepts a new method and a new charge only as changes of the intent.
     async fn confirm(&self, intent: &str, call: &Call) -> Done {
         let path = format!("/v1/payment_intents/{intent}");
         let before = self.localstripe.get(&path).await;

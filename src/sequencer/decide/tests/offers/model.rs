@@ -24,7 +24,7 @@ pub(super) enum Step {
     Restock(i32),
     Cancel(usize),
     Leave(usize),
-    /// Seconds pass, and expired holds end.
+    /// Advances the time by these seconds and ends expired holds.
     ExpireHolds(i64),
 }
 
@@ -72,9 +72,9 @@ impl Model {
                 Command::Order(Box::new(request))
             }
             Step::Restock(quantity) => Command::Restock(*quantity),
-            Step::Cancel(place) => {
-                let place = place.checked_rem(self.orders.len())?;
-                Command::Cancel(self.orders[place].order.id, Release::Cancel)
+            Step::Cancel(index) => {
+                let index = index.checked_rem(self.orders.len())?;
+                Command::Cancel(self.orders[index].order.id, Release::Cancel)
             }
             Step::Leave(number) => Command::Leave(user(*number)),
             Step::ExpireHolds(seconds) => {
@@ -133,12 +133,12 @@ impl Model {
         commands.iter().map(of).sum()
     }
 
-    /// The facts that the store would read for a batch of these commands, `looks` entries at most.
-    pub(super) fn facts(&self, commands: &[Command], looks: usize) -> Facts {
+    /// The facts that the store would read for these commands, with at most `queue_max` entries.
+    pub(super) fn facts(&self, commands: &[Command], queue_max: usize) -> Facts {
         let units = self.product.stock.on_hand + self.returning(commands);
-        let is_seen = |queued: &&Queued| !self.product.waitlist_skip || queued.quantity <= units;
-        let seen = self.queue.iter().filter(is_seen).take(looks);
-        let first: VecDeque<_> = seen.cloned().collect();
+        let is_read = |queued: &&Queued| !self.product.waitlist_skip || queued.quantity <= units;
+        let read = self.queue.iter().filter(is_read).take(queue_max);
+        let first: VecDeque<_> = read.cloned().collect();
         let over = |order: &&Order| order.expires_at.is_some_and(|end| end <= self.now);
         let expired = self.live().filter(over).map(|order| ExpiredHold {
             id: order.id,
@@ -157,7 +157,7 @@ impl Model {
             places: self.places(),
             queue: Queue {
                 count: i64::try_from(self.queue.len()).unwrap(),
-                is_complete: first.len() < looks,
+                is_complete: first.len() < queue_max,
                 first,
             },
             ..Facts::default()
