@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use flash_sale::domain::Code;
 use serde_json::Value;
 use test_support::browser;
 
@@ -63,6 +64,37 @@ async fn the_openapi_document_describes_every_call() {
         );
     }
     assert_references_resolve(&document, &document);
+}
+
+/// The codes of the document are those of `domain::Code`, each under the status that it is sent with.
+#[tokio::test]
+async fn the_openapi_document_lists_the_codes_under_their_statuses() {
+    let shop = Shop::open(Backend::Sqlite).await;
+    let answer = shop.service().get("/openapi.json").send().await;
+    let document = answer.success(200);
+
+    let listed = document["components"]["schemas"]["Code"]["enum"].clone();
+    let listed: BTreeSet<String> = serde_json::from_value(listed).unwrap();
+    assert_eq!(listed, Code::all().map(|code| code.to_string()).collect());
+
+    let mut of_orders = BTreeSet::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            for (status, response) in operation["responses"].as_object().unwrap() {
+                let description = response["description"].as_str().unwrap_or_default();
+                let codes = description.split(", ").filter_map(|it| it.parse::<Code>().ok());
+                for code in codes {
+                    let sent = code.status().to_string();
+                    assert_eq!(*status, sent, "{code} of {method} {path}");
+                    if (method.as_str(), path.as_str()) == ("post", "/orders") {
+                        of_orders.insert(code.to_string());
+                    }
+                }
+            }
+        }
+    }
+    let expected = Code::all().filter(|code| code.refuses_orders());
+    assert_eq!(of_orders, expected.map(|code| code.to_string()).collect());
 }
 
 /// Every `$ref` of the document resolves within it.

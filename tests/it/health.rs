@@ -119,6 +119,41 @@ async fn every_metric_is_exported_after_one_order(#[case] backend: Backend) {
     );
 }
 
+/// The list of the contract, spelled out: it must not come from the code under test.
+#[tokio::test]
+async fn every_outcome_of_an_order_starts_at_zero() {
+    let shop = Shop::open(Backend::Sqlite).await;
+
+    let metrics = shop.service().metrics().await;
+
+    for outcome in [
+        "created",
+        "replayed",
+        "waitlisted",
+        "payload_too_large",
+        "unsupported_media_type",
+        "unauthenticated",
+        "request_timeout",
+        "malformed_json",
+        "invalid_request",
+        "rate_limited",
+        "product_not_found",
+        "not_on_sale",
+        "idempotency_key_reused",
+        "purchase_limit",
+        "sold_out",
+        "insufficient_stock",
+        "high_demand",
+        "unavailable",
+        "outcome_unknown",
+        "internal",
+    ] {
+        let labels = [("product", "unknown"), ("outcome", outcome)];
+        let count = metrics.value("flash_sale_orders_total", &labels);
+        assert_eq!(count, Some(0.0), "{outcome}");
+    }
+}
+
 #[rstest]
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
