@@ -1,4 +1,4 @@
-//! Lists the files of `scenarios/`, so that adding a scenario is adding a file.
+//! Lists the files of `scenarios/` for embedding, so that a new scenario needs only a file.
 
 use std::{
     env, fs,

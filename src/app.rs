@@ -22,7 +22,7 @@ use crate::{
 };
 
 use self::{
-    connect::{bind, connections, lock, private_nodes, redis},
+    connect::{bind, connections, gateway, lock, private_nodes, redis},
     state::Credentials,
 };
 
@@ -74,6 +74,7 @@ impl App {
         let nodes = private_nodes(&config.redis, data_dir)?;
         let lock = lock(&config.redis, nodes.as_ref(), &tasks)?;
         let redis = redis(&config.redis, nodes.as_ref())?;
+        let gateway = gateway(config)?;
         let parts = sequencer::Parts {
             store,
             lock,
@@ -87,7 +88,8 @@ impl App {
         }
         let guests = secret.filter(|_| config.demo);
         let credentials = Credentials { keys, guests };
-        let state = state::build(config, parts, credentials, request_runtime.tasks()).await?;
+        let state =
+            state::build(config, parts, credentials, gateway, request_runtime.tasks()).await?;
         let runtimes = [
             ("requests", request_runtime.runtime()),
             ("lanes", &Handle::current()),

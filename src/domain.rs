@@ -19,7 +19,10 @@ mod waitlist_entry;
 
 pub use self::{
     code::Code,
-    order::{IdempotencyKey, Order, OrderRequest, OrderStatus, Payment, PaymentStatus, reference},
+    order::{
+        IdempotencyKey, Order, OrderRequest, OrderStatus, OrderTerms, Payment, PaymentStatus,
+        reference,
+    },
     outcome::{Outcome, OutcomeLabel, Refusal},
     product::Product,
     secret::Secret,

@@ -23,9 +23,10 @@ mod redlock;
 #[derive(Debug)]
 pub enum Attempt {
     Acquired(Guard),
-    /// Another owner holds the lock of this product at this stock level.
+    /// No quorum for this product and stock level: another owner has it, or nodes have died since
+    /// the last health check.
     Busy,
-    /// Fewer than a majority of nodes answer: only the version guard protects the stock.
+    /// Fewer than a majority of nodes answer: only the fence protects the stock.
     NoQuorum,
     /// The nodes did not answer the attempt in time.
     Failed,

@@ -75,7 +75,7 @@ fn describe_lock() {
     );
     describe_counter!(
         "flash_sale_lock_lost_total",
-        "Locks whose validity ended before their release; only the version guard protected the stock."
+        "Locks whose validity ended before their release; only the fence protected the stock."
     );
     describe_gauge!(
         "flash_sale_lock_nodes_healthy",
@@ -83,11 +83,11 @@ fn describe_lock() {
     );
     describe_gauge!(
         "flash_sale_lock_degraded",
-        "1 while fewer than a majority of lock nodes answer, so that only the version guard protects the stock."
+        "1 while fewer than a majority of lock nodes answer, so that only the fence protects the stock."
     );
     describe_counter!(
         "flash_sale_fence_rejected_total",
-        "Batches that the version guard rejected because another node had written the product first."
+        "Batches that the fence rejected because another node had written the product first."
     );
 }
 

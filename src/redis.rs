@@ -1,4 +1,4 @@
-//! Redis client (fred) for everything but the lock, and the only list of keys and channels.
+//! Redis client (fred) for everything but the lock; all names of keys and channels, the lock's too.
 //!
 //! Redis may be down: commands fail fast, every caller has a fallback, and fred reconnects.
 

@@ -1,4 +1,4 @@
-//! The only writer of stock: routes commands to one single-writer task per product, the lane.
+//! Routes commands to lanes: one task per product and node, the only writers of stock.
 //!
 //! A lane serves its commands batch by batch. This handle sends a command to its product's lane
 //! and awaits the reply. A caller that disconnects or times out abandons a command that no batch

@@ -105,7 +105,7 @@ impl Store {
 
     /// Records that the database did not answer a write: the connections of the writing pool that
     /// were opened until now are not used again.
-    pub fn silent(&self) -> Error {
+    pub fn mark_silent(&self) -> Error {
         self.trust.write.revoke();
         Error::Silent
     }

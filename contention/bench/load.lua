@@ -1,13 +1,13 @@
--- The load of scripts/bench for wrk: orders by many users in turn, or plain requests; the figures on one line.
+-- wrk script of scripts/bench: sends orders of many users in turn, or plain requests, and prints the figures on one line.
 --
 --   wrk … -s contention/bench/load.lua URL                       GET URL
---   wrk … -s contention/bench/load.lua URL -- TOKENS PRODUCT     POST /orders; TOKENS is a file with a buyer's token a line
+--   wrk … -s contention/bench/load.lua URL -- TOKENS PRODUCT     POST /orders; TOKENS is a file with one buyer's token per line
 --
--- There is no response() on purpose: with it wrk would spend its time, and the server's processor, on Lua.
+-- No response() on purpose: wrk would spend CPU time on Lua that the server needs.
 
 local threads = 0
 
--- Each thread starts at another user.
+-- Each thread starts with another user.
 function setup(thread)
   thread:set("start", threads * 499)
   threads = threads + 1
@@ -28,7 +28,7 @@ function init(args)
   end
 end
 
--- wrk counts answers above 399 as errors of status; with these servers every other answer is a 200 or a 201.
+-- wrk counts answers above 399 as status errors; all other answers of these servers are 200 or 201.
 function done(summary, latency)
   local errors = summary.errors
   local broken = errors.connect + errors.read + errors.write + errors.timeout

@@ -1,9 +1,9 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2154 # scripts/bench sets them
-# The figures of scripts/bench and what is said of them; sourced, never run.
-# Each result is a file with a line a round: per second, the share refused, p50, p95, p99.
+# Figures and report of scripts/bench; sourced, never run.
+# Each result is a file with one line per round: per second, share refused, p50, p95, p99.
 
-# keep NAME ANSWERS REFUSALS SECONDS P50 P95 P99: notes a run. Refusals do not count, unless they are what is measured.
+# keep NAME ANSWERS REFUSALS SECONDS P50 P95 P99: records a run. Refusals count only where they are measured.
 keep() {
   local refusals=$3
   [[ $1 != sold-out-* ]] || refusals=0
@@ -11,12 +11,12 @@ keep() {
     'BEGIN { printf "%.1f %.1f %s\n", (n - refused) / took, (n ? refused / n * 100 : 0), waits }' >>"$dir/results/$1"
 }
 
-# sync_time: microseconds that one write takes to reach the disk right now; without the tool for it, that one commit takes.
+# sync_time: microseconds of one fdatasync, or of one commit where pg_test_fsync is missing.
 sync_time() {
   local tool=$postgres/pg_test_fsync
   sync_means=fdatasync
   if [ -x "$tool" ]; then
-    # It would go on for a while; awk's end ends it.
+    # awk exits after the first figure, which ends the tool early.
     timeout 10 "$tool" -s 1 -f "$dir/sync" 2>/dev/null | awk '/^ *fdatasync .*ops\/sec/ { print $(NF - 1); exit }' || true
   else
     sync_means="one commit of one client"
@@ -32,14 +32,14 @@ median() { sort -n | awk '{ v[NR] = $1 } END { if (NR) print NR % 2 ? v[(NR + 1)
 # middle NAME [COLUMN]: the median over the rounds; fails where NAME was not measured.
 middle() { [ -s "$dir/results/$1" ] && awk -v column="${2:-1}" '{ print $column }' "$dir/results/$1" | median; }
 
-# ratio NAME OTHER: the median of the rounds' ratios, because rounds differ more than the runs within one.
+# ratio NAME OTHER: the median of the ratios per round, because rounds differ more than runs within a round.
 ratio() {
   [ -s "$dir/results/$1" ] && [ -s "$dir/results/$2" ] || return
   paste -d ' ' <(cut -d ' ' -f 1 "$dir/results/$1") <(cut -d ' ' -f 1 "$dir/results/$2") |
     awk '{ print $1 / ($2 > 0 ? $2 : 0.1) }' | median
 }
 
-# number VALUE: rounded as far as its size asks for, with commas.
+# number VALUE: rounded to about three digits, with commas.
 number() {
   local n
   n=$(awk -v n="$1" 'BEGIN { printf((n < 10 ? "%.2f" : n < 100 ? "%.1f" : "%.0f"), n) }')
@@ -47,7 +47,7 @@ number() {
   echo "$n"
 }
 
-# way NAME TEXT: its row of the first table.
+# way NAME TEXT: a row of the first table.
 way() {
   local per_second each
   per_second=$(middle "$1") || return 0
@@ -55,7 +55,7 @@ way() {
   echo "| $2 | **$(number "$per_second")** | $each | $(middle "$1" 3) | $(middle "$1" 4) | $(middle "$1" 5) | $(middle "$1" 2) % |"
 }
 
-# target TEXT VALUE SIGN BOUND UNIT: its row of the second table; nothing where VALUE is missing.
+# target TEXT VALUE SIGN BOUND UNIT: a row of the second table; nothing where VALUE is missing.
 target() {
   [ -n "$2" ] || return 0
   local met
@@ -110,7 +110,7 @@ END
   way live-1000 "\`GET /health/live\`, 1,000 connections"
   cat <<END
 
-| target | measured | asked | met |
+| target | measured | required | met |
 |---|---:|---:|---|
 END
   target "orders to the naive design" "$(ratio orders-128 naive)" ≥ 100 ×
@@ -127,7 +127,7 @@ END
   target "with everything to the base's orders, 512 connections" "$(ratio everything-512 base-512)" ≥ 0.85 ×
   target "with everything to the base's orders, 1,000 connections" "$(ratio everything-1000 base-1000)" ≥ 0.85 ×
   target "availability to \`GET /health/live\`" "$(ratio availability live)" ≥ 0.6 ×
-  target "10,000 holds that end, and 10,000 who waited, settled" "$(middle settle)" "<" 5 " s"
+  target "10,000 expired holds offered to 10,000 waiting buyers" "$(middle settle)" "<" 5 " s"
   target "resident when idle, embedded default" "$(middle idle)" "<" 64 " MiB"
   target "resident with 10,000 open connections" "$(middle held)" "<" 300 " MiB"
   target "ready, embedded default, median of 5" "$(middle ready)" "<" 1000 " ms"

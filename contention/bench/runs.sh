@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034,SC2154 # shared with scripts/bench
-# What scripts/bench runs: the servers, the load, and a function for each thing that is measured; sourced, never run.
+# Runs of scripts/bench: servers, load, and a function per measurement; sourced, never run.
 
-# fresh: a database of its own for each run, so that none inherits the rows of the one before.
+# fresh: a new database for each run, so that no run has the rows of an earlier one.
 database=
 fresh() {
   [ -z "$database" ] || sql postgres "DROP DATABASE $database WITH (FORCE)"
@@ -26,7 +26,7 @@ offer_with_everything() {
   sql "$database" "UPDATE products SET hold_seconds = 3600, max_per_user = 1000, waitlist = true WHERE id = '$product'"
 }
 
-# Two services: one that asks Redis about every order's user and never finds one over the limit, and one without limits.
+# Two services: one with a rate limit in Redis that no user reaches, and one without a limit.
 limited=(--rate-limit-per-minute 100000000) unlimited=(--rate-limit-per-minute 0)
 
 # serve [FLAG]…: one more service process on the database; sets `operations`.
@@ -38,7 +38,7 @@ serve() {
   shops+=("$public")
 }
 
-# serve_design NAME: one of the other designs.
+# serve_design NAME: starts a baseline design.
 serve_design() {
   start_group "${designs[@]}" --design "$1" --database-url "$database_url" --redis-lock-urls "$lock_urls" \
     >"$dir/addresses" 2>>"$dir/log"
@@ -47,32 +47,32 @@ serve_design() {
   shops=("$(reachable listening "$dir/addresses")")
 }
 
-# close_shop: stops what serves, in good order, and lets the database testify.
+# close_shop: stops the servers gracefully and checks the database.
 close_shop() {
-  local pid verdict
+  local pid breaches
   # shellcheck disable=SC2086 # a list of process ids
   kill -TERM $servers
   for pid in $servers; do wait_child "$pid" || die "a server failed: $(tail -n 1 "$dir/log")"; done
   servers='' shops=()
-  # A baseline's request that the load client leaves may give its transaction up half-way; PostgreSQL then ends it.
+  # When the load client disconnects, a baseline may abandon a transaction, which PostgreSQL then ends.
   ! grep -v 'idle-in-transaction' "$dir/log" | grep -m 1 -i '^error\|ERROR' >&2 || die "a server reported an error"
-  verdict=$(timeout 120 "$service" verify --database-url "$database_url") || die "the invariants are broken: $verdict"
+  breaches=$(timeout 120 "$service" verify --database-url "$database_url") || die "the invariants are broken: $breaches"
   sold=$(sql "$database" "SELECT coalesce(sum(quantity), 0) FROM orders")
-  # What was under way when the load ended was sold, and nobody was left to count it.
+  # Orders in flight at the end of the load were sold but not counted.
   ((sold >= counted && sold <= counted + loaded)) ||
-    die "buyers counted $counted orders, the database has $sold"
+    die "the load client counted $counted orders, the database has $sold"
 }
 
-# load NUMBER CONNECTIONS SECONDS ADDRESS PATH [PRODUCT]: starts wrk, which leaves its figures in a file.
+# load NUMBER CONNECTIONS SECONDS ADDRESS PATH [PRODUCT]: starts wrk, which writes its figures to a file.
 load() {
-  # Two threads where it is alone, one beside others.
+  # Two threads for a single server, one each for several.
   start_group wrk --threads $((${#shops[@]} == 1 ? 2 : 1)) --connections "$2" --duration "$3s" --timeout 10s \
     --script contention/bench/load.lua "http://$4$5" ${6:+-- "$dir/tokens" "$6"} >"$dir/client-$1"
   clients="$clients $child"
 }
 
-# measure NAME CONNECTIONS PATH [PRODUCT]: a second to warm up, then a run that is kept. The connections are shared out
-# among all processes that serve; of their waits the worst counts.
+# measure NAME CONNECTIONS PATH [PRODUCT]: warms up for a second, then records a run. The connections are divided among
+# all servers; the highest latency of each percentile counts.
 measure() {
   local name=$1 seconds number client
   local answers refusals broken took waits
@@ -111,7 +111,7 @@ END
   keep pgbench "$tps" 0 1 - - -
 }
 
-# The cycle of a batch limits few connections, the processors many.
+# With few connections the batch cycle is the limit, with many the CPU.
 run_service() {
   local count
   for count in $connection_counts; do
@@ -135,7 +135,7 @@ run_service() {
   done
 }
 
-# run_base CONNECTIONS: the same orders by a service that was built from another commit.
+# run_base CONNECTIONS: the same orders on a service that was built from another commit.
 run_base() {
   local built=$service
   service=$base
@@ -147,7 +147,7 @@ run_base() {
   service=$built
 }
 
-# all_sold_out: whether every refusal was the one that was meant.
+# all_sold_out: checks that every refusal was sold_out.
 all_sold_out() {
   local others
   others=$(http_get "$operations" /metrics |
@@ -165,7 +165,7 @@ run_availability() {
   close_shop
 }
 
-# Seconds from the moment when so many holds end until everybody who waited has an order.
+# Seconds from the expiry of the holds until every waiting buyer has an order.
 run_settle() {
   say settle
   local deadline offered=0
@@ -180,7 +180,7 @@ run_settle() {
       FROM generate_series(1, $settled) AS n;
     INSERT INTO waitlist_entries (id, product_id, user_id, quantity, status, created_at)
       SELECT gen_random_uuid(), '$product', 'waiter-' || n, 1, 'waiting', now() FROM generate_series(1, $settled) AS n"
-  [ "${EPOCHREALTIME%.*}" -lt "$deadline" ] || die "settle: the rows came too late"
+  [ "${EPOCHREALTIME%.*}" -lt "$deadline" ] || die "settle: inserting the rows took too long"
   until [ "$offered" = "$settled" ]; do
     [ "${EPOCHREALTIME%.*}" -lt $((deadline + 60)) ] || die "settle: only $offered of $settled after a minute"
     sleep 0.05
@@ -218,7 +218,7 @@ run_three() {
   close_shop
 }
 
-# embedded: the service with nothing configured, in a folder of its own.
+# embedded: the service with its defaults, in a new folder.
 embedded() {
   start_service "$service" "$dir/addresses" --listen-addr 127.0.0.1:0 --ops-addr 127.0.0.1:0 \
     --data-dir "$(mktemp -d "$dir/embedded-XXXXXX")" 2>>"$dir/log" || die "the service did not start"
@@ -227,7 +227,7 @@ embedded() {
 
 stop_embedded() {
   kill -TERM "$servers"
-  wait_child "$servers" || die "the service did not stop in good order"
+  wait_child "$servers" || die "the service did not stop gracefully"
   servers=
 }
 

@@ -7,35 +7,35 @@ use flash_sale::domain::Secret;
 
 use crate::scenario::size::Size;
 
-/// Sends a scripted crowd against the service, checks every promise afterwards, shows the result.
+/// Sends scripted buyers to the service, checks every promise afterwards and shows the result.
 ///
-/// Without a target it starts its own service: SQLite, private Redis nodes, everything in a
-/// temporary folder. The exit code is 0 only if everything held.
-#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
+/// Without a target it starts its own service with SQLite and private Redis nodes in a temporary
+/// folder. The exit code is 0 only if every check held.
+#[expect(clippy::struct_excessive_bools, reason = "command-line switches")]
 #[derive(Debug, Parser)]
 #[command(name = "contention", version)]
 pub(crate) struct Args {
-    /// Names of scenarios (`--list` shows them), `all`, or scenario files of your own
+    /// Names of scenarios (see `--list`), `all`, or paths of your own scenario files
     #[arg(value_name = "SCENARIO", value_hint = ValueHint::FilePath, required_unless_present = "list")]
     pub(crate) scenarios: Vec<String>,
 
-    /// Show every scenario with the question that it answers
+    /// List every scenario with the question that it answers
     #[arg(long)]
     pub(crate) list: bool,
 
-    /// Service processes to start; several numbers make a run of each scenario with each
+    /// Service processes to start; with several numbers each scenario runs once with each
     #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=9))]
     pub(crate) nodes: Vec<u32>,
 
-    /// Start a private PostgreSQL for the service, instead of SQLite
+    /// Start a private PostgreSQL for the service instead of SQLite
     #[arg(long, conflicts_with_all = ["database_url", "target"])]
     pub(crate) postgres: bool,
 
-    /// Database of the service to start, instead of a private one
+    /// Database for the started service instead of a private one
     #[arg(long, value_name = "URL", conflicts_with = "target")]
     pub(crate) database_url: Option<Secret>,
 
-    /// Lock nodes of the service to start, instead of private ones
+    /// Redis lock nodes for the started service instead of private ones
     #[arg(
         long,
         value_name = "URL,…",
@@ -44,12 +44,12 @@ pub(crate) struct Args {
     )]
     pub(crate) redis_lock_urls: Vec<Secret>,
 
-    /// An existing service to drive, instead of one of its own; repeat it for several nodes.
-    /// Only products that this made are touched, and no fault is injected
+    /// Existing service to send the load to; repeat it for several nodes. Only products that the
+    /// run creates are changed, and no fault is injected
     #[arg(long, value_name = "URL,…", value_delimiter = ',')]
     pub(crate) target: Vec<String>,
 
-    /// Secret that signs the tokens which the target accepts
+    /// Secret for signing tokens that the target accepts
     #[arg(
         long,
         env = "AUTH_SECRET",
@@ -58,48 +58,48 @@ pub(crate) struct Args {
     )]
     pub(crate) auth_secret: Option<Secret>,
 
-    /// File with a token a line for the target: the first an admin's, the others buyers'
+    /// File of tokens for the target, one per line: first an admin's, then buyers'
     #[arg(long, value_name = "FILE", requires = "target")]
     pub(crate) tokens: Option<PathBuf>,
 
-    /// Write everything that was found out to this file
+    /// Write the full report as JSON to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
 
-    /// Write a page with pictures to this file; it opens without a network
+    /// Write an HTML page with charts to this file; it opens offline
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
 
-    /// Show the run on the whole terminal while it happens
+    /// Show a live view of the run in the terminal
     #[arg(long)]
     pub(crate) visual: bool,
 
-    /// Users, instead of the scenario's own number
+    /// Users instead of the scenario's own number
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) users: Option<u32>,
 
-    /// Units of each product, instead of the scenario's own number
+    /// Units of each product instead of the scenario's own number
     #[arg(long, value_parser = clap::value_parser!(u32).range(0..=1_000_000_000))]
     pub(crate) stock: Option<u32>,
 
-    /// Units per order, instead of the scenario's own number
+    /// Units per order instead of the scenario's own number
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) quantity: Option<u32>,
 
-    /// Length of loads that a clock ends, instead of the scenario's own
+    /// Seconds of load instead of the scenario's own; for scenarios with a fixed length
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=3_600))]
     pub(crate) seconds: Option<u32>,
 
-    /// Connections of loads that have a number of them
+    /// Connections instead of the scenario's own; for scenarios that set them
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     pub(crate) connections: Option<u32>,
 
-    /// Begins the random numbers that order the crowd; the same seed sends the same load
+    /// Seed of the random order of requests; the same seed sends the same load
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
 
     /// Also run the naive design (a lock per order) and a lane without batches, and print ratios;
-    /// for scenarios whose load is back to back
+    /// for scenarios with back-to-back load
     #[arg(long, conflicts_with = "target")]
     pub(crate) baseline: bool,
 }

@@ -1,6 +1,7 @@
-//! The checks of every promise: pure functions from the evidence of a run to check results.
+//! Checks of every promise: pure functions from the evidence of a run to check results.
 //!
-//! A breach names the ids that it concerns, so that it can be looked up in the database.
+//! A breach names its ids, so that it can be looked up in the database. A new check is a function in
+//! the file of its subject below, a line in [`all`], and a test in `checks/tests.rs`.
 
 use crate::{
     evidence::Evidence,
@@ -19,16 +20,16 @@ mod stock;
 mod tests;
 mod waitlist;
 
-/// Breaches that a check result shows; the last line says how many more there are.
+/// Lines of breaches in a check result at most; the last line counts the rest.
 const SHOWN_MAX: usize = 20;
 
-/// Makes every check that applies to the run.
+/// Runs every check that applies to the run.
 pub(crate) fn all(evidence: &Evidence, expect: &Expect) -> Vec<Check> {
     let mut checks = vec![
         stock::sold(evidence, expect),
         stock::conserved(evidence),
-        orders::kept(evidence),
-        orders::told(evidence),
+        orders::in_database(evidence),
+        orders::answered_to_buyer(evidence),
         answers::answered(evidence, expect),
         answers::codes(evidence, expect),
         answers::server_errors(evidence, expect),
@@ -38,16 +39,16 @@ pub(crate) fn all(evidence: &Evidence, expect: &Expect) -> Vec<Check> {
         checks.extend([
             orders::one_per_key(evidence),
             orders::one_winner(evidence),
-            orders::found_again(evidence),
+            orders::readable(evidence),
             orders::replayed(evidence),
         ]);
     }
     checks.extend(waitlist::positions(evidence));
-    checks.extend(limits::greedy_alone(evidence));
+    checks.extend(limits::rate_limit(evidence));
     checks.extend(limits::bad_requests(evidence));
     checks.extend(faults::all(evidence));
     checks.extend(orders::confirmed(evidence));
-    checks.extend(holds::inherited(evidence));
+    checks.extend(holds::expired_units(evidence));
     checks.extend(holds::charged_once(evidence));
     checks.extend(limits::per_user(evidence));
     if expect.refusals_faster {
@@ -73,7 +74,7 @@ fn check_result(promise: &str, detail: String, mut breaches: Vec<String>) -> Che
     }
 }
 
-/// Whether the load ends with neither stock nor demand used up.
+/// Whether the load ends before stock or demand is used up.
 fn is_open_ended(expect: &Expect) -> bool {
     expect.sold == Sold::Any
 }

@@ -1,14 +1,14 @@
-//! HTTP/1.1 client of the driver: a connection, and a pool of them.
+//! HTTP/1.1 client of the driver: connections and their pool.
 //!
-//! A connection is driven by the very task that waits for its answer, so a request costs no
-//! change of tasks; one process can offer a service more than it can take.
+//! The task that waits for an answer also drives the connection, so a request needs no task switch,
+//! and one process can send more than a service can serve.
 
 use std::{
     future::{Future, poll_fn},
     io,
     net::SocketAddr,
     pin::{Pin, pin},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     task::Poll,
     time::{Duration, Instant},
 };
@@ -19,17 +19,18 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use tokio::{net::TcpStream, sync::Semaphore, task::JoinSet, time::timeout};
 
 pub(crate) type Body = Full<Bytes>;
 
-/// Far over any service's own limit: what is not answered by then never will be.
+/// Far above the request time-out of any service.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections that are opened at the same time; more only fill the service's backlog.
+/// Connections that are opened concurrently; more would only fill the service's backlog.
 const OPENING_MAX: usize = 256;
 
-/// Where a service listens.
+/// The address of a service.
 #[derive(Clone, Debug)]
 pub(crate) struct Address {
     pub(crate) socket: SocketAddr,
@@ -37,7 +38,7 @@ pub(crate) struct Address {
 }
 
 impl Address {
-    /// `http://HOST:PORT`, with or without a slash at the end.
+    /// Resolves `http://HOST:PORT`, with or without a slash at the end.
     pub(crate) async fn resolve(url: &str) -> anyhow::Result<Self> {
         let wrong = || format!("{url}: not of the form http://HOST[:PORT]");
         let host = url.strip_prefix("http://").with_context(wrong)?;
@@ -63,7 +64,7 @@ impl Address {
     }
 }
 
-/// An answer as it came.
+/// A complete response.
 #[derive(Clone, Debug)]
 pub(crate) struct Response {
     pub(crate) status: u16,
@@ -77,9 +78,9 @@ impl Response {
     }
 }
 
-/// Why no answer came.
+/// Why a request got no answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Silence {
+pub(crate) enum NoResponse {
     #[error("cannot connect: {0}")]
     Connect(#[from] io::Error),
     #[error("the connection broke: {0}")]
@@ -91,12 +92,12 @@ pub(crate) enum Silence {
 #[derive(Debug)]
 pub(crate) struct Connection {
     sender: http1::SendRequest<Body>,
-    /// None once it has ended.
+    /// `None` once it has ended.
     driver: Option<http1::Connection<TokioIo<TcpStream>, Body>>,
 }
 
 impl Connection {
-    pub(crate) async fn open(address: &Address) -> Result<Self, Silence> {
+    pub(crate) async fn open(address: &Address) -> Result<Self, NoResponse> {
         let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(address.socket))
             .await
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
@@ -106,13 +107,13 @@ impl Connection {
         Ok(Self { sender, driver })
     }
 
-    pub(crate) async fn send(&mut self, request: Request<Body>) -> Result<Response, Silence> {
+    pub(crate) async fn send(&mut self, request: Request<Body>) -> Result<Response, NoResponse> {
         timeout(ANSWER_TIMEOUT, self.exchange(request))
             .await
-            .map_err(|_| Silence::Timeout)?
+            .map_err(|_| NoResponse::Timeout)?
     }
 
-    async fn exchange(&mut self, request: Request<Body>) -> Result<Response, Silence> {
+    async fn exchange(&mut self, request: Request<Body>) -> Result<Response, NoResponse> {
         let Self { sender, driver } = self;
         let mut answer = pin!(async {
             let response = sender.send_request(request).await?;
@@ -124,7 +125,7 @@ impl Connection {
             })
         });
         poll_fn(|context| {
-            // First the answer, which puts the request into the connection; then the bytes.
+            // Poll the answer first, because that queues the request on the connection.
             loop {
                 if let Poll::Ready(answer) = answer.as_mut().poll(context) {
                     return Poll::Ready(answer);
@@ -146,11 +147,11 @@ impl Connection {
     }
 }
 
-/// Connections to every node, each used by one request at a time.
+/// A pool of connections to every node; a connection serves one request at a time.
 #[derive(Debug)]
 pub(crate) struct Pool {
     nodes: Vec<PoolNode>,
-    places: Semaphore,
+    permits: Semaphore,
 }
 
 #[derive(Debug)]
@@ -160,7 +161,7 @@ struct PoolNode {
 }
 
 impl Pool {
-    /// At most so many connections at once, over all nodes.
+    /// `connections_max` bounds the connections in use, over all nodes.
     pub(crate) fn new(addresses: &[Address], connections_max: usize) -> Self {
         let nodes = addresses.iter().map(|address| PoolNode {
             address: address.clone(),
@@ -168,7 +169,7 @@ impl Pool {
         });
         Self {
             nodes: nodes.collect(),
-            places: Semaphore::new(connections_max),
+            permits: Semaphore::new(connections_max),
         }
     }
 
@@ -180,14 +181,14 @@ impl Pool {
         self.nodes.get(node).map(|node| &node.address)
     }
 
-    /// Opens so many connections, evenly over the nodes, before the first request.
-    pub(crate) async fn open(self: &Arc<Self>, connections: usize) -> Result<(), Silence> {
-        let turns = Arc::new(Semaphore::new(OPENING_MAX));
-        let mut opening: JoinSet<Result<(), Silence>> = JoinSet::new();
+    /// Opens connections before the first request, evenly over the nodes.
+    pub(crate) async fn open(self: &Arc<Self>, connections: usize) -> Result<(), NoResponse> {
+        let permits = Arc::new(Semaphore::new(OPENING_MAX));
+        let mut opening: JoinSet<Result<(), NoResponse>> = JoinSet::new();
         for number in 0..connections {
-            let (pool, turns) = (Arc::clone(self), Arc::clone(&turns));
+            let (pool, permits) = (Arc::clone(self), Arc::clone(&permits));
             opening.spawn(async move {
-                let _turn = turns.acquire().await;
+                let _permit = permits.acquire().await;
                 let Some(node) = pool.nodes.get(number % pool.nodes.len().max(1)) else {
                     return Ok(());
                 };
@@ -202,19 +203,19 @@ impl Pool {
         Ok(())
     }
 
-    /// Sends over an idle connection to this node, or over a new one; also returns when it began to,
-    /// after it had waited for its place.
+    /// Sends over an idle connection to this node, or over a new one. Also returns when sending
+    /// began, after the wait for a permit.
     pub(crate) async fn send(
         &self,
         node: usize,
         request: Request<Body>,
-    ) -> (Instant, Result<Response, Silence>) {
-        let _place = self.places.acquire().await;
+    ) -> (Instant, Result<Response, NoResponse>) {
+        let _permit = self.permits.acquire().await;
         let began = Instant::now();
         (began, self.exchange(node, request).await)
     }
 
-    async fn exchange(&self, node: usize, request: Request<Body>) -> Result<Response, Silence> {
+    async fn exchange(&self, node: usize, request: Request<Body>) -> Result<Response, NoResponse> {
         let Some(node) = self.nodes.get(node) else {
             return Err(io::Error::from(io::ErrorKind::NotFound).into());
         };
@@ -230,19 +231,18 @@ impl Pool {
 
 impl PoolNode {
     fn take(&self) -> Option<Connection> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.idle.lock();
         std::iter::from_fn(|| idle.pop()).find(Connection::is_usable)
     }
 
     fn put(&self, connection: Connection) {
         if connection.is_usable() {
-            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            idle.push(connection);
+            self.idle.lock().push(connection);
         }
     }
 }
 
-/// A JSON request, with its length known to the service from the head.
+/// A JSON request with `Content-Length`.
 pub(crate) fn request(
     (method, path): (&str, &str),
     host: &HeaderValue,

@@ -1,8 +1,8 @@
-//! The baseline designs that the service is compared with, and two helpers of `scripts/bench`.
+//! Baseline designs to compare the service with, and two helpers of `scripts/bench`.
 //!
-//! Every design answers the same `POST /orders` with the same order, over the service's own HTTP
-//! server and allocator, into the service's own tables. None of them checks a login, a limit or
-//! an idempotency key, and none keeps metrics: all of that favours them over the service.
+//! Every design answers the same `POST /orders` with the same order, with the service's own HTTP
+//! server, allocator and tables. None checks tokens, limits or idempotency keys, and none keeps
+//! metrics, which favours them over the service.
 //!
 //! They run behind the hidden command `contention designs`: `scripts/bench` calls it, and a run
 //! with `--baseline` starts the naive design with it.
@@ -28,7 +28,7 @@ mod tokens;
 /// The hidden command.
 pub(crate) const COMMAND: &str = "designs";
 
-/// Other designs of an order service, for `scripts/bench` and `contention --baseline`.
+/// Baseline designs of an order service, for `scripts/bench` and `contention --baseline`.
 #[derive(Debug, Parser)]
 #[command(
     name = "designs",
@@ -45,7 +45,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Helper {
-    /// Print a buyer's token a line
+    /// Print buyers' tokens, one per line
     Tokens(tokens::Tokens),
     /// Open connections, send a request on each, and keep them open until killed
     Hold(hold::Hold),
@@ -60,15 +60,15 @@ struct Serve {
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
 
-    /// PostgreSQL with the service's schema; the naive design also takes SQLite
+    /// PostgreSQL with the service's schema; the naive design also supports SQLite
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: Secret,
 
-    /// Connections to the database; the service's own default
+    /// Database connections; the default is the service's own
     #[arg(long, default_value_t = 20)]
     database_pool_max: u32,
 
-    /// The nodes of the lock; only the naive design has one
+    /// Redis lock nodes; only the naive design uses them
     #[arg(
         long,
         env = "REDIS_LOCK_URLS",

@@ -1,7 +1,7 @@
-//! Sends the load of a scenario: on schedule, whatever the answers do.
+//! Sends the load of a scenario in an open loop: on schedule, independent of answers.
 //!
-//! Every arrival is a task of its own that begins at its intended time, and latency counts from
-//! there. So a slow service is not spared the requests that it delayed (coordinated omission).
+//! Every arrival is a task that starts at its intended time, and latency counts from there, so that
+//! the latencies include the requests that a slow service delays (coordinated omission).
 
 use std::{
     sync::{
@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rand::{RngExt, SeedableRng, rngs::StdRng};
+use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use tokio::task::JoinSet;
 
 use self::{
@@ -19,7 +19,7 @@ use self::{
     requests::{Load, Round},
 };
 use crate::{
-    client::{Address, Silence},
+    client::{Address, NoResponse},
     record::Planned,
     scenario::{Arrival, Phase, Scenario},
 };
@@ -28,31 +28,31 @@ pub(crate) mod bad;
 pub(crate) mod request_mix;
 pub(crate) mod requests;
 
-/// Time for the tasks to be ready before the first intended start.
+/// Time to spawn the tasks before the first intended start.
 const HEAD_START: Duration = Duration::from_millis(20);
 
-/// Sends every phase, and returns when the last answer of the last one is there.
+/// Sends all phases and returns after the last answer.
 pub(crate) async fn drive(
     load: &Arc<Load>,
     scenario: &Scenario,
-    doors: &[Address],
+    nodes: &[Address],
     seed: u64,
-) -> Result<(), Silence> {
+) -> Result<(), NoResponse> {
     let mut random = StdRng::seed_from_u64(seed);
     let numbers = Arc::new(AtomicU32::new(0));
     let mut first = 0;
     for phase in &scenario.phase {
-        let crowd = PhaseUsers {
+        let users = PhaseUsers {
             scenario,
             phase,
             first,
             numbers: &numbers,
         };
-        let round = crowd.open(load, doors).await?;
+        let round = users.open(load, nodes).await?;
         match phase.arrival {
-            Arrival::AllAtOnce => crowd.all_at_once(&round, &mut random).await,
-            Arrival::Rate => crowd.at_rate(&round, &mut random).await,
-            Arrival::BackToBack => crowd.back_to_back(&round, &mut random).await,
+            Arrival::AllAtOnce => users.all_at_once(&round, &mut random).await,
+            Arrival::Rate => users.at_rate(&round, &mut random).await,
+            Arrival::BackToBack => users.back_to_back(&round, &mut random).await,
             Arrival::BadRequests => bad::send_all(&round).await,
         }
         first = phase.arrivals(first, scenario.users).end;
@@ -64,7 +64,7 @@ pub(crate) async fn drive(
 struct PhaseUsers<'a> {
     scenario: &'a Scenario,
     phase: &'a Phase,
-    /// The first user who has not come yet.
+    /// The first user without an earlier arrival.
     first: u32,
     numbers: &'a Arc<AtomicU32>,
 }
@@ -80,14 +80,14 @@ impl PhaseUsers<'_> {
         })
     }
 
-    async fn open(&self, load: &Arc<Load>, doors: &[Address]) -> Result<Arc<Round>, Silence> {
+    async fn open(&self, load: &Arc<Load>, nodes: &[Address]) -> Result<Arc<Round>, NoResponse> {
         let wanted = self
             .phase
             .connections
             .unwrap_or_else(|| self.arrivals())
             .max(1);
         let connections = usize::try_from(wanted).unwrap_or(usize::MAX);
-        let round = Arc::new(Round::new(load, doors, connections));
+        let round = Arc::new(Round::new(load, nodes, connections));
         if matches!(self.phase.arrival, Arrival::AllAtOnce | Arrival::BackToBack) {
             round.pool.open(connections).await?;
         }
@@ -112,7 +112,7 @@ impl PhaseUsers<'_> {
         let mut arrivals = JoinSet::new();
         for (number, planned) in (0..).zip(plan) {
             let due = start + every.saturating_mul(number);
-            // The timer is coarser than the schedule: every arrival that is due by now starts at once.
+            // The timer is coarser than the schedule: all arrivals that are due start at once.
             if due > Instant::now() {
                 tokio::time::sleep_until(due.into()).await;
             }
@@ -147,11 +147,11 @@ impl PhaseUsers<'_> {
         senders.join_all().await;
     }
 
-    /// Who comes for what, in the order of arrival.
+    /// The requests of the phase, in the order of arrival.
     fn plan(&self, arrivals: u32, random: &mut StdRng) -> Vec<Planned> {
         let request_mix = RequestMix::new(&self.phase.mix, arrivals, random);
         let (users, products) = (self.scenario.users.max(1), self.scenario.products.max(1));
-        let place = |arrival: u32| {
+        let user_and_product = |arrival: u32| {
             if self.phase.yardstick {
                 return (arrival % users, products);
             }
@@ -161,15 +161,15 @@ impl PhaseUsers<'_> {
             if self.phase.every_product {
                 return (arrival / products, arrival % products);
             }
-            // With fewer tokens than arrivals users come again.
+            // With fewer users than arrivals, users arrive again.
             ((self.first + arrival) % users, arrival % products)
         };
         let mut plan: Vec<Planned> = (0..arrivals)
             .map(|arrival| {
-                let (user, product) = place(arrival);
+                let (user, product) = user_and_product(arrival);
                 let greedy = random.random_range(0..100) < self.phase.greedy;
                 Planned {
-                    // One more than there are ordinary ones.
+                    // The greedy user's number follows the last ordinary one.
                     user: if greedy { users } else { user },
                     product: usize::try_from(product).unwrap_or_default(),
                     kind: request_mix.kind(arrival),
@@ -177,9 +177,9 @@ impl PhaseUsers<'_> {
                 }
             })
             .collect();
-        // Seat by seat would be no race for all of them.
+        // In random order, so that the buyers compete for all products at the same time.
         if self.phase.every_product {
-            request_mix::shuffle(&mut plan, random);
+            plan.shuffle(random);
         }
         plan
     }

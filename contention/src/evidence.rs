@@ -1,45 +1,47 @@
-//! What a run left behind, for the checks: answers, the rows of the database, reads and replays afterwards.
+//! The evidence of a run for the checks: answers, database rows, reads and replays after the load.
 
 use std::collections::HashMap;
 
+use flash_sale::domain::Code;
 use uuid::Uuid;
 
 use crate::{
     faults::holder::Paused,
     record::{BadRequestResult, Sample},
+    report::codes::AnswerCode,
     shop::{Offer, ProductRows},
 };
 
 pub(crate) mod collect;
 mod holds;
 
-/// Everything that a run left behind.
+/// Everything that the checks read.
 #[derive(Debug, Default)]
 pub(crate) struct Evidence {
-    /// With their rows, in the same order.
+    /// In the same order as their rows.
     pub(crate) offers: Vec<Offer>,
     pub(crate) rows: Vec<ProductRows>,
     pub(crate) quantity: u32,
-    /// Names of users by their number.
+    /// Names of users, by number.
     pub(crate) users: Vec<String>,
     pub(crate) samples: Vec<Sample>,
-    /// Orders that were answered 201, asked for again afterwards.
+    /// Orders that were answered 201 and read after the load.
     pub(crate) read_back: Vec<ReadBack>,
-    /// Purchases that were sent again afterwards with their key.
+    /// Purchases that were sent again with their key after the load.
     pub(crate) replays: Vec<Replay>,
-    /// Held orders that were to be confirmed.
+    /// Held orders that were confirmed after the load.
     pub(crate) confirmed: Vec<Confirmed>,
-    /// Who breaks which invariant, by the database itself; empty for a service of others.
+    /// Breaches of each invariant of `flash-sale verify`; empty for an existing service.
     pub(crate) invariants: Vec<(&'static str, Vec<String>)>,
     pub(crate) bad: Vec<BadRequestResult>,
     pub(crate) faults: FaultEvidence,
-    /// False for the naive design, which knows neither users nor keys.
+    /// False for the naive design, which has neither users nor keys.
     pub(crate) is_full_service: bool,
-    /// Index of the user who sends too much.
+    /// Number of the user who exceeds the rate limit.
     pub(crate) greedy: Option<u32>,
-    /// Whether no buyer pays and the holds end.
-    pub(crate) holds_end: bool,
-    /// The ledger of a gateway that the runner plays.
+    /// Whether no buyer pays and the holds expire.
+    pub(crate) holds_expire: bool,
+    /// Charges per order of the runner's own gateway.
     pub(crate) charges: Option<HashMap<Uuid, u32>>,
     pub(crate) max_per_user: Option<u32>,
 }
@@ -48,9 +50,9 @@ pub(crate) struct Evidence {
 pub(crate) struct ReadBack {
     pub(crate) order: Uuid,
     pub(crate) user: u32,
-    /// 0 where no answer came.
+    /// 0 without an answer.
     pub(crate) status: u16,
-    /// Whether it is the same order, of the same user.
+    /// Whether it is the same order of the same user.
     pub(crate) same: bool,
 }
 
@@ -74,14 +76,15 @@ pub(crate) struct Confirmed {
     pub(crate) now: String,
 }
 
-/// What the injected faults did, and how it ended.
+/// The effects of the injected faults.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FaultEvidence {
-    /// Redis: whether the lock was seen degraded, not degraded afterwards, and taken again.
+    /// Redis: whether the lock was degraded, was no longer degraded after the fault, and was then
+    /// taken again.
     pub(crate) lock: Option<[bool; 3]>,
-    /// What became of a holder that was stopped.
+    /// The pauses of the lock's holder.
     pub(crate) paused: Option<Paused>,
-    /// Orders that were won after the last fault was over.
+    /// Orders that were won after the end of the last fault.
     pub(crate) won_afterwards: Option<u64>,
 }
 
@@ -119,12 +122,12 @@ impl Evidence {
     pub(crate) fn possible(&self) -> Vec<u64> {
         let mut wanted = vec![0_u64; self.offers.len()];
         for sample in self.last_answers().values() {
-            let still_wanted = if self.holds_end {
-                sample.answer.code == "waitlisted"
+            let counts = if self.holds_expire {
+                sample.answer.code == AnswerCode::Waitlisted
             } else {
-                wants_still(sample.answer.code)
+                is_demand(sample.answer.code)
             };
-            if let (true, Some(count)) = (still_wanted, wanted.get_mut(sample.planned.product)) {
+            if let (true, Some(count)) = (counts, wanted.get_mut(sample.planned.product)) {
                 *count += 1;
             }
         }
@@ -135,7 +138,7 @@ impl Evidence {
         self.offers.iter().zip(wanted).map(possible).collect()
     }
 
-    /// Units of each product that live orders hold, as the database says.
+    /// Units of each product in live orders, from the database.
     pub(crate) fn sold(&self) -> Vec<u64> {
         let units = |row: &ProductRows| {
             let live = row.orders.iter().filter(|order| order.is_live());
@@ -145,19 +148,21 @@ impl Evidence {
     }
 }
 
-/// Whether a buyer with this last answer would have taken a unit.
-fn wants_still(code: &str) -> bool {
+/// Whether a buyer with this last answer wanted a unit.
+fn is_demand(code: AnswerCode) -> bool {
     matches!(
         code,
-        "created"
-            | "replayed"
-            | "waitlisted"
-            | "sold_out"
-            | "insufficient_stock"
-            | "high_demand"
-            | "unavailable"
-            | "outcome_unknown"
-            | "no_answer"
-            | "request_timeout"
+        AnswerCode::Created
+            | AnswerCode::Replayed
+            | AnswerCode::Waitlisted
+            | AnswerCode::NoAnswer
+            | AnswerCode::Refused(
+                Code::SoldOut
+                    | Code::InsufficientStock
+                    | Code::HighDemand
+                    | Code::Unavailable
+                    | Code::OutcomeUnknown
+                    | Code::RequestTimeout
+            )
     )
 }

@@ -1,4 +1,4 @@
-//! The figures of the nodes' `/metrics`, summed over all of them.
+//! Reads `/metrics` of all nodes and sums them.
 
 use test_support::metrics::Metrics;
 
@@ -8,12 +8,12 @@ use crate::{
     shop::Api,
 };
 
-/// The samples of every node together.
+/// The metrics of all nodes, summed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Figures(Metrics);
 
 impl Figures {
-    /// None where a node does not answer.
+    /// `None` if a node does not answer.
     pub(crate) async fn read(operations: &[Address]) -> Option<Self> {
         if operations.is_empty() {
             return None;
@@ -36,12 +36,12 @@ impl Figures {
         self.0.value(name, labels).unwrap_or_default()
     }
 
-    /// Whether there is such a figure at all.
+    /// Whether the metric exists.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.0.value(name, &[]).is_some()
     }
 
-    /// What the lock did since `before`.
+    /// Increase of the lock's counters since `before`.
     pub(crate) fn lock_since(&self, before: &Self) -> Lock {
         let grown = |name: &str, labels: &[(&str, &str)]| {
             whole(self.sum(name, labels) - before.sum(name, labels))
@@ -61,7 +61,7 @@ impl Figures {
         }
     }
 
-    /// How large batches were since `before`.
+    /// Batch sizes since `before`.
     pub(crate) fn batches_since(&self, before: &Self) -> Batches {
         const NAME: &str = "flash_sale_batch_orders";
         let grown = |suffix: &str, labels: &[(&str, &str)]| {
@@ -86,7 +86,7 @@ impl Figures {
         }
     }
 
-    /// Seconds of CPU that the nodes have used.
+    /// CPU seconds that the nodes have used.
     pub(crate) fn cpu_seconds(&self) -> f64 {
         self.sum("process_cpu_seconds_total", &[])
     }
@@ -97,7 +97,7 @@ impl Figures {
     }
 }
 
-/// A counter as what it is.
+/// A counter as an integer.
 #[expect(
     clippy::as_conversions,
     clippy::cast_possible_truncation,
@@ -108,7 +108,7 @@ pub(crate) fn whole(value: f64) -> u64 {
     value.round() as u64
 }
 
-/// A count as a factor.
+/// A count as a float.
 #[expect(
     clippy::as_conversions,
     clippy::cast_precision_loss,

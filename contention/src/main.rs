@@ -1,4 +1,5 @@
-//! `contention`: load runner that sends scripted buyers to the service, checks every promise, reports the result.
+//! `contention`: load runner that sends scripted buyers to the service, checks every promise and
+//! reports the result.
 //!
 //! The modules in reading order; a file uses only what stands above it (`tests/tidy.rs` checks).
 
@@ -18,52 +19,52 @@ mod client;
 mod scenario;
 /// The command line.
 mod args;
-/// The result of a run, as a table, a page, JSON and a live view.
+/// The result of a run as a table, an HTML page, JSON and a live view.
 mod report;
 /// The users of a run and their tokens.
 mod tokens;
 /// Samples: each request with its answer.
 mod record;
-/// The run in steps of equal length.
+/// Answers, stock and latency of a run in steps of equal length.
 mod timeline;
-/// Offers products over the API, and reads their rows.
+/// Creates the products of a run over the API, and reads their rows.
 mod shop;
-/// The nodes' metrics.
+/// Reads the metrics of the nodes.
 mod figures;
-/// The baseline designs, and helpers of `scripts/bench`.
+/// The baseline designs and helpers of `scripts/bench`.
 mod designs;
-/// Starts the service under test, or finds an existing one.
+/// Starts the service under test, or uses an existing one.
 mod service;
 /// Sends the load.
 mod driver;
 /// Injects faults.
 mod faults;
-/// Collects what a run left behind.
+/// Collects the evidence of a run: answers and database rows.
 mod evidence;
 /// Checks every promise against the evidence.
 mod checks;
 /// Figures of the report.
 mod summary;
-/// What the runner itself uses.
+/// CPU and memory of the runner itself.
 mod usage;
-/// Figures that only some scenarios have.
+/// Additional figures of some scenarios.
 mod notes;
-/// Samples and shows a run while it goes on.
+/// Samples and shows a run in progress.
 mod watch;
-/// One run, from an empty folder to its report.
+/// Executes one run and makes its report.
 mod run;
-/// From the command line to runs.
+/// Plans the runs of a command line and executes them.
 mod plan;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// As clap ends on a command line that it cannot read.
+/// The exit code of clap for a wrong command line.
 const USAGE: u8 = 2;
 /// The exit code that a shell reports for an interrupted program.
 const INTERRUPTED: u8 = 130;
 
-/// The hidden commands make this program the service that it tests, or a baseline design.
+/// The hidden commands run the service under test or a baseline design.
 fn main() -> ExitCode {
     let first = std::env::args().nth(1).unwrap_or_default();
     match first.as_str() {
@@ -92,9 +93,9 @@ async fn test() -> ExitCode {
     ) else {
         return ExitCode::FAILURE;
     };
-    // A connection is a file to the system, and most systems allow a program 1,024 at first.
+    // Each connection needs a file descriptor, and most systems allow 1,024 of them by default.
     drop(rlimit::increase_nofile_limit(u64::MAX));
-    // Whatever ends the run, all that it started is dropped, and ends with it.
+    // Dropping the plan's future ends every process that it started.
     tokio::select! {
         ended = plan.execute(&args) => match ended {
             Ok(true) => ExitCode::SUCCESS,

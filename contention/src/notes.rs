@@ -1,4 +1,4 @@
-//! Figures that only some scenarios have.
+//! Additional figures of some scenarios.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ pub(crate) fn figures(
     let mut notes = BTreeMap::new();
     let mut note = |name: &str, value: String| drop(notes.insert(name.to_owned(), value));
     note("client memory", format!("{} MiB", used.memory_mb()));
-    if scenario.comes(Arrival::BackToBack) {
+    if scenario.has_arrival(Arrival::BackToBack) {
         let (name, count) = if evidence.buys().next().is_some() {
             let won = evidence.buys().filter(|sample| sample.answer.won());
             ("orders/s", u64::try_from(won.count()).unwrap_or_default())
@@ -39,7 +39,7 @@ pub(crate) fn figures(
             RequestKind::Browse | RequestKind::Look | RequestKind::Detail
         )
     };
-    if scenario.comes(Arrival::BackToBack) && evidence.samples.iter().any(reads) {
+    if scenario.has_arrival(Arrival::BackToBack) && evidence.samples.iter().any(reads) {
         note("cache hit rate", cache_hit_rate(grown));
     }
     notes
@@ -55,13 +55,13 @@ fn cache_hit_rate(grown: Option<(&Figures, &Figures)>) -> String {
     format!("{:.1} %", 100.0 * hits / all.max(1.0))
 }
 
-/// Orders a second that were answered 201, for comparisons between runs.
+/// Orders per second that were answered 201, for comparing runs.
 pub(crate) fn orders_per_second(run: &crate::report::Run) -> f64 {
     let created = run.answers.iter().filter(|answer| answer.code == "created");
     real(created.map(|answer| answer.count).sum()) / run.seconds.max(0.001)
 }
 
-/// Reads a second of a run with nothing but reads, for comparisons between runs.
+/// Reads per second of a run with only reads, for comparing runs.
 pub(crate) fn reads_per_second(run: &crate::report::Run) -> f64 {
     let is_read = |answer: &&crate::report::Answers| answer.code == "ok";
     if run.answers.iter().any(|answer| !is_read(&answer)) {

@@ -1,4 +1,4 @@
-//! From the command line to runs, one after another, and their report.
+//! Plans the runs of a command line, executes them one after another, and writes the report.
 
 use std::{
     io::{self, Write},
@@ -34,13 +34,13 @@ pub(crate) fn list() -> anyhow::Result<ExitCode> {
     for scenario in file::built_in()? {
         writeln!(out, "{:<16}{}", scenario.name, scenario.question)?;
     }
-    writeln!(out, "{:<16}All of the above, one after another.", "all")?;
+    writeln!(out, "{:<16}All scenarios, one after another.", "all")?;
     Ok(ExitCode::SUCCESS)
 }
 
 impl Plan {
     /// # Errors
-    /// When the command line names what is not there, or what cannot go together.
+    /// When the command line names an unknown scenario, or flags that do not go together.
     pub(crate) fn new(args: &Args) -> anyhow::Result<Self> {
         let mut jobs = Vec::new();
         for scenario in scenarios(&args.scenarios)? {
@@ -49,7 +49,7 @@ impl Plan {
         }
         anyhow::ensure!(
             !args.baseline || jobs.iter().any(|job| job.design == Design::Naive),
-            "--baseline: none of these scenarios has a load back to back, such as throughput"
+            "--baseline: needs a scenario with back-to-back orders, such as throughput"
         );
         let tokens = match (&args.tokens, &args.auth_secret) {
             _ if args.target.is_empty() => None,
@@ -60,7 +60,7 @@ impl Plan {
         Ok(Self { jobs, tokens })
     }
 
-    /// Runs everything; true if all held.
+    /// Executes all runs; true if every check held.
     pub(crate) async fn execute(&self, args: &Args) -> anyhow::Result<bool> {
         let began = Instant::now();
         let started_at = now().to_rfc3339();
@@ -122,9 +122,11 @@ impl Plan {
             Service::start(&plan).await?
         };
         if service.is_own() && !service.has_lock() && job.nodes > 1 {
-            say("no redis-server: the lock is in each process, the version guard works alone")?;
+            print_line(
+                "no redis-server: each process has its own lock, only the version fence protects",
+            )?;
         }
-        say(&format!(
+        print_line(&format!(
             "{}{}: {}",
             job.scenario.name,
             spaced(&job.variant),
@@ -139,7 +141,7 @@ impl Plan {
     }
 }
 
-/// The scenarios that were named, in that order.
+/// The scenarios with these names, in the given order.
 fn scenarios(names: &[String]) -> anyhow::Result<Vec<Scenario>> {
     let built_in = file::built_in()?;
     let mut found = Vec::new();
@@ -157,28 +159,29 @@ fn scenarios(names: &[String]) -> anyhow::Result<Vec<Scenario>> {
     Ok(found)
 }
 
-/// A run for each number of nodes, or for each design that is to be compared.
+/// A run for each number of nodes and each compared design.
 fn jobs_of(scenario: &Scenario, args: &Args) -> Vec<Job> {
     let nodes = if args.nodes.is_empty() {
         vec![scenario.nodes]
     } else {
         args.nodes.clone()
     };
-    let races = scenario.comes(Arrival::BackToBack);
-    let designs: &[(Design, &str)] = if races && !scenario.sells() && args.target.is_empty() {
-        &[
-            (Design::Uncached, "without Redis"),
-            (Design::Lanes, "with Redis"),
-        ]
-    } else if args.baseline && races && scenario.sells() {
-        &[
-            (Design::Naive, "naive"),
-            (Design::Unbatched, "no batches"),
-            (Design::Lanes, ""),
-        ]
-    } else {
-        &[(Design::Lanes, "")]
-    };
+    let is_back_to_back = scenario.has_arrival(Arrival::BackToBack);
+    let designs: &[(Design, &str)] =
+        if is_back_to_back && !scenario.sells() && args.target.is_empty() {
+            &[
+                (Design::Uncached, "without Redis"),
+                (Design::Lanes, "with Redis"),
+            ]
+        } else if args.baseline && is_back_to_back && scenario.sells() {
+            &[
+                (Design::Naive, "naive"),
+                (Design::Unbatched, "no batches"),
+                (Design::Lanes, ""),
+            ]
+        } else {
+            &[(Design::Lanes, "")]
+        };
     let several = nodes.len() > 1;
     let mut jobs = Vec::new();
     for nodes in nodes {
@@ -202,7 +205,7 @@ fn jobs_of(scenario: &Scenario, args: &Args) -> Vec<Job> {
     jobs
 }
 
-/// Each run of a scenario against its first one.
+/// Each run of a scenario compared with every earlier one.
 fn ratios(runs: &[Run]) -> Vec<Ratio> {
     let mut ratios = Vec::new();
     for (index, run) in runs.iter().enumerate() {
@@ -239,7 +242,7 @@ fn spaced(variant: &str) -> String {
     }
 }
 
-/// The command line without its secrets.
+/// The command line without secrets.
 fn command() -> String {
     let mut words = Vec::new();
     let mut hide_next = false;
@@ -273,6 +276,6 @@ fn machine() -> String {
     )
 }
 
-fn say(line: &str) -> io::Result<()> {
+fn print_line(line: &str) -> io::Result<()> {
     writeln!(io::stderr(), "{line}")
 }

@@ -1,14 +1,16 @@
-//! The samples of a run: each request with its answer; every figure and check is made from them.
+//! Samples: each request of a run with its answer. Every figure and every check is made from them.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
+use flash_sale::domain::Code;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::client::{Response, Silence};
+use crate::{
+    client::{NoResponse, Response},
+    report::codes::AnswerCode,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RequestKind {
@@ -66,11 +68,10 @@ impl Sample {
 pub(crate) struct Answer {
     /// 0 where no answer came.
     pub(crate) status: u16,
-    /// `created`, `replayed`, `waitlisted`, `ok`, a refusal's code, or `no_answer`.
-    pub(crate) code: &'static str,
+    pub(crate) code: AnswerCode,
     /// The order of a 201.
     pub(crate) order: Option<Uuid>,
-    /// Whether that order names another user, product or quantity than was asked for.
+    /// Whether that order has another user, product or quantity than the request.
     pub(crate) foreign: bool,
     /// The place on the waitlist of a 202.
     pub(crate) position: Option<u32>,
@@ -84,48 +85,17 @@ pub(crate) struct BadRequestResult {
     pub(crate) case: &'static str,
     pub(crate) expected: (u16, &'static str),
     pub(crate) got: (u16, String),
-    /// What else is missing: a header, the media type of problems.
+    /// What else is wrong: a missing header, or the media type.
     pub(crate) flaw: Option<&'static str>,
 }
 
-/// What the order of a purchase must name.
+/// User, product and quantity that the order of a purchase must have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ExpectedOrder<'a> {
     pub(crate) user: &'a str,
     pub(crate) product: Uuid,
     pub(crate) quantity: u32,
 }
-
-/// Every code of the contract; one that is not here is `unknown_code`.
-const CODES: [&str; 27] = [
-    "payload_too_large",
-    "unsupported_media_type",
-    "unauthenticated",
-    "malformed_json",
-    "invalid_request",
-    "rate_limited",
-    "product_not_found",
-    "not_on_sale",
-    "idempotency_key_reused",
-    "purchase_limit",
-    "sold_out",
-    "insufficient_stock",
-    "high_demand",
-    "unavailable",
-    "outcome_unknown",
-    "order_not_found",
-    "order_not_pending",
-    "payment_declined",
-    "forbidden",
-    "not_waiting",
-    "internal",
-    "not_found",
-    "method_not_allowed",
-    "sku_taken",
-    "request_timeout",
-    "idempotency_key_in_use",
-    "payment_failed",
-];
 
 #[derive(Deserialize)]
 struct Order<'a> {
@@ -155,14 +125,11 @@ struct WaitlistPlace {
 impl Answer {
     /// Reads an answer; `expected` is given for purchases.
     pub(crate) fn read(
-        response: Result<&Response, &Silence>,
+        response: Result<&Response, &NoResponse>,
         expected: Option<ExpectedOrder<'_>>,
     ) -> Self {
         let Ok(response) = response else {
-            return Self {
-                code: "no_answer",
-                ..Self::default()
-            };
+            return Self::default();
         };
         let mut answer = Self {
             status: response.status,
@@ -171,11 +138,11 @@ impl Answer {
         match (response.status, expected) {
             (201, Some(expected)) => answer.read_order(response, expected),
             (202, Some(_)) => {
-                answer.code = "waitlisted";
+                answer.code = AnswerCode::Waitlisted;
                 let entry = serde_json::from_slice::<Waiting>(&response.body).ok();
                 answer.position = entry.map(|waiting| waiting.waitlist.position);
             }
-            (200..=299, _) => answer.code = "ok",
+            (200..=299, _) => answer.code = AnswerCode::Ok,
             (_, _) => {
                 answer.code = code(&response.body);
                 let seconds = response.header("retry-after");
@@ -187,8 +154,12 @@ impl Answer {
 
     fn read_order(&mut self, response: &Response, expected: ExpectedOrder<'_>) {
         let replayed = response.header("idempotency-replayed") == Some("true");
-        self.code = if replayed { "replayed" } else { "created" };
-        // An order that cannot be read names no buyer.
+        self.code = if replayed {
+            AnswerCode::Replayed
+        } else {
+            AnswerCode::Created
+        };
+        // A body that is not an order counts as another buyer's order.
         self.foreign = true;
         if let Ok(order) = serde_json::from_slice::<Order<'_>>(&response.body) {
             self.order = Some(order.id);
@@ -198,11 +169,17 @@ impl Answer {
         }
     }
 
-    /// Whether a well-behaved client would ask again, with the same key.
+    /// Whether a well-behaved client would retry, with the same key.
     pub(crate) fn invites_retry(&self) -> bool {
         matches!(
             self.code,
-            "high_demand" | "unavailable" | "outcome_unknown" | "no_answer" | "request_timeout"
+            AnswerCode::NoAnswer
+                | AnswerCode::Refused(
+                    Code::HighDemand
+                        | Code::Unavailable
+                        | Code::OutcomeUnknown
+                        | Code::RequestTimeout
+                )
         )
     }
 
@@ -212,13 +189,10 @@ impl Answer {
 }
 
 /// The `code` of a problem document.
-pub(crate) fn code(body: &[u8]) -> &'static str {
-    let problem = serde_json::from_slice::<Problem<'_>>(body);
-    let known = problem.ok().and_then(|problem| {
-        let mut codes = CODES.iter();
-        codes.find(|code| **code == problem.code).copied()
-    });
-    known.unwrap_or("unknown_code")
+pub(crate) fn code(body: &[u8]) -> AnswerCode {
+    let problem = serde_json::from_slice::<Problem<'_>>(body).ok();
+    let code = problem.and_then(|problem| problem.code.parse().ok());
+    code.map_or(AnswerCode::UnknownCode, AnswerCode::Refused)
 }
 
 /// Collects samples from every task of a run.
@@ -245,18 +219,19 @@ impl Recorder {
     }
 
     pub(crate) fn push(&self, sample: Sample) {
-        self.samples().push(sample);
+        self.samples.lock().push(sample);
     }
 
-    /// Samples from this number on, for who watches the run.
+    /// Samples from this index on, for the live view.
     pub(crate) fn since(&self, number: usize) -> Vec<Sample> {
-        self.samples().get(number..).unwrap_or_default().to_vec()
+        let samples = self.samples.lock();
+        samples.get(number..).unwrap_or_default().to_vec()
     }
 
     /// Orders that were won since then.
     pub(crate) fn won_since(&self, since: Duration) -> usize {
-        let samples = self.samples();
-        // They are in the order of their answers, more or less.
+        let samples = self.samples.lock();
+        // Roughly in the order of their answers.
         let latest = samples
             .iter()
             .rev()
@@ -267,10 +242,25 @@ impl Recorder {
     }
 
     pub(crate) fn take(&self) -> Vec<Sample> {
-        std::mem::take(&mut *self.samples())
+        std::mem::take(&mut *self.samples.lock())
     }
+}
 
-    fn samples(&self) -> std::sync::MutexGuard<'_, Vec<Sample>> {
-        self.samples.lock().unwrap_or_else(PoisonError::into_inner)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_of_the_service_is_read() {
+        for expected in Code::all() {
+            let body = format!(
+                "{{\"code\":\"{expected}\",\"status\":{}}}",
+                expected.status()
+            );
+            assert_eq!(code(body.as_bytes()), AnswerCode::Refused(expected));
+        }
+        for body in ["{\"code\":\"slow_body\"}", "{}", "no JSON"] {
+            assert_eq!(code(body.as_bytes()), AnswerCode::UnknownCode);
+        }
     }
 }

@@ -1,14 +1,13 @@
-//! What a run offered, got and proved: the one shape that the table, the JSON file, the page and
-//! the exit code are all made from.
+//! The report types: the single source of the table, the JSON file, the page and the exit code.
 //!
-//! `--json` writes a [`Report`] as it is here. Fields are only ever added; `format` goes up when
+//! `--json` writes a [`Report`] in this shape. Fields are only ever added; `format` goes up when
 //! one changes its meaning.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-mod codes;
+pub(crate) mod codes;
 mod figures;
 #[cfg(test)]
 mod fixture;
@@ -20,13 +19,13 @@ pub(crate) mod table;
 /// The version of the JSON form.
 pub(crate) const FORMAT: u32 = 1;
 
-/// Everything that one invocation did.
+/// The result of one invocation.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) format: u32,
     /// Version of flash-sale.
     pub(crate) version: String,
-    /// The arguments, secrets left out.
+    /// The arguments, without secrets.
     pub(crate) command: String,
     /// RFC 3339.
     pub(crate) started_at: String,
@@ -44,7 +43,7 @@ pub(crate) struct Report {
 #[derive(Debug, Serialize)]
 pub(crate) struct Run {
     pub(crate) scenario: String,
-    /// What tells it from another run of the same scenario: `3 nodes`, `naive`; empty otherwise.
+    /// Distinguishes runs of the same scenario: `3 nodes`, `naive`; empty for a single run.
     pub(crate) variant: String,
     /// The question that it answers.
     pub(crate) question: String,
@@ -54,7 +53,7 @@ pub(crate) struct Run {
     /// Units on sale, over all products of the run.
     pub(crate) stock: u64,
     pub(crate) quantity: u32,
-    /// Of the load, without set-up and checks.
+    /// Length of the load, without set-up and checks.
     pub(crate) seconds: f64,
     pub(crate) offered: u64,
     pub(crate) answers: Vec<Answers>,
@@ -68,7 +67,7 @@ pub(crate) struct Run {
     pub(crate) faults: Vec<Fault>,
     pub(crate) checks: Vec<Check>,
     pub(crate) client: Client,
-    /// Figures that only some scenarios have, such as a cache's hit rate; name and value with unit.
+    /// Additional figures of some scenarios, such as a cache's hit rate; name and value with unit.
     pub(crate) figures: BTreeMap<String, String>,
 }
 
@@ -81,22 +80,22 @@ pub(crate) struct ServiceUnderTest {
     pub(crate) lock: String,
 }
 
-/// How often one kind of answer came.
+/// How often a code was answered.
 #[derive(Debug, Serialize)]
 pub(crate) struct Answers {
-    /// `created`, `replayed`, `waitlisted`, `ok` for other successes, a refusal's code, or
-    /// `no_answer` where the connection failed.
+    /// [`codes::AnswerCode`]: `created`, `replayed`, `waitlisted`, `ok` for other successes, a
+    /// refusal's code, `unknown_code`, or `no_answer` if the connection failed.
     pub(crate) code: String,
     /// 0 for `no_answer`.
     pub(crate) status: u16,
     pub(crate) count: u64,
 }
 
-/// Units of all products of the run, as the database says after it.
+/// Units of all products of the run, from the database after it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Units {
     pub(crate) sold: u64,
-    /// What could be sold: the smaller of the demand and the stock, in whole orders.
+    /// The smaller of demand and stock, in whole orders.
     pub(crate) possible: u64,
     pub(crate) unsold: u64,
     pub(crate) oversold: u64,
@@ -109,7 +108,7 @@ pub(crate) struct Latencies {
     pub(crate) winners: Latency,
     /// Order requests refused.
     pub(crate) refusals: Latency,
-    /// Everything that is no order.
+    /// All requests except orders.
     pub(crate) others: Latency,
 }
 
@@ -120,14 +119,14 @@ pub(crate) struct Latency {
     pub(crate) p95_ms: f64,
     pub(crate) p99_ms: f64,
     pub(crate) max_ms: f64,
-    /// Points (percentile, milliseconds) of the distribution, ascending; for the curve.
+    /// Points (percentile, milliseconds) of the distribution, ascending.
     pub(crate) curve: Vec<(f64, f64)>,
 }
 
-/// The lock's counters over all nodes, as they grew during the run.
+/// Increase of the lock's counters over all nodes during the run.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Lock {
-    /// False where the service's figures could not be read.
+    /// False if the service's metrics could not be read.
     pub(crate) known: bool,
     pub(crate) acquired: u64,
     pub(crate) busy: u64,
@@ -137,12 +136,12 @@ pub(crate) struct Lock {
     pub(crate) fence_rejected: u64,
 }
 
-/// Orders that one lock and one transaction served together.
+/// Sizes of batches: orders per lock and transaction.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Batches {
     pub(crate) count: u64,
     pub(crate) mean: f64,
-    /// The upper bound of the histogram's bucket that holds the percentile.
+    /// The upper bound of the histogram bucket with the percentile.
     pub(crate) p50: f64,
     pub(crate) p99: f64,
 }
@@ -150,13 +149,13 @@ pub(crate) struct Batches {
 /// One step of the run's time, of equal length within a run.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Slice {
-    /// Its begin, from the first request.
+    /// Its start, from the first request.
     pub(crate) at_ms: f64,
     /// Answers by code.
     pub(crate) answers: BTreeMap<String, u64>,
-    /// Units left, as last seen in it; none where it is unknown.
+    /// Units left at its end; `None` if unknown.
     pub(crate) stock: Option<i64>,
-    /// Of order requests answered in it.
+    /// Of order requests answered in the slice.
     pub(crate) p50_ms: Option<f64>,
     pub(crate) p99_ms: Option<f64>,
 }
@@ -168,25 +167,25 @@ pub(crate) struct Fault {
     pub(crate) what: String,
 }
 
-/// A promise and whether it held.
+/// The result of checking a promise.
 #[derive(Debug, Serialize)]
 pub(crate) struct Check {
     pub(crate) promise: String,
     pub(crate) held: bool,
-    /// What was looked at, with numbers: `250 orders answered 201, 250 in the database`.
+    /// What was checked, with numbers: `250 orders answered 201, 250 in the database`.
     pub(crate) detail: String,
-    /// Each breach with the ids it concerns; at most 20, the last one says how many more.
+    /// Each breach with its ids; at most 20, the last one counts the rest.
     pub(crate) breaches: Vec<String>,
 }
 
-/// What the runner itself cost.
+/// Resources that the runner itself used.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Client {
-    /// Cores' worth of CPU that the runner used during the load.
+    /// CPU cores that the runner used on average during the load.
     pub(crate) cores: f64,
-    /// How late requests left, against their intended start.
+    /// How late requests were sent, compared to their intended start.
     pub(crate) late_p99_ms: f64,
-    /// True when the runner, not the service, is likely the limit.
+    /// True if the runner was likely the limit instead of the service.
     pub(crate) bottleneck: bool,
 }
 

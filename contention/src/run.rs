@@ -1,11 +1,12 @@
-//! One run, from an empty folder to its report.
+//! Executes one run: products, load, faults, evidence, checks, report.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::Context;
+use parking_lot::Mutex;
 use rand::RngExt;
 
 use crate::{
@@ -26,29 +27,29 @@ use crate::{
     shop::Api,
     summary::{self, Summary},
     usage::Usage,
-    watch::{Seen, Watch},
+    watch::{Observed, Watch},
 };
 
 mod heading;
 
-/// How long the lock may take to come back, once its nodes are.
+/// Time for the lock to come back after its nodes.
 const LOCK_BACK_WITHIN: Duration = Duration::from_secs(10);
 const LOCK_POLL: Duration = Duration::from_millis(100);
-/// Sales between the last fault and the load's end are too few to judge by.
+/// If the load ends sooner than this after the last fault, later sales are not checked.
 const AFTER_FAULT_LEAST: Duration = Duration::from_millis(500);
 
-/// What is to be run.
+/// A run to execute.
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
     pub(crate) scenario: Scenario,
     pub(crate) nodes: u32,
     pub(crate) design: Design,
-    /// What tells it from other runs of the scenario.
+    /// Distinguishes runs of the same scenario.
     pub(crate) variant: String,
     pub(crate) seed: u64,
 }
 
-/// A name that no other run has; everything that a run makes begins with it.
+/// A unique name, which prefixes everything that the run creates.
 pub(crate) fn run_name(scenario: &Scenario) -> String {
     let random: u32 = rand::rng().random();
     let name: String = scenario
@@ -61,7 +62,7 @@ pub(crate) fn run_name(scenario: &Scenario) -> String {
 }
 
 /// # Errors
-/// When the run could not be made; a broken promise is no error but in the report.
+/// When the run could not be executed; a broken promise is in the report instead.
 pub(crate) async fn run(
     job: &Job,
     name: &str,
@@ -72,19 +73,20 @@ pub(crate) async fn run(
     if let Some(reason) = faults::impossible(scenario, &service) {
         anyhow::bail!("{}: {reason}", scenario.name);
     }
-    let load = open_shop(job, name, &service).await?;
+    let load = set_up(job, name, &service).await?;
     let operations = service.operations();
     let before = Figures::read(&operations).await;
-    let told = Mutex::default();
+    let faults = Mutex::default();
     let usage = Usage::now();
-    let (done, seen) = send(job, &mut service, (&load, before.as_ref(), &told), screen).await?;
+    let context = (&load, before.as_ref(), &faults);
+    let (done, observed) = send(job, &mut service, context, screen).await?;
     let used = usage.since();
     if scenario.has(FaultKind::StartRedis) {
         wait_for_lock(&operations).await;
     }
     let after = Figures::read(&operations).await;
     let mut evidence = collect(scenario, &service, &load, job.seed).await?;
-    let figures = (&seen, after.as_ref(), before.as_ref());
+    let figures = (&observed, after.as_ref(), before.as_ref());
     evidence.faults = fault_evidence(&evidence, scenario, &done, figures);
     let finished = Finished {
         job,
@@ -92,22 +94,21 @@ pub(crate) async fn run(
         evidence: &evidence,
         figures: (before, after),
     };
-    let summary = summary::summarise(&evidence, &seen.stock);
-    let faults = told.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok(finished.report(summary, used, faults))
+    let summary = summary::summarise(&evidence, &observed.stock);
+    Ok(finished.report(summary, used, faults.into_inner()))
 }
 
-/// Makes the users and the products.
-async fn open_shop(job: &Job, name: &str, service: &Service) -> anyhow::Result<Arc<Load>> {
+/// Creates the users and the products.
+async fn set_up(job: &Job, name: &str, service: &Service) -> anyhow::Result<Arc<Load>> {
     let scenario = &job.scenario;
-    // One more: the user who sends too much.
-    let users = scenario.users.saturating_add(1);
-    let crowd = service.tokens.crowd(name, users)?;
+    // One more for the greedy user.
+    let buyers = scenario.users.saturating_add(1);
+    let users = service.tokens.users(name, buyers)?;
     let mut api = Api::new(service.first()?.api.clone());
-    let offers = api.offer(scenario, name, &crowd.admin.token).await?;
+    let offers = api.offer(scenario, name, &users.admin.token).await?;
     let load = Arc::new(Load {
         run: name.to_owned(),
-        crowd,
+        users,
         offers,
         quantity: scenario.quantity,
         retries: scenario.retries,
@@ -117,8 +118,8 @@ async fn open_shop(job: &Job, name: &str, service: &Service) -> anyhow::Result<A
         bad: Mutex::default(),
     });
     if scenario.has(FaultKind::PauseHolder) {
-        // Until it is stopped, all buyers use the node that is to be caught.
-        load.route.lead(Some(0));
+        // Until the fault all buyers use the node that is to be paused.
+        load.route.set(Some(0));
     }
     Ok(load)
 }
@@ -127,23 +128,23 @@ async fn open_shop(job: &Job, name: &str, service: &Service) -> anyhow::Result<A
 async fn send(
     job: &Job,
     service: &mut Service,
-    (load, before, told): (&Arc<Load>, Option<&Figures>, &Mutex<Vec<Fault>>),
+    (load, before, faults): (&Arc<Load>, Option<&Figures>, &Mutex<Vec<Fault>>),
     screen: Option<&mut Screen>,
-) -> anyhow::Result<(faults::Done, Seen)> {
-    let seen = Mutex::default();
+) -> anyhow::Result<(faults::Done, Observed)> {
+    let observed = Mutex::default();
     let watch = Watch {
         load,
-        door: service.first()?.api.clone(),
+        api: service.first()?.api.clone(),
         operations: service.operations(),
         before: before.cloned(),
-        faults: told,
-        seen: &seen,
+        faults,
+        observed: &observed,
         heading: heading::of(job, service),
     };
-    let doors = service.doors();
+    let nodes = service.addresses();
     let sending = async {
-        let driving = driver::drive(load, &job.scenario, &doors, job.seed);
-        let injecting = faults::inject(&job.scenario, service, load, told);
+        let driving = driver::drive(load, &job.scenario, &nodes, job.seed);
+        let injecting = faults::inject(&job.scenario, service, load, faults);
         let (driven, done) = tokio::join!(driving, Box::pin(injecting));
         driven.context("cannot reach the service")?;
         done
@@ -155,10 +156,7 @@ async fn send(
             anyhow::bail!("the watch ended early")
         }
     };
-    Ok((
-        done,
-        seen.into_inner().unwrap_or_else(PoisonError::into_inner),
-    ))
+    Ok((done, observed.into_inner()))
 }
 
 async fn wait_for_lock(operations: &[Address]) {
@@ -172,17 +170,21 @@ async fn wait_for_lock(operations: &[Address]) {
     }
 }
 
-/// What the faults did, as it was seen from outside.
+/// The effects of the faults, as observed from outside.
 fn fault_evidence(
     evidence: &Evidence,
     scenario: &Scenario,
     done: &faults::Done,
-    (seen, after, before): (&Seen, Option<&Figures>, Option<&Figures>),
+    (observed, after, before): (&Observed, Option<&Figures>, Option<&Figures>),
 ) -> FaultEvidence {
     let lock = scenario.has(FaultKind::KillRedis).then(|| {
-        let last = seen.degraded.iter().rev().find(|(_, degraded)| *degraded);
+        let last = observed
+            .degraded
+            .iter()
+            .rev()
+            .find(|(_, degraded)| *degraded);
         let taken_then = last.map(|(at, _)| {
-            let by_then = seen.acquired.iter().filter(|(when, _)| when <= at);
+            let by_then = observed.acquired.iter().filter(|(when, _)| when <= at);
             by_then
                 .map(|(_, acquired)| *acquired)
                 .max()
@@ -218,7 +220,7 @@ fn fault_evidence(
     }
 }
 
-/// What a report is made from.
+/// The inputs of a report.
 struct Finished<'a> {
     job: &'a Job,
     service: &'a Service,

@@ -1,11 +1,11 @@
-//! The data of a scenario file: how many users want what, when, with which faults, and what
-//! must hold afterwards.
+//! The data of a scenario file: users, load phases, faults, and what must hold afterwards.
 //!
 //! Files are read strictly: an unknown field, a wrong type and a value out of bounds are refused
 //! with file, line and field (`scenario/file.rs`).
 
 use std::{ops::Range, time::Duration};
 
+use flash_sale::domain::Code;
 use serde::{Deserialize, Deserializer, de};
 
 pub(crate) mod file;
@@ -15,9 +15,9 @@ pub(crate) mod size;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Scenario {
     pub(crate) name: String,
-    /// What a shop learns from it.
+    /// What a shop owner learns from it.
     pub(crate) question: String,
-    /// Where `--list` and `all` have it; files without one come last.
+    /// Its position in `--list` and `all`; files without one come last.
     #[serde(default = "last")]
     pub(crate) place: u32,
     #[serde(deserialize_with = "within::<_, 1, 100_000>")]
@@ -33,10 +33,10 @@ pub(crate) struct Scenario {
     /// Service processes that the runner starts, unless `--nodes` is given.
     #[serde(default = "one", deserialize_with = "within::<_, 1, 9>")]
     pub(crate) nodes: u32,
-    /// How often a user retries an answer that invites it.
+    /// How often a user retries after an answer that invites a retry.
     #[serde(default = "some_retries", deserialize_with = "within::<_, 0, 1_000>")]
     pub(crate) retries: u32,
-    /// How long the payment gateway takes, which the runner plays then.
+    /// How long the runner's own payment gateway takes; `0` uses the simulated one.
     #[serde(default, deserialize_with = "within::<_, 0, 60_000>")]
     pub(crate) gateway_ms: u32,
     #[serde(default)]
@@ -48,7 +48,7 @@ pub(crate) struct Scenario {
     pub(crate) expect: Expect,
 }
 
-/// What the products have beside stock; buyers ask for the waitlist where there is one.
+/// Settings of the products; buyers opt in to the waitlist where there is one.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Product {
@@ -59,7 +59,7 @@ pub(crate) struct Product {
     pub(crate) waitlist: bool,
 }
 
-/// A part of the load; phases follow each other.
+/// A part of the load; phases run one after another.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Phase {
@@ -67,27 +67,27 @@ pub(crate) struct Phase {
     /// Arrivals a second, for `arrival = "rate"`.
     #[serde(default, deserialize_with = "within::<_, 1, 100_000>")]
     pub(crate) rate: u32,
-    /// How long, for `rate` and `back_to_back`.
+    /// Length, for `rate` and `back_to_back`.
     #[serde(default, deserialize_with = "within::<_, 1, 3_600>")]
     pub(crate) seconds: u32,
-    /// Connections at most. Without it every user has one of their own, opened before the start
-    /// where all come at once, so that the race is at the service and not at its door.
+    /// Connections at most. Without it every user has a connection, which `all_at_once` opens
+    /// before the start, so that buyers compete for stock and not for connections.
     #[serde(default, deserialize_with = "some_within::<_, 1, 20_000>")]
     pub(crate) connections: Option<u32>,
-    /// What they ask for, in percent; purchases alone without it.
+    /// Kinds of requests in percent; only purchases by default.
     #[serde(default)]
     pub(crate) mix: Mix,
-    /// Every user wants one order of each product, instead of one in all.
+    /// Every user sends one order for each product, instead of one in total.
     #[serde(default)]
     pub(crate) every_product: bool,
-    /// Every arrival is the same user's.
+    /// All arrivals are of the same user.
     #[serde(default)]
     pub(crate) one_user: bool,
-    /// Percent of the arrivals that are one single user's.
+    /// Percent of the arrivals that are of one additional user.
     #[serde(default, deserialize_with = "within::<_, 0, 100>")]
     pub(crate) greedy: u32,
-    /// At a product of its own with enough for all users, only to compare times with: its orders
-    /// are checked like all others, and counted in no figure.
+    /// Buys a separate product with enough stock for all users, for comparing latencies. Its orders
+    /// are checked like all others, but no figure counts them.
     #[serde(default)]
     pub(crate) yardstick: bool,
 }
@@ -95,17 +95,17 @@ pub(crate) struct Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Arrival {
-    /// Every user in the same instant.
+    /// Every user at the same time.
     AllAtOnce,
     /// On a schedule that does not wait for answers.
     Rate,
-    /// Each connection sends its next request as soon as the last one is answered.
+    /// Each connection sends its next request when the last one is answered.
     BackToBack,
     /// The catalogue of bad requests, one after another.
     BadRequests,
 }
 
-/// Percent of the requests that are of each kind.
+/// Percent of the requests of each kind.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Mix {
@@ -119,11 +119,11 @@ pub(crate) struct Mix {
     pub(crate) detail: u32,
     /// `POST /products`
     pub(crate) create: u32,
-    /// `GET /health/live`, behind which is nothing: how fast the runner itself is.
+    /// `GET /health/live`, which does no work: measures the runner itself.
     pub(crate) live: u32,
 }
 
-/// Something that goes wrong on purpose, so many milliseconds after the load's begin.
+/// A fault to inject, in milliseconds after the start of the load.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PlannedFault {
@@ -139,39 +139,40 @@ pub(crate) enum FaultKind {
     StartRedis,
     StopDatabase,
     StartDatabase,
-    /// Stops the node that holds the lock for longer than the lock lives, then lets it go on.
+    /// Pauses the node that holds the lock for longer than the lock's TTL, then resumes it.
     PauseHolder,
 }
 
-/// What must hold, beside the promises that always do.
+/// What must hold in addition to the promises that always hold.
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of a file")]
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Expect {
     pub(crate) sold: Sold,
-    /// Codes that may refuse a buyer for good.
-    pub(crate) refusals: Vec<String>,
-    /// Whether `unavailable` and `outcome_unknown` may be answered, because of the fault.
+    /// Codes that may refuse a buyer after the last retry.
+    #[serde(deserialize_with = "refusals")]
+    pub(crate) refusals: Vec<Code>,
+    /// Whether the fault allows `unavailable` and `outcome_unknown`.
     pub(crate) allow_unavailable: bool,
-    /// From the sent request to its answer; the service's own `REQUEST_TIMEOUT_MS` and the way.
+    /// From the sent request to its answer: the service's `REQUEST_TIMEOUT_MS` and transmission.
     #[serde(deserialize_with = "within::<_, 1, 600_000>")]
     pub(crate) time_limit_ms: u32,
-    /// Half of the refusals come sooner than half of the yardstick's winners.
+    /// The median refusal is faster than the median order of the yardstick phase.
     pub(crate) refusals_faster: bool,
-    /// The held orders are confirmed afterwards, where the service can.
+    /// Held orders are confirmed afterwards.
     pub(crate) confirm: bool,
-    /// No buyer pays: the holds end, and waiting buyers get the units.
+    /// No buyer pays: the holds expire, and waiting buyers get the units.
     pub(crate) expire: bool,
-    /// Every winner pays in the same second.
+    /// All winners pay at the same time.
     pub(crate) pay_rush: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Sold {
-    /// As much as was wanted and there.
+    /// The smaller of demand and stock.
     Possible,
-    /// Never too much; the load ends before the stock or the demand does.
+    /// Never more than the stock; the load ends before stock or demand does.
     Any,
 }
 
@@ -192,7 +193,7 @@ impl Default for Expect {
     fn default() -> Self {
         Self {
             sold: Sold::Possible,
-            refusals: ["sold_out", "insufficient_stock"].map(str::to_owned).into(),
+            refusals: vec![Code::SoldOut, Code::InsufficientStock],
             allow_unavailable: false,
             time_limit_ms: 6_000,
             refusals_faster: false,
@@ -204,7 +205,7 @@ impl Default for Expect {
 }
 
 impl Scenario {
-    /// How long the load lasts where a clock ends it; a crowd that comes at once takes no time.
+    /// Length of the phases with a fixed length; `all_at_once` has none.
     pub(crate) fn planned(&self) -> Duration {
         let seconds = self.phase.iter().map(|phase| u64::from(phase.seconds));
         Duration::from_secs(seconds.sum())
@@ -218,13 +219,13 @@ impl Scenario {
         self.phase.iter().any(|phase| phase.mix.buy > 0)
     }
 
-    pub(crate) fn comes(&self, arrival: Arrival) -> bool {
+    pub(crate) fn has_arrival(&self, arrival: Arrival) -> bool {
         self.phase.iter().any(|phase| phase.arrival == arrival)
     }
 }
 
 impl Phase {
-    /// Users who arrive in it, as a range that begins at `first`.
+    /// Numbers of the users who arrive in the phase, from `first` on.
     pub(crate) fn arrivals(&self, first: u32, users: u32) -> Range<u32> {
         let count = match self.arrival {
             Arrival::AllAtOnce => users,
@@ -243,9 +244,22 @@ fn one() -> u32 {
     1
 }
 
-/// With pauses of a second this is longer than any fault here lasts.
+/// With pauses of a second this is longer than every built-in fault.
 fn some_retries() -> u32 {
     8
+}
+
+/// Codes that `POST /orders` can answer.
+fn refusals<'de, D: Deserializer<'de>>(field: D) -> Result<Vec<Code>, D::Error> {
+    let names = Vec::<String>::deserialize(field)?;
+    let code = |name: &String| {
+        let code = name
+            .parse()
+            .ok()
+            .filter(|code: &Code| code.refuses_orders());
+        code.ok_or_else(|| de::Error::custom(format!("{name} is not a code of POST /orders")))
+    };
+    names.iter().map(code).collect()
 }
 
 fn within<'de, D: Deserializer<'de>, const LEAST: u32, const MOST: u32>(

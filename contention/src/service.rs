@@ -1,7 +1,7 @@
-//! The service under test: processes of our own, or an existing one.
+//! The service under test: own processes, or an existing service.
 //!
-//! Our own live in a temporary folder and end with us, also when we are killed. Faults are only
-//! ever injected into what was started here.
+//! Own processes use a temporary folder and end with the runner, even if it is killed. Faults are
+//! injected only into own processes.
 
 use std::{collections::HashMap, path::Path, time::Duration};
 
@@ -20,20 +20,20 @@ pub(crate) mod gateway;
 pub(crate) mod node;
 pub(crate) mod serve;
 
-/// What sells.
+/// The design that takes the orders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Design {
-    /// The service as it is.
+    /// The service with its defaults.
     Lanes,
-    /// A lane that takes one order at a time.
+    /// Lanes with a batch size of 1.
     Unbatched,
     /// A lock per order.
     Naive,
-    /// Reads go from memory to the database, without Redis between them.
+    /// Reads skip the Redis cache.
     Uncached,
 }
 
-/// What a run is to be started on.
+/// The settings of a service to start.
 #[derive(Debug)]
 pub(crate) struct Setup<'a> {
     pub(crate) nodes: u32,
@@ -43,15 +43,15 @@ pub(crate) struct Setup<'a> {
     pub(crate) redis_lock_urls: &'a [Secret],
     /// Zero for the simulated gateway.
     pub(crate) gateway_takes: Duration,
-    /// Tells the databases of several runs apart.
+    /// Names the run's database.
     pub(crate) run: &'a str,
 }
 
-/// Dropped from top to bottom: the processes before what they stand on.
+/// Fields are dropped in order: nodes before the Redis nodes and the database that they use.
 #[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) nodes: Vec<Node>,
-    /// Takes the orders instead of the nodes, in a comparison.
+    /// Takes the orders instead of the nodes, when designs are compared.
     pub(crate) naive: Option<Node>,
     pub(crate) redis: Option<RedisNodes>,
     pub(crate) database: Option<Database>,
@@ -62,12 +62,12 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Starts processes of our own.
+    /// Starts own processes.
     pub(crate) async fn start(plan: &Setup<'_>) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new()
             .prefix("contention-")
             .tempdir()
-            .context("cannot make a temporary folder")?;
+            .context("cannot create a temporary folder")?;
         let database = Database::open(plan, dir.path()).await?;
         let redis = private_redis(plan, dir.path())?;
         let lock_urls = match &redis {
@@ -118,7 +118,7 @@ impl Service {
         })
     }
 
-    /// Takes one that runs.
+    /// Uses a running service.
     pub(crate) async fn existing(urls: &[String], tokens: Source) -> anyhow::Result<Self> {
         let mut nodes = Vec::new();
         for url in urls {
@@ -136,20 +136,20 @@ impl Service {
         })
     }
 
-    /// Where buyers send their requests.
-    pub(crate) fn doors(&self) -> Vec<Address> {
+    /// API addresses that buyers use.
+    pub(crate) fn addresses(&self) -> Vec<Address> {
         match &self.naive {
             Some(naive) => vec![naive.api.clone()],
             None => self.nodes.iter().map(|node| node.api.clone()).collect(),
         }
     }
 
-    /// The node that the shopkeeper talks to.
+    /// The node that the admin uses.
     pub(crate) fn first(&self) -> anyhow::Result<&Node> {
         self.nodes.first().context("no node")
     }
 
-    /// Where the nodes' figures are.
+    /// Addresses of the nodes' metrics.
     pub(crate) fn operations(&self) -> Vec<Address> {
         self.nodes
             .iter()
@@ -157,7 +157,7 @@ impl Service {
             .collect()
     }
 
-    /// How often each order was charged, where the gateway is ours.
+    /// Charges per order; `None` without an own gateway.
     pub(crate) fn charges(&self) -> Option<HashMap<Uuid, u32>> {
         self.gateway.as_ref().map(Gateway::charges)
     }
@@ -170,7 +170,7 @@ impl Service {
         self.lock.starts_with("redlock")
     }
 
-    /// A view of the database that the service does not know of.
+    /// A connection of the runner's own to the database; `None` for an existing service.
     pub(crate) async fn store(&self) -> anyhow::Result<Option<Store>> {
         let Some(database) = &self.database else {
             return Ok(None);
@@ -200,7 +200,7 @@ impl Service {
     }
 }
 
-/// Nodes of our own, unless others were named or none can be started.
+/// Private lock nodes, unless others were given or `redis-server` is missing.
 fn private_redis(plan: &Setup<'_>, dir: &Path) -> anyhow::Result<Option<RedisNodes>> {
     if !plan.redis_lock_urls.is_empty() {
         return Ok(None);

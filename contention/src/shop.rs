@@ -1,4 +1,4 @@
-//! The shop behind the load: offers the products, and reads the database afterwards.
+//! Creates the products of a run, and reads their stock and orders after the load.
 
 use std::time::Duration;
 
@@ -18,9 +18,9 @@ use crate::{
     scenario::Scenario,
 };
 
-/// Orders that one query of the database brings.
+/// Orders per database query.
 const PAGE: u64 = 5_000;
-/// Pages of an existing service's API: more orders than a run against one makes.
+/// Pages of an existing service's API at most: more orders than a run makes.
 const PAGES_MAX: usize = 20_000;
 
 /// Reads are at most a second old (`ARCHITECTURE.md`, Reading).
@@ -32,20 +32,20 @@ struct Stock {
     stock_total: i64,
 }
 
-/// A product that was made for a run.
+/// A product that was created for a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Offer {
     pub(crate) id: Uuid,
     pub(crate) sku: String,
     pub(crate) stock: u32,
     pub(crate) is_yardstick: bool,
-    /// The body of an order, and the paths that shoppers read.
+    /// The body of an order, and the paths of availability and product.
     pub(crate) order: Bytes,
     pub(crate) look: String,
     pub(crate) detail: String,
 }
 
-/// What the service says of a product after the load.
+/// Stock and orders of a product after the load.
 #[derive(Clone, Debug)]
 pub(crate) struct ProductRows {
     pub(crate) stock: i64,
@@ -62,7 +62,7 @@ pub(crate) struct OrderRow {
 }
 
 impl OrderRow {
-    /// Whether it holds its units.
+    /// Whether the order holds its units.
     pub(crate) fn is_live(&self) -> bool {
         match self.status {
             OrderStatus::Pending | OrderStatus::Confirming | OrderStatus::Confirmed => true,
@@ -71,7 +71,7 @@ impl OrderRow {
     }
 }
 
-/// One caller of the API, with one connection, one call after another.
+/// API client with one connection, one call at a time.
 #[derive(Debug)]
 pub(crate) struct Api {
     address: Address,
@@ -124,7 +124,7 @@ impl Api {
         expect(&response, 200, path)
     }
 
-    /// Offers the products of a scenario, and one for the yardstick if it has one.
+    /// Creates the products of a scenario, and one for the yardstick phase if there is one.
     pub(crate) async fn offer(
         &mut self,
         scenario: &Scenario,
@@ -156,7 +156,7 @@ impl Api {
         admin: &HeaderValue,
     ) -> anyhow::Result<Offer> {
         #[derive(Deserialize)]
-        struct Made {
+        struct Created {
             id: Uuid,
         }
         let product = &scenario.product;
@@ -170,26 +170,26 @@ impl Api {
         let response = self
             .call(("POST", "/products"), Some(admin), Some(&body))
             .await?;
-        let made: Made = expect(&response, 201, "POST /products")
-            .context("cannot offer a product (an admin's token is needed)")?;
-        let mut order = json!({ "product_id": made.id, "quantity": scenario.quantity });
+        let created: Created = expect(&response, 201, "POST /products")
+            .context("cannot create a product (an admin's token is needed)")?;
+        let mut order = json!({ "product_id": created.id, "quantity": scenario.quantity });
         if product.waitlist
             && let Some(order) = order.as_object_mut()
         {
             order.insert("waitlist".to_owned(), json!(true));
         }
         Ok(Offer {
-            id: made.id,
+            id: created.id,
             sku,
             stock,
             is_yardstick: false,
             order: Bytes::from(order.to_string()),
-            look: format!("/products/{}/availability", made.id),
-            detail: format!("/products/{}", made.id),
+            look: format!("/products/{}/availability", created.id),
+            detail: format!("/products/{}", created.id),
         })
     }
 
-    /// What the database says of a product: the database where it is ours, else the API.
+    /// Stock and orders of a product, from the database of an own service, else from the API.
     pub(crate) async fn rows(
         &mut self,
         offer: &Offer,
@@ -264,12 +264,12 @@ async fn stored(store: &Store, product: Uuid) -> anyhow::Result<Vec<OrderRow>> {
 }
 
 fn expect<T: DeserializeOwned>(response: &Response, status: u16, call: &str) -> anyhow::Result<T> {
-    let said = || String::from_utf8_lossy(&response.body).into_owned();
+    let body = || String::from_utf8_lossy(&response.body).into_owned();
     anyhow::ensure!(
         response.status == status,
         "{call}: {} instead of {status}: {}",
         response.status,
-        said()
+        body()
     );
-    serde_json::from_slice(&response.body).with_context(|| format!("{call}: {}", said()))
+    serde_json::from_slice(&response.body).with_context(|| format!("{call}: {}", body()))
 }

@@ -1,4 +1,4 @@
-//! Figures of the report from the evidence: latencies, counts, units, timeline.
+//! Figures of the report, from the evidence: latencies, counts, units, timeline.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,16 +16,16 @@ use crate::{
     timeline::{Timeline, millis},
 };
 
-/// Steps that a run is shown in, about.
+/// Approximate number of steps in a timeline.
 const STEPS: u32 = 100;
 const STEP_LEAST: Duration = Duration::from_millis(10);
-/// Points of the curve; dense where it gets interesting.
+/// Points of the latency curve, denser at the high percentiles.
 const PERCENTILES: [f64; 22] = [
     0.0, 5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 75.0, 80.0, 85.0, 90.0, 95.0, 97.5, 99.0,
     99.5, 99.75, 99.9, 99.95, 99.99, 100.0,
 ];
 
-/// The figures that come from the samples alone.
+/// The figures from the samples.
 #[derive(Debug)]
 pub(crate) struct Summary {
     pub(crate) offered: u64,
@@ -35,7 +35,7 @@ pub(crate) struct Summary {
     pub(crate) late_p99_ms: f64,
     pub(crate) sold_out_after_ms: Option<f64>,
     pub(crate) timeline: Vec<Slice>,
-    /// When the first counted request was to start; the timeline begins here.
+    /// Intended start of the first counted request, where the timeline begins.
     pub(crate) first: Duration,
 }
 
@@ -95,7 +95,7 @@ pub(crate) fn summarise(evidence: &Evidence, stock: &[(Duration, Option<i64>)]) 
     }
 }
 
-/// Where the load ends before stock and demand do, what was sold is what was possible.
+/// Sums over all products; where the load ends before stock and demand do, possible = sold.
 pub(crate) fn units(evidence: &Evidence, expect: &Expect) -> Units {
     let (mut sold, mut possible, mut unsold, mut oversold) = (0, 0, 0, 0);
     let products = evidence
@@ -104,13 +104,13 @@ pub(crate) fn units(evidence: &Evidence, expect: &Expect) -> Units {
         .zip(evidence.sold())
         .zip(evidence.possible());
     for ((offer, units), could) in products.filter(|((offer, _), _)| !offer.is_yardstick) {
-        let could = match expect.sold {
+        let possible_units = match expect.sold {
             Sold::Possible => could,
             Sold::Any => units,
         };
         sold += units;
-        possible += could;
-        unsold += could.saturating_sub(units);
+        possible += possible_units;
+        unsold += possible_units.saturating_sub(units);
         oversold += units.saturating_sub(u64::from(offer.stock));
     }
     Units {
@@ -132,7 +132,7 @@ fn shifted(sample: &Sample, first: Duration) -> Sample {
     sample
 }
 
-/// A round length, so that there are about as many steps as wanted.
+/// A round step length for about `STEPS` steps.
 fn step(length: Duration) -> Duration {
     let rough = (length / STEPS).max(STEP_LEAST);
     let round = [10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000].map(Duration::from_millis);
@@ -146,7 +146,7 @@ fn answers(samples: &[&Sample]) -> Vec<Answers> {
     let mut counts: BTreeMap<(u16, &str), u64> = BTreeMap::new();
     for sample in samples {
         *counts
-            .entry((sample.answer.status, sample.answer.code))
+            .entry((sample.answer.status, sample.answer.code.name()))
             .or_default() += 1;
     }
     let answers = counts.into_iter().map(|((status, code), count)| Answers {
@@ -158,7 +158,7 @@ fn answers(samples: &[&Sample]) -> Vec<Answers> {
 }
 
 fn latency(times: impl Iterator<Item = Duration>) -> Latency {
-    // Three digits, in microseconds; it grows as needed.
+    // Three significant digits, in microseconds; grows as needed.
     let Ok(mut histogram) = Histogram::<u64>::new(3) else {
         return Latency::default();
     };
@@ -185,7 +185,7 @@ fn latency(times: impl Iterator<Item = Duration>) -> Latency {
     }
 }
 
-/// When the order that took the last unit was answered; none while something is left.
+/// When the order of the last unit was answered; `None` while units are left.
 fn sold_out(evidence: &Evidence, first: Duration) -> Option<f64> {
     let products: Vec<_> = evidence.offers.iter().zip(&evidence.rows).collect();
     let counted: Vec<_> = products
@@ -194,7 +194,7 @@ fn sold_out(evidence: &Evidence, first: Duration) -> Option<f64> {
         .collect();
     if counted
         .iter()
-        .any(|(offer, book)| book.stock != 0 || offer.stock == 0)
+        .any(|(offer, row)| row.stock != 0 || offer.stock == 0)
     {
         return None;
     }

@@ -1,4 +1,4 @@
-//! The run in steps of equal length: answers by code, stock, latency.
+//! Timeline of a run in steps of equal length: answers by code, stock, latency.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -7,7 +7,7 @@ use crate::{record::Sample, report::Slice};
 #[derive(Debug)]
 pub(crate) struct Timeline {
     step: Duration,
-    /// Steps that nothing is added to any more.
+    /// Finished steps.
     done: Vec<Slice>,
     open: Vec<Open>,
 }
@@ -31,7 +31,7 @@ impl Timeline {
 
     pub(crate) fn add(&mut self, sample: &Sample) {
         let open = self.at(sample.answered);
-        *open.answers.entry(sample.answer.code).or_default() += 1;
+        *open.answers.entry(sample.answer.code.name()).or_default() += 1;
         if sample.is_buy() {
             open.latencies.push(sample.latency());
         }
@@ -41,16 +41,16 @@ impl Timeline {
         self.at(at).stock = stock;
     }
 
-    /// The steps that began before `now`, of which those that ended are settled for good.
+    /// The steps that began before `now`; all but the last three are finished.
     pub(crate) fn until(&mut self, now: Duration) -> Vec<Slice> {
         self.at(now);
-        // The last answers of a step may be recorded a little late.
-        let settled = self.open.len().saturating_sub(3);
-        for open in self.open.drain(..settled) {
+        // The last answers of a step may be recorded slightly late.
+        let finished = self.open.len().saturating_sub(3);
+        for open in self.open.drain(..finished) {
             let slice = open.slice(self.step, self.done.len());
             self.done.push(slice);
         }
-        let mut slices: Vec<Slice> = self.done.iter().map(copy).collect();
+        let mut slices: Vec<Slice> = self.done.clone();
         for open in &self.open {
             let slice = open.slice(self.step, slices.len());
             slices.push(slice);
@@ -58,7 +58,7 @@ impl Timeline {
         slices
     }
 
-    /// The step of this time, or the first one that is not settled.
+    /// The step of this time, or the first unfinished step.
     fn at(&mut self, at: Duration) -> &mut Open {
         let step = self.step.as_micros().max(1);
         let index = usize::try_from(at.as_micros() / step).unwrap_or_default();
@@ -94,16 +94,6 @@ impl Open {
     }
 }
 
-fn copy(slice: &Slice) -> Slice {
-    Slice {
-        at_ms: slice.at_ms,
-        answers: slice.answers.clone(),
-        stock: slice.stock,
-        p50_ms: slice.p50_ms,
-        p99_ms: slice.p99_ms,
-    }
-}
-
 pub(crate) fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1_000.0
 }
@@ -111,7 +101,10 @@ pub(crate) fn millis(time: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Answer, Planned, RequestKind};
+    use crate::{
+        record::{Answer, Planned, RequestKind},
+        report::codes::AnswerCode,
+    };
 
     fn sample(answered_ms: u64, latency_ms: u64) -> Sample {
         let answered = Duration::from_millis(answered_ms);
@@ -124,7 +117,7 @@ mod tests {
         };
         let answer = Answer {
             status: 201,
-            code: "created",
+            code: AnswerCode::Created,
             ..Answer::default()
         };
         Sample {
@@ -152,7 +145,7 @@ mod tests {
         assert_eq!(counts, [2, 1, 0, 0, 1]);
         assert_eq!(slices[1].stock, Some(7));
         assert_eq!(slices[0].p50_ms, Some(10.0));
-        // Recorded late, it still counts somewhere.
+        // A sample that is recorded late still counts.
         timeline.add(&sample(15, 5));
         let slices = timeline.until(Duration::from_millis(460));
         let total: u64 = slices.iter().flat_map(|slice| slice.answers.values()).sum();

@@ -1,4 +1,4 @@
-//! The users of a run: an admin who offers the products, and buyers, each with a token.
+//! The users of a run and their tokens: an admin, who creates the products, and buyers.
 
 use std::{path::Path, time::Duration};
 
@@ -20,16 +20,16 @@ pub(crate) struct User {
 }
 
 #[derive(Debug)]
-pub(crate) struct Crowd {
+pub(crate) struct Users {
     pub(crate) admin: User,
     buyers: Vec<User>,
 }
 
-/// Where tokens come from.
+/// The source of tokens: signed by the runner, or read from a file.
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
     Secret(Secret),
-    /// A token a line.
+    /// One token per line.
     Lines(Vec<String>),
 }
 
@@ -51,8 +51,8 @@ impl Source {
         Ok(Self::Lines(lines))
     }
 
-    /// So many buyers, as far as there are tokens, with names that no other run uses.
-    pub(crate) fn crowd(&self, run: &str, buyers: u32) -> anyhow::Result<Crowd> {
+    /// Up to `buyers` buyers, as many as there are tokens, with names unique to the run.
+    pub(crate) fn users(&self, run: &str, buyers: u32) -> anyhow::Result<Users> {
         match self {
             Self::Secret(secret) => {
                 let secret = secret.expose();
@@ -63,7 +63,7 @@ impl Source {
                 };
                 let name = format!("{run}-admin");
                 let token = tokens::admin(secret, &name, TTL)?;
-                Ok(Crowd {
+                Ok(Users {
                     admin: User::new(name, &token)?,
                     buyers: (1..=buyers.max(1))
                         .map(buyer)
@@ -75,14 +75,14 @@ impl Source {
                 let admin = users.next().context("--tokens: empty")??;
                 let wanted = usize::try_from(buyers.max(1)).unwrap_or(usize::MAX);
                 let buyers = users.take(wanted).collect::<anyhow::Result<_>>()?;
-                Ok(Crowd { admin, buyers })
+                Ok(Users { admin, buyers })
             }
         }
     }
 }
 
-impl Crowd {
-    /// With fewer tokens than users, several users share one.
+impl Users {
+    /// With fewer tokens than users, users share tokens.
     pub(crate) fn buyer(&self, number: u32) -> &User {
         let number = usize::try_from(number).unwrap_or_default();
         self.buyers
@@ -92,14 +92,14 @@ impl Crowd {
 }
 
 impl User {
-    /// The service checks the signature; we only want to know the name.
+    /// Reads the name only; the service checks the signature.
     fn read(token: &str) -> anyhow::Result<Self> {
         #[derive(Deserialize)]
         struct Claims {
             sub: String,
         }
         let claims = jsonwebtoken::dangerous::insecure_decode::<Claims>(token)
-            .context("--tokens: a line is no token")?;
+            .context("--tokens: a line is not a token")?;
         Self::new(claims.claims.sub, token)
     }
 

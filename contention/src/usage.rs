@@ -1,4 +1,4 @@
-//! What the runner itself costs, and whether it was the limit.
+//! CPU and memory of the runner, and whether it was the bottleneck.
 
 use std::time::{Duration, Instant};
 
@@ -12,18 +12,18 @@ use crate::{
     summary::Summary,
 };
 
-/// The share of what the others leave of the machine, above which the runner may be the limit.
+/// Above this share of the CPU that the service leaves, the runner may be the bottleneck.
 const SHARE_MAX: f64 = 0.85;
-/// Requests on a schedule that leave later than this were not sent on schedule.
+/// Requests that are sent later than this did not follow the schedule.
 const LATE_MAX_MS: f64 = 50.0;
 
-/// CPU time and time, since a begin or at one.
+/// CPU and wall time, absolute or since an earlier value.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Usage {
     cpu: Duration,
     at: Instant,
     wall: Duration,
-    /// Kilobytes, at most, since the program's start.
+    /// Peak memory in kilobytes.
     memory_kb: u64,
 }
 
@@ -66,7 +66,7 @@ impl Usage {
         self.memory_kb / 1_024
     }
 
-    /// Whether the runner, not the service, was likely the limit.
+    /// Whether the runner was likely the limit instead of the service.
     pub(crate) fn is_bottleneck(
         &self,
         service_cores: f64,
@@ -76,9 +76,9 @@ impl Usage {
         let all = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let all = f64::from(u32::try_from(all).unwrap_or(1));
         let cores = self.cores();
-        let took_the_machine = cores > SHARE_MAX * (all - service_cores) && cores > service_cores;
-        let was_late = scenario.comes(Arrival::Rate) && summary.late_p99_ms > LATE_MAX_MS;
-        // A crowd that comes at once keeps everything busy for the moment that it lasts.
-        (took_the_machine && summary.seconds > 1.0) || was_late
+        let used_the_machine = cores > SHARE_MAX * (all - service_cores) && cores > service_cores;
+        let was_late = scenario.has_arrival(Arrival::Rate) && summary.late_p99_ms > LATE_MAX_MS;
+        // Load of less than a second keeps all cores busy and says nothing about the limit.
+        (used_the_machine && summary.seconds > 1.0) || was_late
     }
 }

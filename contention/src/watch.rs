@@ -1,13 +1,13 @@
-//! Looks on while the load runs: samples the stock and the nodes' figures, and shows the run on
-//! the terminal or as lines of progress.
+//! Watches a run in progress: samples stock and metrics, and shows the live view or lines of
+//! progress.
 
 use std::{
     collections::BTreeMap,
     io::{self, Write},
-    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use serde::Deserialize;
 
 use crate::{
@@ -23,19 +23,19 @@ use crate::{
     timeline::Timeline,
 };
 
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const POLL: Duration = Duration::from_millis(100);
 const FIGURES_EVERY: u32 = 5;
 const LINE_EVERY: u32 = 10;
 /// A sample that takes longer counts as unknown.
-const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
+const SAMPLE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// What was seen, beside the answers that users got.
+/// What was observed besides the answers.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct Observed {
     pub(crate) stock: Vec<(Duration, Option<i64>)>,
     /// Whether the lock was degraded, at each sample.
     pub(crate) degraded: Vec<(Duration, bool)>,
-    /// Locks taken by then.
+    /// Locks acquired so far.
     pub(crate) acquired: Vec<(Duration, u64)>,
 }
 
@@ -43,19 +43,19 @@ pub(crate) struct Seen {
 #[derive(Debug)]
 pub(crate) struct Watch<'a> {
     pub(crate) load: &'a Load,
-    pub(crate) door: Address,
+    pub(crate) api: Address,
     pub(crate) operations: Vec<Address>,
     pub(crate) before: Option<Figures>,
     pub(crate) faults: &'a Mutex<Vec<Fault>>,
-    pub(crate) seen: &'a Mutex<Seen>,
-    /// What does not change while it runs.
+    pub(crate) observed: &'a Mutex<Observed>,
+    /// What does not change during the run.
     pub(crate) heading: Snapshot,
 }
 
 impl Watch<'_> {
-    /// Looks until it is dropped.
+    /// Runs until it is dropped.
     pub(crate) async fn run(self, mut screen: Option<&mut Screen>) -> io::Result<()> {
-        let mut api = Api::new(self.door.clone());
+        let mut api = Api::new(self.api.clone());
         let mut timeline = Timeline::new(HISTORY_STEP);
         let mut totals: BTreeMap<&'static str, u64> = BTreeMap::new();
         let mut recent: Vec<Sample> = Vec::new();
@@ -64,7 +64,7 @@ impl Watch<'_> {
             let samples = self.load.recorder.since(count);
             count += samples.len();
             for sample in &samples {
-                *totals.entry(sample.answer.code).or_default() += 1;
+                *totals.entry(sample.answer.code.name()).or_default() += 1;
                 timeline.add(sample);
             }
             let now = self.load.recorder.now();
@@ -73,7 +73,7 @@ impl Watch<'_> {
             let stock = self.stock(&mut api).await;
             timeline.add_stock(now, stock);
             if tick % FIGURES_EVERY == 0 {
-                lock = self.look_at_lock(now).await;
+                lock = self.lock_state(now).await;
             }
             let began = Instant::now();
             if let Some(screen) = &mut screen {
@@ -84,20 +84,18 @@ impl Watch<'_> {
                 snapshot.answers = tallies(&totals, &recent);
                 (snapshot.p50_ms, snapshot.p99_ms) = percentiles(&recent);
                 snapshot.lock.clone_from(&lock);
-                let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
-                snapshot.faults.clone_from(&faults);
-                drop(faults);
+                snapshot.faults.clone_from(&self.faults.lock());
                 snapshot.history = timeline.until(now);
                 screen.draw(&snapshot)?;
             } else if tick % LINE_EVERY == LINE_EVERY - 1 {
-                say(&self.heading, now, stock, &totals)?;
+                print_progress(&self.heading, now, stock, &totals)?;
             }
-            tokio::time::sleep(LOOK_EVERY.saturating_sub(began.elapsed())).await;
+            tokio::time::sleep(POLL.saturating_sub(began.elapsed())).await;
         }
         Ok(())
     }
 
-    /// Units left over all products of the run; none when the service does not say.
+    /// Units left of all products; `None` if the service does not answer.
     async fn stock(&self, api: &mut Api) -> Option<i64> {
         #[derive(Deserialize)]
         struct Left {
@@ -105,25 +103,26 @@ impl Watch<'_> {
         }
         let mut sum = 0_i64;
         for offer in self.load.offers.iter().filter(|offer| !offer.is_yardstick) {
-            let left = tokio::time::timeout(LOOK_TIMEOUT, api.get::<Left>(&offer.look, None)).await;
+            let left =
+                tokio::time::timeout(SAMPLE_TIMEOUT, api.get::<Left>(&offer.look, None)).await;
             sum = sum.saturating_add(left.ok()?.ok()?.stock);
         }
         let at = self.load.recorder.now();
-        self.seen().stock.push((at, Some(sum)));
+        self.observed.lock().stock.push((at, Some(sum)));
         Some(sum)
     }
 
-    async fn look_at_lock(&self, now: Duration) -> LockState {
-        let reading = tokio::time::timeout(LOOK_TIMEOUT, Figures::read(&self.operations)).await;
+    async fn lock_state(&self, now: Duration) -> LockState {
+        let reading = tokio::time::timeout(SAMPLE_TIMEOUT, Figures::read(&self.operations)).await;
         let (Ok(Some(figures)), Some(before)) = (reading, &self.before) else {
             return LockState::default();
         };
         let lock = figures.lock_since(before);
         let degraded = figures.lock_degraded();
-        let mut seen = self.seen();
-        seen.degraded.push((now, degraded));
-        seen.acquired.push((now, lock.acquired));
-        drop(seen);
+        let mut observed = self.observed.lock();
+        observed.degraded.push((now, degraded));
+        observed.acquired.push((now, lock.acquired));
+        drop(observed);
         LockState {
             known: true,
             acquired: lock.acquired,
@@ -135,17 +134,13 @@ impl Watch<'_> {
             nodes_total: self.heading.lock.nodes_total,
         }
     }
-
-    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 fn tallies(totals: &BTreeMap<&'static str, u64>, recent: &[Sample]) -> Vec<Tally> {
     let tally = |(code, total): (&&'static str, &u64)| {
         let last_second = recent
             .iter()
-            .filter(|sample| sample.answer.code == *code)
+            .filter(|sample| sample.answer.code.name() == *code)
             .count();
         Tally {
             code: (*code).to_owned(),
@@ -169,7 +164,7 @@ fn percentiles(recent: &[Sample]) -> (Option<f64>, Option<f64>) {
 }
 
 /// A line of progress.
-fn say(
+fn print_progress(
     heading: &Snapshot,
     now: Duration,
     stock: Option<i64>,

@@ -1,5 +1,5 @@
-//! Request extraction and validation, in the order of the contract: size, media type, token, JSON,
-//! values. Extracted values are never validated again.
+//! Request extraction and validation, in the order of the contract: size, body time-out, media
+//! type, token and role, JSON, values. Extracted values are never validated again.
 
 use std::{convert::Infallible, time::Instant};
 
@@ -79,7 +79,7 @@ where
     let limit = state.request_timeout.mul_f64(BODY_WITHIN);
     let bytes = match timeout(limit, Limited::new(body, BODY_MAX).collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
-        Err(_) => return Err(Problem::SlowBody),
+        Err(_) => return Err(Problem::RequestTimeout),
         Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large),
         Ok(Err(_)) => {
             return Err(Problem::MalformedJson {

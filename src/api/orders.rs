@@ -37,7 +37,7 @@ const KEY_MAX: usize = 255;
 
 /// The body of `POST /orders`.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(rename = "NewOrder", deny_unknown_fields)]
 #[schema(as = NewOrder)]
 pub(super) struct OrderBody {
     #[garde(skip)]

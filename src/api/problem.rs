@@ -15,10 +15,10 @@ use crate::{
     domain::{Code, OrderId, OrderStatus, Refusal},
 };
 
+mod details;
 mod document;
 mod failure;
-mod refusal;
-mod text;
+mod order_refusal;
 
 use self::document::title;
 pub(super) use self::document::{Extras, ProblemDocument};
@@ -80,7 +80,7 @@ pub enum Problem {
     /// The database did not answer in time; a change may or may not have been made.
     NotInTime,
     /// The body did not arrive in time.
-    SlowBody,
+    RequestTimeout,
     OutcomeUnknown {
         order_id: OrderId,
     },
@@ -126,7 +126,7 @@ impl Problem {
             Self::Refused(refusal) => refusal.code(),
             Self::HighDemand => Code::HighDemand,
             Self::Unavailable | Self::NotInTime => Code::Unavailable,
-            Self::SlowBody => Code::RequestTimeout,
+            Self::RequestTimeout => Code::RequestTimeout,
             Self::OutcomeUnknown { .. } => Code::OutcomeUnknown,
             Self::Internal { .. } => Code::Internal,
         }
@@ -147,7 +147,7 @@ impl Problem {
             Self::OrderNotPending { order_status } => Extras::OrderStatus {
                 order_status: *order_status,
             },
-            Self::Refused(refusal) => refusal::extras(refusal),
+            Self::Refused(refusal) => order_refusal::extras(refusal),
             Self::UnsupportedMediaType
             | Self::Unauthenticated { .. }
             | Self::Forbidden
@@ -163,7 +163,7 @@ impl Problem {
             | Self::HighDemand
             | Self::Unavailable
             | Self::NotInTime
-            | Self::SlowBody
+            | Self::RequestTimeout
             | Self::Internal { .. } => Extras::None {},
         }
     }
@@ -191,7 +191,7 @@ impl Problem {
             | Self::PaymentsDisabled
             | Self::SkuTaken
             | Self::Refused(_)
-            | Self::SlowBody
+            | Self::RequestTimeout
             | Self::Internal { .. } => None,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::connect::{gateway, lane_bounds};
+use super::connect::lane_bounds;
 use crate::{
     admission::{Gate, SoldOutSource},
     api::{AppState, SharedState, auth::Keys},
@@ -10,6 +10,7 @@ use crate::{
     checkout::{self, Checkout},
     config,
     domain::Secret,
+    payment::Gateway,
     sequencer::{Parts, Sequencer},
     tasks::Tasks,
 };
@@ -25,6 +26,7 @@ pub(super) async fn build(
     config: &config::Serve,
     parts: Parts,
     credentials: Credentials,
+    gateway: Option<Gateway>,
     request_tasks: &Tasks,
 ) -> anyhow::Result<SharedState> {
     let Parts {
@@ -39,7 +41,7 @@ pub(super) async fn build(
     let checkout = Checkout::new(checkout::Parts {
         store: store.clone(),
         sequencer: sequencer.clone(),
-        gateway: gateway(config)?,
+        gateway,
         user_events: user_events.clone(),
         tasks: tasks.clone(),
         request_timeout: config.limits.request_timeout_ms,

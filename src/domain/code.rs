@@ -25,12 +25,13 @@ use utoipa::ToSchema;
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Code {
-    // Refusals of `POST /orders`, in the order of the checks.
+    // Refusals of `POST /orders` in the order of the checks; `HighDemand` and the failures after it
+    // can happen at any later step.
     PayloadTooLarge,
-    UnsupportedMediaType,
-    Unauthenticated,
     /// The body did not arrive in time.
     RequestTimeout,
+    UnsupportedMediaType,
+    Unauthenticated,
     MalformedJson,
     InvalidRequest,
     RateLimited,
@@ -41,7 +42,7 @@ pub enum Code {
     SoldOut,
     InsufficientStock,
     HighDemand,
-    /// Nothing was written.
+    /// `POST /orders`: nothing was written. Other writes may have been made.
     Unavailable,
     /// The order may or may not have been written.
     OutcomeUnknown,
@@ -68,6 +69,7 @@ impl Code {
     /// The HTTP status of problem documents with this code.
     pub fn status(self) -> u16 {
         match self {
+            // `HighDemand`: proxies and clients retry a 503 by themselves, which would add load.
             Self::MalformedJson | Self::HighDemand => 400,
             Self::Unauthenticated => 401,
             Self::PaymentDeclined => 402,

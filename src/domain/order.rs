@@ -1,6 +1,6 @@
 //! An order, its status and payment, and the parsed order request.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString, IntoStaticStr};
@@ -42,6 +42,47 @@ pub struct Order {
     pub expires_at: Option<DateTime<Utc>>,
     pub confirmed_at: Option<DateTime<Utc>>,
     pub payment: Option<Payment>,
+}
+
+/// What a new order consists of.
+#[derive(Clone, Debug)]
+pub struct OrderTerms {
+    pub id: OrderId,
+    pub reference: String,
+    pub product_id: ProductId,
+    pub user_id: UserId,
+    pub quantity: i32,
+    pub unit_price: i64,
+    pub currency: String,
+    /// How long the order holds its units before payment; `None` confirms it at once.
+    pub hold_seconds: Option<i32>,
+    pub created_at: DateTime<Utc>,
+}
+
+impl Order {
+    /// A new order: pending with a hold, else confirmed at once.
+    pub fn new(terms: OrderTerms) -> Self {
+        let created_at = terms.created_at;
+        let hold = terms.hold_seconds;
+        Self {
+            id: terms.id,
+            reference: terms.reference,
+            product_id: terms.product_id,
+            user_id: terms.user_id,
+            quantity: terms.quantity,
+            unit_price: terms.unit_price,
+            total: terms.unit_price.saturating_mul(i64::from(terms.quantity)),
+            currency: terms.currency,
+            status: match hold {
+                Some(_) => OrderStatus::Pending,
+                None => OrderStatus::Confirmed,
+            },
+            created_at,
+            expires_at: hold.map(|seconds| created_at + TimeDelta::seconds(seconds.into())),
+            confirmed_at: hold.is_none().then_some(created_at),
+            payment: None,
+        }
+    }
 }
 
 /// The payment of an order at the gateway.

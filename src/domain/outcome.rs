@@ -28,7 +28,7 @@ pub enum Refusal {
         starts_at: Option<DateTime<Utc>>,
         ends_at: Option<DateTime<Utc>>,
     },
-    KeyReused,
+    IdempotencyKeyReused,
     PurchaseLimit {
         limit: i32,
         held: i64,
@@ -48,7 +48,7 @@ impl Refusal {
             Self::ProductNotFound => Code::ProductNotFound,
             Self::QuantityOverLimit { .. } => Code::InvalidRequest,
             Self::NotOnSale { .. } => Code::NotOnSale,
-            Self::KeyReused => Code::IdempotencyKeyReused,
+            Self::IdempotencyKeyReused => Code::IdempotencyKeyReused,
             Self::PurchaseLimit { .. } => Code::PurchaseLimit,
             Self::SoldOut { .. } => Code::SoldOut,
             Self::InsufficientStock { .. } => Code::InsufficientStock,

@@ -7,7 +7,7 @@ use super::STOCK_MAX;
 /// The stock of a product, in units. Always `0 ≤ reserved ≤ on_hand ≤ total ≤ STOCK_MAX`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StockLevel {
-    /// Every unit ever offered: those on hand and those of live orders.
+    /// Every unit ever put up for sale: those on hand and those of live orders.
     pub total: i32,
     /// Units that no live order holds; the lock key names this quantity.
     pub on_hand: i32,
@@ -37,7 +37,8 @@ impl StockLevel {
         self.reserved = self.reserved.min(self.on_hand);
     }
 
-    /// Moves `quantity` units from an ended order back to the stock, reserved for the waitlist.
+    /// Moves `quantity` units from an ended order back to the stock, reserved for the waitlist until
+    /// [`Self::end_reservation`].
     pub fn give_back(&mut self, quantity: i32) {
         self.on_hand += quantity;
         self.reserved += quantity;
@@ -50,7 +51,7 @@ impl StockLevel {
         self.reserved = (self.reserved - quantity).max(0);
     }
 
-    /// Adds `quantity` newly offered units, reserved for the waitlist; false, and no change, when
+    /// Adds `quantity` new units, reserved for the waitlist; false, and no change, when
     /// the total would exceed [`STOCK_MAX`].
     #[must_use]
     pub fn restock(&mut self, quantity: i32) -> bool {

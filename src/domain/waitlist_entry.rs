@@ -34,6 +34,7 @@ fn no_user() -> UserId {
 #[derive(Clone, Copy, Debug, Display, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
+#[schema(as = WaitingStatus)]
 pub enum WaitlistStatus {
     Waiting,
     Offered,

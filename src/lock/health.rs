@@ -112,7 +112,7 @@ fn announce(health: Health) {
         tracing::warn!(
             healthy,
             nodes,
-            "{healthy} of {nodes} lock nodes answer: no majority, only the version guard is active"
+            "{healthy} of {nodes} lock nodes answer: no majority, only the fence is active"
         );
     }
 }

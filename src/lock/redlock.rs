@@ -1,5 +1,6 @@
-//! Redlock (<https://redis.io/docs/latest/develop/clients/patterns/distributed-locks/>) through
-//! rslock, over the nodes that are healthy right now.
+//! Redlock over several Redis nodes, by rslock: uses the healthy nodes, so a dead node delays nothing.
+//!
+//! The algorithm: <https://redis.io/docs/latest/develop/clients/patterns/distributed-locks/>.
 //!
 //! rslock waits for its slowest node, so an unresponsive one would delay every lock. It therefore
 //! gets the healthy nodes only; [`manager`] keeps its quorum at the majority of all configured

@@ -22,8 +22,8 @@ pub(super) enum Written {
     Committed(Box<Product>),
     /// Nothing to write.
     Unchanged,
-    /// Another node wrote the product first: read and decide again.
-    Fenced,
+    /// The rows have changed since they were read: read and decide again.
+    Stale,
 }
 
 /// A batch of commands for one product. It outlives a write that times out, and then shows whether
@@ -35,7 +35,7 @@ pub(super) struct Batch<'a> {
     /// The database's time.
     at: DateTime<Utc>,
     decision: Decision,
-    committing: bool,
+    may_be_durable: bool,
 }
 
 impl<'a> Batch<'a> {
@@ -45,7 +45,7 @@ impl<'a> Batch<'a> {
             pending,
             at,
             decision: Decision::default(),
-            committing: false,
+            may_be_durable: false,
         }
     }
 
@@ -53,7 +53,7 @@ impl<'a> Batch<'a> {
     ///
     /// `before_commit` is called with the stock on hand after the batch, if that has changed.
     /// Without a transaction there must be nothing to look up or to write.
-    pub(super) async fn write(
+    pub(super) async fn decide_and_commit(
         &mut self,
         transaction: Option<Transaction>,
         before_commit: impl FnOnce(i32),
@@ -67,23 +67,23 @@ impl<'a> Batch<'a> {
         let commands = self.pending.commands();
         self.decision = decide(product, facts, commands, at, reference);
         self.decision.more |= more;
-        let Some(transaction) = transaction.filter(|_| self.decision.changes(product)) else {
+        let Some(transaction) = transaction.filter(|_| self.decision.has_changes(product)) else {
             return Ok(Written::Unchanged);
         };
-        match self.change(&transaction).await {
+        match self.send_changes(&transaction).await {
             Ok(true) => {}
-            Ok(false) => return Ok(Written::Fenced),
+            Ok(false) => return Ok(Written::Stale),
             // The key was used for another product meanwhile, or a reference was drawn twice: a
             // second decision finds the key, or draws another reference.
             Err(Error::Violates(Constraint::IdempotencyKey | Constraint::Reference)) => {
-                return Ok(Written::Fenced);
+                return Ok(Written::Stale);
             }
             Err(error) => return Err(error),
         }
         if self.decision.stock.on_hand != product.stock.on_hand {
             before_commit(self.decision.stock.on_hand);
         }
-        self.committing = true;
+        self.may_be_durable = true;
         match transaction.commit().await {
             Ok(()) => Ok(Written::Committed(Box::new(after(
                 product,
@@ -91,14 +91,14 @@ impl<'a> Batch<'a> {
                 at,
             )))),
             Err(error) => {
-                self.committing = matches!(error, Error::CommitUnknown(_));
+                self.may_be_durable = matches!(error, Error::CommitUnknown(_));
                 Err(error)
             }
         }
     }
 
-    /// Sends the decision's changes; false when another node wrote the product first.
-    async fn change(&mut self, transaction: &Transaction) -> Result<bool, Error> {
+    /// Sends the decision's changes; false when the rows have changed since they were read.
+    async fn send_changes(&mut self, transaction: &Transaction) -> Result<bool, Error> {
         let product = self.product;
         let decision = &mut self.decision;
         let change = StockChange {
@@ -116,7 +116,7 @@ impl<'a> Batch<'a> {
             return Ok(false);
         }
         for release in Release::ALL {
-            let orders = decision.released(release);
+            let orders = decision.released_by(release);
             // The buyer may have begun to pay since the order was read.
             if !transaction.release_orders(release, &orders).await? {
                 return Ok(false);
@@ -133,7 +133,7 @@ impl<'a> Batch<'a> {
 
     /// Whether the commit was sent, so that the batch may be durable.
     pub(super) fn may_be_durable(&self) -> bool {
-        self.committing
+        self.may_be_durable
     }
 
     pub(super) fn into_decision(self) -> Decision {

@@ -106,7 +106,7 @@ pub(super) struct Decision {
 
 impl Decision {
     /// Whether there is anything to write.
-    pub(super) fn changes(&self, product: &Product) -> bool {
+    pub(super) fn has_changes(&self, product: &Product) -> bool {
         !self.new.orders.is_empty()
             || !self.released.is_empty()
             || !self.joined.is_empty()
@@ -136,7 +136,7 @@ impl Decision {
     }
 
     /// The orders that are released for this reason.
-    pub(super) fn released(&self, release: Release) -> Vec<OrderId> {
+    pub(super) fn released_by(&self, release: Release) -> Vec<OrderId> {
         let of = |(id, why): &(OrderId, Release)| (*why == release).then_some(*id);
         self.released.iter().filter_map(of).collect()
     }

@@ -54,13 +54,13 @@ const HEAD_START: Duration = Duration::from_millis(5);
 pub(super) struct Lane {
     product_id: ProductId,
     inbox: mpsc::Receiver<PendingCommand>,
+    /// Weak, so that the inbox closes when the registry drops its sender.
+    queue: mpsc::WeakSender<PendingCommand>,
     context: Arc<Context>,
     /// The row as this lane's last commit left it.
     cached_product: Option<Product>,
     /// The lock of the level that the row has or will have.
     prefetch: Option<LockPrefetch>,
-    /// Whether the last batch left expired holds or serviceable waitlist entries.
-    more_to_expire: bool,
     /// Set once the product has been read.
     metrics: Arc<OnceLock<metrics::ProductMetrics>>,
     /// Wakes the lane when another node has written the product.
@@ -111,32 +111,34 @@ enum Step {
     NoProduct,
     /// The row has changed: read and decide again.
     Again,
-    /// Another node has the lock.
+    /// No quorum for the lock of this level: another node has it.
     Busy,
     /// The database does not answer, or refuses a statement.
     Failed(store::Error),
 }
 
 impl Lane {
+    /// A lane and its queue; the lane ends once the queue is dropped and served.
     pub(super) fn new(
         product: ProductId,
-        inbox: mpsc::Receiver<PendingCommand>,
         metrics: Arc<OnceLock<metrics::ProductMetrics>>,
         context: Arc<Context>,
-    ) -> Self {
+    ) -> (Self, mpsc::Sender<PendingCommand>) {
+        let (queue, inbox) = mpsc::channel(context.bounds.queue_max);
         let changes = context.parts.stock_events.watch(product);
-        Self {
+        let lane = Self {
             product_id: product,
             inbox,
+            queue: queue.downgrade(),
             changes,
             context,
             cached_product: None,
             prefetch: None,
-            more_to_expire: false,
             metrics,
             name: ProductId::now_v7().to_string(),
             turns: handover::Turns::default(),
-        }
+        };
+        (lane, queue)
     }
 
     /// Serves batches until there is a reason to pause; [`Lane::serve`] may be called again.
@@ -146,13 +148,6 @@ impl Lane {
         loop {
             if self.inbox.is_empty() {
                 self.release_prefetched();
-            }
-            if std::mem::take(&mut self.more_to_expire) {
-                let mut pending = PendingBatch::default();
-                pending.top_up(&mut self.inbox, batch_max);
-                pending.push(PendingCommand::without_caller(Command::ExpireHolds));
-                self.serve_batch(pending).await;
-                continue;
             }
             match timeout(IDLE, self.inbox.recv_many(&mut batch, batch_max)).await {
                 Ok(0) => return Pause::Closed,
@@ -176,6 +171,15 @@ impl Lane {
         self.release_prefetched();
         if let Some(metrics) = self.metrics.get() {
             metrics.queue.set(0);
+        }
+    }
+
+    /// Queues [`Command::ExpireHolds`] behind the pending commands. Without effect while the queue
+    /// is full or closed: the expiry job, here or on another node, repeats the command.
+    fn queue_expire_holds(&self) {
+        let command = PendingCommand::without_caller(Command::ExpireHolds);
+        if let Some(queue) = self.queue.upgrade() {
+            drop(queue.try_send(command));
         }
     }
 
@@ -250,7 +254,7 @@ impl Lane {
         let product = &row.product;
         self.update_gauges(product);
         if !pending.may_write(product) {
-            return Box::pin(self.write(pending, &row, &AtomicBool::new(false))).await;
+            return Box::pin(self.write_and_reply(pending, &row, &AtomicBool::new(false))).await;
         }
         let guard = match self.lock(product, begun).await {
             Ok(guard) => guard,
@@ -264,13 +268,13 @@ impl Lane {
             alone.store(rival == Some(false), Relaxed);
             rival
         };
-        let write = Box::pin(self.write(pending, &row, &alone));
+        let write = Box::pin(self.write_and_reply(pending, &row, &alone));
         let (step, rival) = handover::alongside(write, rival).await;
         if let Some(guard) = guard {
             let cached = self.cached_product.as_ref();
             let same_level =
                 cached.is_none_or(|cached| cached.stock.on_hand == product.stock.on_hand);
-            self.release(guard, same_level).await;
+            self.release_lock(guard, same_level).await;
         }
         if self.turns.yields_turn(rival) {
             self.cached_product = None;
@@ -306,7 +310,8 @@ impl Lane {
         self.parts().lock.try_acquire(product.id, level).await
     }
 
-    /// Acquires the lock; without a majority of lock nodes the batch goes on without one.
+    /// Acquires the lock. Without a majority of lock nodes, or when they do not answer in time, the
+    /// batch goes on without it, under the fence alone.
     async fn lock(&mut self, product: &Product, begun: Instant) -> Result<Option<Guard>, Step> {
         let attempt = self.acquire(product).await;
         let Some(metrics) = self.metrics.get() else {

@@ -70,11 +70,9 @@ impl Lanes {
                 Err(TrySendError::Closed(pending)) => pending,
             },
         };
-        let (queue, inbox) = mpsc::channel(self.context.bounds.queue_max);
-        drop(queue.try_send(pending));
         let metrics = Arc::default();
-        let context = Arc::clone(&self.context);
-        let lane = Lane::new(product, inbox, Arc::clone(&metrics), context);
+        let (lane, queue) = Lane::new(product, Arc::clone(&metrics), Arc::clone(&self.context));
+        drop(queue.try_send(pending));
         inboxes.insert(product, Inbox { queue, metrics });
         let tasks = &self.context.parts.tasks;
         tasks.spawn("lane", run(Arc::clone(self), product, lane));

@@ -84,10 +84,6 @@ impl PendingBatch {
         product.max_per_user.is_some() || self.commands().any(has_key) || self.may_write(product)
     }
 
-    pub(super) fn push(&mut self, pending: PendingCommand) {
-        self.0.push(pending);
-    }
-
     /// Adds commands that have arrived meanwhile, up to `batch_max` in all.
     pub(super) fn top_up(&mut self, inbox: &mut mpsc::Receiver<PendingCommand>, batch_max: usize) {
         while self.0.len() < batch_max {

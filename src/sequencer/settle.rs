@@ -18,7 +18,7 @@ pub(super) enum CommitStatus {
     /// written since.
     Committed(Box<Product>),
     RolledBack,
-    /// Not found out before the deadline.
+    /// Not found out before the deadline, or the decision leaves no row of its own (a restock).
     Unknown,
 }
 
@@ -37,7 +37,7 @@ pub(super) async fn commit_status(
         match tokio::time::timeout(LOOKUP_TIMEOUT, look_up(store, before, decision)).await {
             Ok(Ok(status)) => return status,
             Ok(Err(error)) => tracing::debug!(%error, "cannot look up a lost commit: {error}"),
-            Err(_) => drop(store.silent()),
+            Err(_) => drop(store.mark_silent()),
         }
         if Instant::now() >= deadline {
             return CommitStatus::Unknown;
@@ -83,7 +83,7 @@ async fn is_written(
     }
     // Another node may have ended some of the same orders: only all of them prove this decision.
     for release in Release::ALL {
-        let orders = decision.released(release);
+        let orders = decision.released_by(release);
         if !transaction.are_released(release, &orders).await? {
             return Ok(Some(false));
         }

@@ -168,11 +168,13 @@ impl Store {
     /// When the next hold expires.
     pub async fn next_expiry(&self) -> Result<Option<DateTime<Utc>>> {
         let query = Entity::find()
+            .select_only()
+            .column(Column::ExpiresAt)
             .filter(Expr::cust("status = 'pending'"))
             .filter(Column::ExpiresAt.is_not_null())
             .order_by_asc(Column::ExpiresAt);
-        let first = self.bounded(|| query.clone().one(&self.read));
-        Ok(first.await?.and_then(|row| row.expires_at))
+        self.bounded(|| query.clone().into_tuple().one(&self.read))
+            .await
     }
 
     /// The products that have an expired hold.

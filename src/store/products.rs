@@ -1,4 +1,5 @@
-//! SQL for the table `products`: reads, creation, changes, and the fenced write of the stock.
+//! SQL for the table `products`: reads, creation, changes, and the fenced write of the
+//! stock (a batch that only sells writes it in `orders/insert.rs`).
 
 use chrono::{DateTime, Utc};
 use entities::products::{ActiveModel, COLUMN, Entity, Model};

@@ -82,7 +82,9 @@ async fn the_openapi_document_lists_the_codes_under_their_statuses() {
         for (method, operation) in operations.as_object().unwrap() {
             for (status, response) in operation["responses"].as_object().unwrap() {
                 let description = response["description"].as_str().unwrap_or_default();
-                let codes = description.split(", ").filter_map(|it| it.parse::<Code>().ok());
+                let codes = description
+                    .split(", ")
+                    .filter_map(|it| it.parse::<Code>().ok());
                 for code in codes {
                     let sent = code.status().to_string();
                     assert_eq!(*status, sent, "{code} of {method} {path}");

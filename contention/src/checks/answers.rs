@@ -1,15 +1,17 @@
-//! The checks of answers: every request gets one, with an expected code, in time.
+//! Checks of answers: every request is answered, with an expected code, in time.
 
 use std::{collections::BTreeMap, time::Duration};
+
+use flash_sale::domain::Code;
 
 use super::{Evidence, check_result};
 use crate::{
     record::{RequestKind, Sample},
-    report::Check,
+    report::{Check, codes::AnswerCode},
     scenario::Expect,
 };
 
-/// A broken connection is no answer, and neither is silence.
+/// A broken connection and a time-out count as no answer.
 pub(super) fn answered(evidence: &Evidence, _expect: &Expect) -> Check {
     let breaches = evidence
         .samples
@@ -21,54 +23,58 @@ pub(super) fn answered(evidence: &Evidence, _expect: &Expect) -> Check {
     check_result("every request is answered", detail, breaches)
 }
 
-/// Buyers end with an order or a refusal that the scenario foresees, all other requests with a 2xx.
+/// Buyers get an order or a refusal that the scenario expects, all other requests a 2xx.
 pub(super) fn codes(evidence: &Evidence, expect: &Expect) -> Check {
     let last = evidence.last_answers();
-    let mut seen: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
     let mut breaches = Vec::new();
     for sample in &evidence.samples {
         let code = sample.answer.code;
         let is_last = last
             .get(&sample.planned.number)
             .is_some_and(|last| last.attempt == sample.attempt);
-        let is_right = match sample.planned.kind {
+        let is_expected = match sample.planned.kind {
             RequestKind::Buy if !is_last => sample.answer.invites_retry(),
-            RequestKind::Buy => {
-                matches!(code, "created" | "replayed" | "waitlisted" | "high_demand")
-                    || expect.refusals.iter().any(|refusal| refusal == code)
-                    || (expect.allow_unavailable && is_unavailable(code))
-                    || !evidence.is_full_service
-            }
+            RequestKind::Buy => ends_a_purchase(code, expect) || !evidence.is_full_service,
             RequestKind::Bad => true,
             RequestKind::Look
             | RequestKind::Browse
             | RequestKind::Detail
             | RequestKind::Create
             | RequestKind::Live => {
-                code == "ok" || (expect.allow_unavailable && is_unavailable(code))
+                code == AnswerCode::Ok || (expect.allow_unavailable && is_unavailable(code))
             }
         };
         if sample.planned.kind == RequestKind::Buy && is_last {
-            *seen.entry(code).or_default() += 1;
+            *counts.entry(code.name()).or_default() += 1;
         }
-        if !is_right {
-            breaches.push(format!("{} was answered {code}", subject(evidence, sample)));
+        if !is_expected {
+            let subject = subject(evidence, sample);
+            breaches.push(format!("{subject} was answered {}", code.name()));
         }
     }
-    let seen: Vec<String> = seen
+    let counts: Vec<String> = counts
         .iter()
         .map(|(code, count)| format!("{count} {code}"))
         .collect();
-    let detail = if seen.is_empty() {
-        "nobody bought".to_owned()
+    let detail = if counts.is_empty() {
+        "no purchases".to_owned()
     } else {
-        format!("buyers in the end: {}", seen.join(", "))
+        format!("last answers to buyers: {}", counts.join(", "))
     };
-    check_result(
-        "every answer is one that was to be expected",
-        detail,
-        breaches,
-    )
+    check_result("every answer has an expected code", detail, breaches)
+}
+
+fn ends_a_purchase(code: AnswerCode, expect: &Expect) -> bool {
+    match code {
+        AnswerCode::Created | AnswerCode::Replayed | AnswerCode::Waitlisted => true,
+        AnswerCode::Ok | AnswerCode::NoAnswer | AnswerCode::UnknownCode => false,
+        AnswerCode::Refused(refusal) => {
+            refusal == Code::HighDemand
+                || expect.refusals.contains(&refusal)
+                || (expect.allow_unavailable && is_unavailable(code))
+        }
+    }
 }
 
 pub(super) fn server_errors(evidence: &Evidence, expect: &Expect) -> Check {
@@ -86,16 +92,21 @@ pub(super) fn server_errors(evidence: &Evidence, expect: &Expect) -> Check {
             let subject = subject(evidence, sample);
             breaches.push(format!(
                 "{subject} was answered {} {}",
-                answer.status, answer.code
+                answer.status,
+                answer.code.name()
             ));
         }
     }
     let detail = if expect.allow_unavailable {
-        format!("{allowed} times 503 that the fault explains")
+        format!("{allowed} × 503 that the fault explains")
     } else {
         "none".to_owned()
     };
-    check_result("no 5xx that the fault does not explain", detail, breaches)
+    check_result(
+        "no 5xx except those that the fault explains",
+        detail,
+        breaches,
+    )
 }
 
 pub(super) fn in_time(evidence: &Evidence, expect: &Expect) -> Check {
@@ -122,7 +133,7 @@ pub(super) fn in_time(evidence: &Evidence, expect: &Expect) -> Check {
     check_result("no request is over the time limit", detail, breaches)
 }
 
-/// A refusal is faster than an order.
+/// The median refusal is faster than the median order of the yardstick phase.
 pub(super) fn refusals_faster(evidence: &Evidence) -> Check {
     let middle = |wanted: &dyn Fn(&Sample) -> bool| {
         let mut times: Vec<Duration> = evidence
@@ -135,24 +146,27 @@ pub(super) fn refusals_faster(evidence: &Evidence) -> Check {
     };
     let winners = middle(&|sample| !evidence.counts(sample) && sample.answer.won());
     let refusals = middle(&|sample| evidence.counts(sample) && !sample.answer.won());
-    let promise = "a refusal comes sooner than an order";
+    let promise = "refusals are faster than orders";
     match (refusals, winners) {
         (Some(refusal), Some(win)) => {
             let detail =
-                format!("p50 of a refusal {refusal:.1?}, of an order {win:.1?} in an equal crowd");
+                format!("p50 of refusals {refusal:.1?}, of orders {win:.1?} under the same load");
             let breaches = (refusal > win).then(|| detail.clone());
             check_result(promise, detail, breaches.into_iter().collect())
         }
         (_, _) => check_result(
             promise,
             String::new(),
-            vec!["there was nothing to compare".to_owned()],
+            vec!["no refusal or no order to compare".to_owned()],
         ),
     }
 }
 
-fn is_unavailable(code: &str) -> bool {
-    matches!(code, "unavailable" | "outcome_unknown")
+fn is_unavailable(code: AnswerCode) -> bool {
+    matches!(
+        code,
+        AnswerCode::Refused(Code::Unavailable | Code::OutcomeUnknown)
+    )
 }
 
 fn subject(evidence: &Evidence, sample: &Sample) -> String {
@@ -160,11 +174,11 @@ fn subject(evidence: &Evidence, sample: &Sample) -> String {
     let user = evidence.user(planned.user);
     let what = match planned.kind {
         RequestKind::Buy => "order",
-        RequestKind::Look => "look",
-        RequestKind::Browse => "list",
-        RequestKind::Detail => "page",
+        RequestKind::Look => "availability read",
+        RequestKind::Browse => "product list",
+        RequestKind::Detail => "product page",
         RequestKind::Create => "new product",
-        RequestKind::Live => "sign of life",
+        RequestKind::Live => "liveness check",
         RequestKind::Bad => "bad request",
     };
     format!("{what} {} of user {user}", planned.number)

@@ -1,4 +1,4 @@
-//! The invariants that `flash-sale verify` checks, as check results.
+//! Check of the database invariants of `flash-sale verify`.
 
 use super::{Evidence, check_result};
 use crate::report::Check;
@@ -18,7 +18,7 @@ pub(super) fn invariants(evidence: &Evidence) -> Option<Check> {
         .collect();
     let detail = format!("{} invariants", evidence.invariants.len());
     Some(check_result(
-        "the database itself finds no breach",
+        "the database invariants hold",
         detail,
         breaches,
     ))

@@ -1,4 +1,4 @@
-//! The checks of a run with faults: the lock comes back, the fence holds, sales go on.
+//! Checks of runs with faults: the lock comes back, the fence rejects, sales go on.
 
 use super::{Evidence, check_result};
 use crate::faults::holder::Paused;
@@ -12,13 +12,16 @@ pub(super) fn all(evidence: &Evidence) -> Vec<Check> {
 }
 
 fn lock_back(evidence: &Evidence) -> Option<Check> {
-    let seen = evidence.faults.lock?;
+    let observed = evidence.faults.lock?;
     let steps = [
-        "the lock was never seen degraded: the fault did not happen",
+        "the lock was never degraded: the fault had no effect",
         "the lock stayed degraded after the nodes were back",
         "no lock was taken after the nodes were back",
     ];
-    let missing = seen.iter().zip(steps).filter(|(seen, _)| !**seen);
+    let missing = observed
+        .iter()
+        .zip(steps)
+        .filter(|(observed, _)| !**observed);
     let breaches = missing.map(|(_, step)| step.to_owned()).collect();
     let detail = "degraded without its nodes, then taken again".to_owned();
     Some(check_result(
@@ -31,25 +34,25 @@ fn lock_back(evidence: &Evidence) -> Option<Check> {
 fn fenced(evidence: &Evidence) -> Option<Check> {
     let Paused {
         pauses,
-        met: held,
+        with_lock: held,
         fence_rejected: rejected,
         must_reject,
     } = evidence.faults.paused?;
     let mut breaches = Vec::new();
     if held == 0 {
         breaches.push(format!(
-            "in {pauses} pauses no node was caught with the lock"
+            "the paused node held the lock in none of {pauses} pauses"
         ));
     } else if rejected == 0 && must_reject {
         breaches.push(format!(
-            "after {held} pauses with the lock the fence had rejected nothing"
+            "the fence rejected nothing after {held} pauses with the lock"
         ));
     }
     let detail = format!(
-        "{held} of {pauses} pauses met the holder and outlived its lock; the fence rejected {rejected} batches"
+        "{held} of {pauses} pauses outlasted a held lock; the fence rejected {rejected} batches"
     );
     Some(check_result(
-        "who goes on without the lock is fenced off",
+        "the fence rejects writes after the lock is lost",
         detail,
         breaches,
     ))

@@ -1,4 +1,4 @@
-//! The checks of holds: expired ones go to waiting buyers in order, paid ones are charged once.
+//! Checks of holds: expired units go to waiting buyers in order, payments are charged once.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,37 +7,24 @@ use flash_sale::domain::OrderStatus;
 use super::{Evidence, check_result};
 use crate::report::Check;
 
-/// Every hold has ended and who waited has the units, the first first; none where holds do not end.
-pub(super) fn inherited(evidence: &Evidence) -> Option<Check> {
-    if !evidence.holds_end {
+/// Every hold has expired, and waiting buyers got the units in order of position; `None` where
+/// holds do not expire.
+pub(super) fn expired_units(evidence: &Evidence) -> Option<Check> {
+    if !evidence.holds_expire {
         return None;
     }
     let mut breaches = Vec::new();
-    let mut heirs = 0_u64;
+    let mut expected = 0_u64;
     for (product, (offer, row)) in evidence.offers.iter().zip(&evidence.rows).enumerate() {
-        let told: HashSet<_> = evidence
+        let answered: HashSet<_> = evidence
             .buys()
             .filter_map(|sample| sample.answer.order)
             .collect();
-        let mut waited: Vec<(u32, &str)> = evidence
-            .buys()
-            .filter(|sample| sample.planned.product == product && sample.answer.status == 202)
-            .map(|sample| {
-                let user = evidence.user(sample.planned.user);
-                (sample.answer.position.unwrap_or(u32::MAX), user)
-            })
-            .collect();
-        waited.sort_unstable();
-        let most = offer.stock / evidence.quantity.max(1);
-        let served: HashSet<&str> = waited
-            .iter()
-            .take(usize::try_from(most).unwrap_or(usize::MAX))
-            .map(|(_, user)| *user)
-            .collect();
+        let due = due_users(evidence, product, offer.stock);
         let mut has: HashMap<&str, u32> = HashMap::new();
         for order in &row.orders {
             let (id, user) = (order.id, order.user_id.as_str());
-            if told.contains(&id) {
+            if answered.contains(&id) {
                 if order.status != OrderStatus::Expired {
                     let status = order.status;
                     breaches.push(format!(
@@ -47,30 +34,49 @@ pub(super) fn inherited(evidence: &Evidence) -> Option<Check> {
                 continue;
             }
             *has.entry(user).or_default() += 1;
-            if !served.contains(user) {
-                breaches.push(format!(
-                    "order {id} went to user {user}, whose turn it was not"
-                ));
+            if !due.contains(user) {
+                breaches.push(format!("order {id} went to user {user} out of turn"));
             }
         }
-        for user in &served {
+        for user in &due {
             let orders = has.get(user).copied().unwrap_or_default();
             if orders != 1 {
-                breaches.push(format!("user {user} waited and has {orders} orders"));
+                breaches.push(format!(
+                    "user {user} waited and has {orders} orders instead of 1"
+                ));
             }
-            heirs += 1;
+            expected += 1;
         }
     }
     breaches.sort();
-    let detail = format!("{heirs} who waited were to be served");
+    let detail = format!("{expected} waiting buyers were due an order");
     Some(check_result(
-        "what nobody paid for went to who waited, in order",
+        "expired units go to waiting buyers in order",
         detail,
         breaches,
     ))
 }
 
-/// The gateway's ledger fits the orders; none where the gateway was not the runner's.
+/// The first waiting users, as many as the stock has orders for.
+fn due_users(evidence: &Evidence, product: usize, stock: u32) -> HashSet<&str> {
+    let mut waiting: Vec<(u32, &str)> = evidence
+        .buys()
+        .filter(|sample| sample.planned.product == product && sample.answer.status == 202)
+        .map(|sample| {
+            let user = evidence.user(sample.planned.user);
+            (sample.answer.position.unwrap_or(u32::MAX), user)
+        })
+        .collect();
+    waiting.sort_unstable();
+    let most = usize::try_from(stock / evidence.quantity.max(1)).unwrap_or(usize::MAX);
+    waiting
+        .into_iter()
+        .take(most)
+        .map(|(_, user)| user)
+        .collect()
+}
+
+/// The gateway's charges match the confirmed orders; `None` without the runner's own gateway.
 pub(super) fn charged_once(evidence: &Evidence) -> Option<Check> {
     let charges = evidence.charges.as_ref()?;
     let mut breaches = Vec::new();
@@ -101,7 +107,7 @@ pub(super) fn charged_once(evidence: &Evidence) -> Option<Check> {
         charges.len()
     );
     Some(check_result(
-        "every confirmed order was charged once, and no other",
+        "every confirmed order is charged once, and no other",
         detail,
         breaches,
     ))

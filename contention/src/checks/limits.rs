@@ -1,15 +1,17 @@
-//! The checks of the rate limit, of the limit per user, and of bad requests.
+//! Checks of the rate limit, the limit per user, and bad requests.
 
 use std::collections::HashMap;
 
-use super::{Evidence, check_result};
-use crate::report::Check;
+use flash_sale::domain::Code;
 
-/// `RATE_LIMIT_PER_MINUTE` of a service that the runner starts.
+use super::{Evidence, check_result};
+use crate::report::{Check, codes::AnswerCode};
+
+/// The default of `RATE_LIMIT_PER_MINUTE`, which a started service uses.
 const LIMIT_PER_MINUTE: u64 = 1_000;
 
-/// The greedy user gets 429, no other user does; `None` without a greedy user.
-pub(super) fn greedy_alone(evidence: &Evidence) -> Option<Check> {
+/// The greedy user gets 429 and no other user does; `None` without a greedy user.
+pub(super) fn rate_limit(evidence: &Evidence) -> Option<Check> {
     let greedy = evidence.greedy?;
     let limited = |sample: &&crate::record::Sample| sample.answer.status == 429;
     let (of_greedy, of_others): (Vec<_>, Vec<_>) = evidence
@@ -20,14 +22,14 @@ pub(super) fn greedy_alone(evidence: &Evidence) -> Option<Check> {
         .iter()
         .map(|sample| {
             format!(
-                "user {} was slowed down",
+                "user {} was rate-limited",
                 evidence.user(sample.planned.user)
             )
         })
         .collect();
     if of_greedy.is_empty() {
         breaches.push(format!(
-            "user {} was never slowed down",
+            "user {} was never rate-limited",
             evidence.user(greedy)
         ));
     }
@@ -36,7 +38,7 @@ pub(super) fn greedy_alone(evidence: &Evidence) -> Option<Check> {
         .filter(|sample| sample.answer.retry_after.is_none())
         .count();
     if without > 0 {
-        breaches.push(format!("{without} of the 429 have no Retry-After"));
+        breaches.push(format!("{without} answers 429 have no Retry-After"));
     }
     let sent = evidence
         .buys()
@@ -48,28 +50,28 @@ pub(super) fn greedy_alone(evidence: &Evidence) -> Option<Check> {
         .count();
     breaches.extend(too_many(evidence, sent - of_greedy.len()));
     let detail = format!(
-        "{} of {sent} requests of one user refused, none of {others} of the others",
+        "{} of {sent} requests of the user over the limit refused, none of {others} of other users",
         of_greedy.len()
     );
     Some(check_result(
-        "one user over the limit is slowed down, and nobody else",
+        "only the user over the limit is rate-limited",
         detail,
         breaches,
     ))
 }
 
-/// A minute's requests at once, refilled while time goes by; over all nodes together.
-fn too_many(evidence: &Evidence, let_through: usize) -> Option<String> {
+/// The limit allows a minute's requests at once, refilled over time, for all nodes together.
+fn too_many(evidence: &Evidence, admitted: usize) -> Option<String> {
     if evidence.invariants.is_empty() {
-        // The service of others may have another limit.
+        // An existing service may have another limit.
         return None;
     }
     let last = evidence.samples.last().map(|sample| sample.answered);
     let seconds = last.unwrap_or_default().as_secs() + 1;
     let refilled = LIMIT_PER_MINUTE * seconds / 60 + 1;
     let most = usize::try_from(LIMIT_PER_MINUTE + refilled).unwrap_or(usize::MAX);
-    (let_through > most)
-        .then(|| format!("{let_through} requests of one user were let through, not {most}"))
+    (admitted > most)
+        .then(|| format!("{admitted} requests of one user were admitted, more than {most}"))
 }
 
 /// Every case of the catalogue is answered as the contract requires; `None` where none was sent.
@@ -98,7 +100,7 @@ pub(super) fn bad_requests(evidence: &Evidence) -> Option<Check> {
     ))
 }
 
-/// `max_per_user`: no user has more units, and a user who was refused for it has all of them.
+/// `max_per_user`: no user has more units, and only users at the limit are refused for it.
 pub(super) fn per_user(evidence: &Evidence) -> Option<Check> {
     let limit = evidence.max_per_user?;
     let mut breaches = Vec::new();
@@ -113,28 +115,28 @@ pub(super) fn per_user(evidence: &Evidence) -> Option<Check> {
             if *units > limit {
                 let sku = &offer.sku;
                 breaches.push(format!(
-                    "user {user} has {units} units of {sku}, not {limit}"
+                    "user {user} has {units} units of {sku}, more than {limit}"
                 ));
             }
         }
         for sample in evidence
             .buys()
-            .filter(|sample| sample.answer.code == "purchase_limit")
+            .filter(|sample| sample.answer.code == AnswerCode::Refused(Code::PurchaseLimit))
         {
             let user = evidence.user(sample.planned.user);
             let units = has.get(user).copied().unwrap_or_default();
             if units + evidence.quantity <= limit {
                 breaches.push(format!(
-                    "user {user} was refused at {units} units of {limit}"
+                    "user {user} was refused with {units} units of {limit}"
                 ));
             }
         }
     }
     breaches.sort();
     breaches.dedup();
-    let detail = format!("{limit} a user, {most} at most");
+    let detail = format!("limit {limit} a user, the most is {most}");
     Some(check_result(
-        "nobody has more than the limit, nobody was refused below it",
+        "no user exceeds the limit per user, and only users at it are refused",
         detail,
         breaches,
     ))

@@ -1,15 +1,19 @@
-//! The checks of orders: every answered order is in the database, every order there was answered,
-//! once, to its buyer.
+//! Checks of orders: every answered order is in the database, and every order in the database was
+//! answered once, to its buyer.
 
 use std::collections::{HashMap, HashSet};
 
+use flash_sale::domain::Code;
 use uuid::Uuid;
 
 use super::{Evidence, check_result};
-use crate::{evidence::Confirmed, report::Check};
+use crate::{
+    evidence::Confirmed,
+    report::{Check, codes::AnswerCode},
+};
 
-/// Every 201 is in the database, under its buyer's name.
-pub(super) fn kept(evidence: &Evidence) -> Check {
+/// Every 201 is in the database, with its buyer.
+pub(super) fn in_database(evidence: &Evidence) -> Check {
     let rows: HashMap<Uuid, &str> = evidence
         .rows
         .iter()
@@ -17,9 +21,9 @@ pub(super) fn kept(evidence: &Evidence) -> Check {
         .map(|order| (order.id, order.user_id.as_str()))
         .collect();
     let mut breaches = Vec::new();
-    let mut told = 0_u64;
+    let mut answered = 0_u64;
     for sample in evidence.buys().filter(|sample| sample.answer.won()) {
-        told += 1;
+        answered += 1;
         let user = evidence.user(sample.planned.user);
         match sample.answer.order {
             None => breaches.push(format!("user {user} was answered 201 without an order")),
@@ -36,23 +40,26 @@ pub(super) fn kept(evidence: &Evidence) -> Check {
             },
         }
     }
-    let detail = format!("{told} orders answered 201, {} in the database", rows.len());
+    let detail = format!(
+        "{answered} orders answered 201, {} in the database",
+        rows.len()
+    );
     check_result("every 201 is in the database", detail, breaches)
 }
 
-/// No buyer pays for an order that they do not know of.
-pub(super) fn told(evidence: &Evidence) -> Check {
-    let told: HashSet<Uuid> = evidence
+/// No buyer has an order without having received its id.
+pub(super) fn answered_to_buyer(evidence: &Evidence) -> Check {
+    let answered: HashSet<Uuid> = evidence
         .buys()
         .filter_map(|sample| sample.answer.order)
         .collect();
-    let mut last_answers: HashMap<&str, &'static str> = HashMap::new();
+    let mut last_answers: HashMap<&str, AnswerCode> = HashMap::new();
     let mut unsure: HashSet<&str> = HashSet::new();
     for sample in evidence.buys() {
         let user = evidence.user(sample.planned.user);
         last_answers.insert(user, sample.answer.code);
-        // The client knows that it does not know; with its key it may ask again.
-        if sample.answer.code == "outcome_unknown" {
+        // The answer says that the outcome is unknown; the client may retry with its key.
+        if sample.answer.code == AnswerCode::Refused(Code::OutcomeUnknown) {
             unsure.insert(user);
         }
     }
@@ -61,11 +68,15 @@ pub(super) fn told(evidence: &Evidence) -> Check {
     for order in evidence.rows.iter().flat_map(|row| &row.orders) {
         orders += 1;
         let user = order.user_id.as_str();
-        let answer = last_answers.get(user).copied().unwrap_or("nothing");
-        // Who waits is offered an order when there is one.
-        if told.contains(&order.id) || unsure.contains(user) || answer == "waitlisted" {
+        let answer = last_answers.get(user).copied();
+        // Buyers on the waitlist get their orders later.
+        if answered.contains(&order.id)
+            || unsure.contains(user)
+            || answer == Some(AnswerCode::Waitlisted)
+        {
             continue;
         }
+        let answer = answer.map_or("nothing", AnswerCode::name);
         breaches.push(format!(
             "order {} of user {user} was never answered: the last answer was {answer}",
             order.id
@@ -79,7 +90,7 @@ pub(super) fn told(evidence: &Evidence) -> Check {
     )
 }
 
-/// One key, one order, however often it is sent.
+/// One order per key, however often it is sent.
 pub(super) fn one_per_key(evidence: &Evidence) -> Check {
     let mut orders: HashMap<u32, (u32, HashSet<Uuid>)> = HashMap::new();
     let mut sent: HashMap<(&str, usize), HashSet<u32>> = HashMap::new();
@@ -100,7 +111,7 @@ pub(super) fn one_per_key(evidence: &Evidence) -> Check {
         .map(|(number, (user, ids))| {
             let user = evidence.user(*user);
             format!(
-                "key {number} of user {user} brought {} orders: {}",
+                "key {number} of user {user} created {} orders: {}",
                 ids.len(),
                 list(ids)
             )
@@ -127,7 +138,7 @@ pub(super) fn one_per_key(evidence: &Evidence) -> Check {
     check_result("one order per idempotency key", detail, breaches)
 }
 
-/// No order was answered to two buyers, and none to another buyer than its own.
+/// No order was answered to two buyers or to a wrong buyer.
 pub(super) fn one_winner(evidence: &Evidence) -> Check {
     let mut winners: HashMap<Uuid, HashSet<(u32, u32)>> = HashMap::new();
     let mut breaches = Vec::new();
@@ -143,7 +154,7 @@ pub(super) fn one_winner(evidence: &Evidence) -> Check {
         if sample.answer.foreign {
             let user = evidence.user(planned.user);
             breaches.push(format!(
-                "order {order}, answered to user {user}, is not what they asked for"
+                "order {order}, answered to user {user}, does not match the request"
             ));
         }
     }
@@ -165,26 +176,23 @@ pub(super) fn one_winner(evidence: &Evidence) -> Check {
     check_result("every order has one winner", detail, breaches)
 }
 
-/// Over HTTP, by its buyer, after the load.
-pub(super) fn found_again(evidence: &Evidence) -> Check {
+/// Every 201 can be read over HTTP, by its buyer, after the load.
+pub(super) fn readable(evidence: &Evidence) -> Check {
     let breaches = evidence
         .read_back
         .iter()
         .filter(|read| read.status != 200 || !read.same)
         .map(|read| {
             let user = evidence.user(read.user);
-            format!(
-                "order {}, asked for by user {user}: {}",
-                read.order, read.status
-            )
+            format!("order {}, read by user {user}: {}", read.order, read.status)
         })
         .collect();
     let won = evidence.buys().filter(|sample| sample.answer.won()).count();
-    let detail = format!("{} of {won} orders asked for", evidence.read_back.len());
-    check_result("every 201 is found again", detail, breaches)
+    let detail = format!("{} of {won} orders read", evidence.read_back.len());
+    check_result("every order of a 201 can be read", detail, breaches)
 }
 
-/// The same key again brings the first answer, sold out or not.
+/// A repeated key returns the first order, sold out or not.
 pub(super) fn replayed(evidence: &Evidence) -> Check {
     let breaches = evidence
         .replays
@@ -209,10 +217,10 @@ pub(super) fn replayed(evidence: &Evidence) -> Check {
         })
         .collect();
     let detail = format!("{} purchases sent again", evidence.replays.len());
-    check_result("a repeated key brings the same order", detail, breaches)
+    check_result("a repeated key returns the same order", detail, breaches)
 }
 
-/// Held until payment, then confirmed; none where nothing was to be confirmed.
+/// Held orders are pending, then confirmed; `None` where none was confirmed.
 pub(super) fn confirmed(evidence: &Evidence) -> Option<Check> {
     if evidence.confirmed.is_empty() {
         return None;

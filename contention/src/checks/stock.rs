@@ -1,4 +1,4 @@
-//! The checks of stock: nothing oversold, nothing unsold that was wanted, units conserved.
+//! Checks of stock: nothing oversold, no demand unserved while stock is left, units conserved.
 
 use super::{Evidence, check_result, is_open_ended};
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
     shop::{Offer, ProductRows},
 };
 
-/// Sold is what was possible, product by product.
+/// Every product sold the smaller of demand and stock.
 pub(super) fn sold(evidence: &Evidence, expect: &Expect) -> Check {
     let (sold, possible) = (evidence.sold(), evidence.possible());
     let mut breaches = Vec::new();
@@ -25,7 +25,7 @@ pub(super) fn sold(evidence: &Evidence, expect: &Expect) -> Check {
             ));
         } else if sold > possible && evidence.is_full_service {
             breaches.push(format!(
-                "{}: {sold} units sold, only {possible} wanted",
+                "{}: {sold} units sold, but the demand was {possible}",
                 name(offer)
             ));
         } else if sold < possible && !is_open_ended(expect) {
@@ -33,7 +33,7 @@ pub(super) fn sold(evidence: &Evidence, expect: &Expect) -> Check {
                 "{}: {} of {possible} units unsold, and {}",
                 name(offer),
                 possible - sold,
-                refused(evidence, index)
+                buyers_without(evidence, index)
             ));
         }
     }
@@ -44,14 +44,14 @@ pub(super) fn sold(evidence: &Evidence, expect: &Expect) -> Check {
         format!("{sold} units sold, {possible} possible")
     };
     let promise = if is_open_ended(expect) {
-        "never more sold than there is"
+        "no more units sold than in stock"
     } else {
-        "sold as many as possible: never more, never fewer"
+        "sold as many as possible, no more and no fewer"
     };
     check_result(promise, detail, breaches)
 }
 
-/// Every unit that was offered is on the shelf or in a live order.
+/// Every unit is in stock or in a live order.
 pub(super) fn conserved(evidence: &Evidence) -> Check {
     let sold = evidence.sold();
     let mut breaches = Vec::new();
@@ -62,13 +62,13 @@ pub(super) fn conserved(evidence: &Evidence) -> Check {
         } = *row;
         if stock < 0 || stock.saturating_add(sold) != stock_total {
             breaches.push(format!(
-                "{}: {stock} left and {sold} in live orders are not the {stock_total} offered",
+                "{}: {stock} left and {sold} in live orders do not add up to {stock_total}",
                 name(offer)
             ));
         }
         if stock_total != i64::from(offer.stock) {
             breaches.push(format!(
-                "{}: offered with {} units, now it says that {stock_total} were offered",
+                "{}: created with {} units, but its stock_total is {stock_total}",
                 name(offer),
                 offer.stock
             ));
@@ -76,7 +76,7 @@ pub(super) fn conserved(evidence: &Evidence) -> Check {
     }
     let detail = format!("{} products", evidence.offers.len());
     check_result(
-        "conservation: offered = left + in live orders",
+        "conservation: stock_total = left + in live orders",
         detail,
         breaches,
     )
@@ -91,27 +91,27 @@ fn last_orders(evidence: &Evidence, product: usize) -> String {
         return String::new();
     };
     let mut ids: Vec<_> = row.orders.iter().map(|order| order.id).collect();
-    // Version 7: in the order of their making.
+    // UUIDs of version 7 are in order of creation.
     ids.sort();
     let last: Vec<String> = ids.iter().rev().take(3).map(ToString::to_string).collect();
     last.join(", ")
 }
 
-/// How many went away empty, with one of them by name.
-fn refused(evidence: &Evidence, product: usize) -> String {
+/// How many buyers have no order, and one of them by name.
+fn buyers_without(evidence: &Evidence, product: usize) -> String {
     let last = evidence.last_answers();
-    let mut sent_away: Vec<_> = last
+    let mut buyers: Vec<_> = last
         .values()
         .filter(|sample| sample.planned.product == product && sample.answer.order.is_none())
         .collect();
-    sent_away.sort_by_key(|sample| sample.planned.number);
-    match sent_away.first() {
-        None => "nobody was refused".to_owned(),
+    buyers.sort_by_key(|sample| sample.planned.number);
+    match buyers.first() {
+        None => "every buyer has an order".to_owned(),
         Some(sample) => format!(
             "{} buyers got none, such as {} ({})",
-            sent_away.len(),
+            buyers.len(),
             evidence.user(sample.planned.user),
-            sample.answer.code
+            sample.answer.code.name()
         ),
     }
 }

@@ -1,14 +1,15 @@
-//! Each check finds the breach that it is for, and names it by its ids.
+//! Each check finds its breach and names the ids.
 
 use std::time::Duration;
 
-use flash_sale::domain::OrderStatus;
+use flash_sale::domain::{Code, OrderStatus};
 use uuid::Uuid;
 
 use super::*;
 use crate::{
     evidence::{ReadBack, Replay},
     record::{Answer, Planned, RequestKind, Sample},
+    report::codes::AnswerCode,
     shop::{Offer, OrderRow, ProductRows},
 };
 
@@ -38,16 +39,16 @@ fn buy(number: u32, answer: Answer) -> Sample {
 fn won(order: u128) -> Answer {
     Answer {
         status: 201,
-        code: "created",
+        code: AnswerCode::Created,
         order: Some(id(order)),
         ..Answer::default()
     }
 }
 
-fn refused(status: u16, code: &'static str) -> Answer {
+fn refused(status: u16, code: Code) -> Answer {
     Answer {
         status,
-        code,
+        code: AnswerCode::Refused(code),
         ..Answer::default()
     }
 }
@@ -61,7 +62,7 @@ fn entry(order: u128, user: &str) -> OrderRow {
     }
 }
 
-/// Two units, four buyers, users 0 and 1 won orders 100 and 101.
+/// Two units and four buyers; users 0 and 1 have orders 100 and 101.
 fn sound() -> Evidence {
     let offer = Offer {
         id: id(1),
@@ -85,39 +86,42 @@ fn sound() -> Evidence {
         samples: vec![
             buy(0, won(100)),
             buy(1, won(101)),
-            buy(2, refused(409, "sold_out")),
-            buy(3, refused(409, "sold_out")),
+            buy(2, refused(409, Code::SoldOut)),
+            buy(3, refused(409, Code::SoldOut)),
         ],
         is_full_service: true,
         ..Evidence::default()
     }
 }
 
-/// The promises that are broken, and the text of all breaches.
+/// The broken promises, and the texts of all breaches.
 fn broken(evidence: &Evidence) -> (Vec<String>, String) {
     let broken: Vec<Check> = all(evidence, &Expect::default())
         .into_iter()
         .filter(|check| !check.held)
         .collect();
-    let said = broken
+    let breaches: Vec<_> = broken
         .iter()
         .flat_map(|check| check.breaches.clone())
-        .collect::<Vec<_>>();
+        .collect();
     (
         broken.into_iter().map(|check| check.promise).collect(),
-        said.join("\n"),
+        breaches.join("\n"),
     )
 }
 
 #[track_caller]
 fn assert_broken(evidence: &Evidence, promise: &str, ids: &[&str]) {
-    let (promises, said) = broken(evidence);
+    let (promises, breaches) = broken(evidence);
     assert!(
         promises.iter().any(|broken| broken.contains(promise)),
         "{promises:?}"
     );
     for wanted in ids {
-        assert!(said.contains(wanted), "{wanted} is not named:\n{said}");
+        assert!(
+            breaches.contains(wanted),
+            "{wanted} is not named:\n{breaches}"
+        );
     }
 }
 
@@ -127,7 +131,7 @@ fn a_sound_run_holds() {
 }
 
 #[test]
-fn one_unit_too_many_is_found() {
+fn an_oversold_unit_is_found() {
     let mut evidence = sound();
     evidence.samples[2] = buy(2, won(102));
     evidence.rows[0].orders.push(entry(102, "u2"));
@@ -140,9 +144,9 @@ fn one_unit_too_many_is_found() {
 }
 
 #[test]
-fn a_unit_kept_back_is_found() {
+fn an_unsold_unit_is_found() {
     let mut evidence = sound();
-    evidence.samples[1] = buy(1, refused(409, "sold_out"));
+    evidence.samples[1] = buy(1, refused(409, Code::SoldOut));
     evidence.rows[0].orders.pop();
     evidence.rows[0].stock = 1;
     assert_broken(
@@ -153,7 +157,7 @@ fn a_unit_kept_back_is_found() {
 }
 
 #[test]
-fn a_restock_that_nobody_made_is_found() {
+fn an_unexpected_restock_is_found() {
     let mut evidence = sound();
     evidence.rows[0].stock_total = 3;
     evidence.rows[0].stock = 1;
@@ -161,7 +165,7 @@ fn a_restock_that_nobody_made_is_found() {
 }
 
 #[test]
-fn an_order_that_is_gone_is_found() {
+fn a_lost_order_is_found() {
     let mut evidence = sound();
     evidence.rows[0].orders[1] = entry(999, "u1");
     assert_broken(
@@ -177,9 +181,9 @@ fn an_order_that_is_gone_is_found() {
 }
 
 #[test]
-fn an_answer_that_never_came_is_found() {
+fn a_missing_answer_is_found() {
     let mut evidence = sound();
-    evidence.samples[1] = buy(1, refused(0, "no_answer"));
+    evidence.samples[1] = buy(1, Answer::default());
     assert_broken(
         &evidence,
         "every request is answered",
@@ -193,7 +197,7 @@ fn an_answer_that_never_came_is_found() {
 }
 
 #[test]
-fn one_order_for_two_is_found() {
+fn an_order_with_two_winners_is_found() {
     let mut evidence = sound();
     evidence.samples[2] = buy(2, won(101));
     assert_broken(&evidence, "one winner", &[&id(101).to_string(), "u1, u2"]);
@@ -231,7 +235,7 @@ fn a_replay_of_another_order_is_found() {
 }
 
 #[test]
-fn an_order_that_is_not_found_again_is_found() {
+fn an_unreadable_order_is_found() {
     let mut evidence = sound();
     evidence.read_back.push(ReadBack {
         order: id(100),
@@ -239,15 +243,15 @@ fn an_order_that_is_not_found_again_is_found() {
         status: 404,
         same: false,
     });
-    assert_broken(&evidence, "found again", &[&id(100).to_string(), "u0"]);
+    assert_broken(&evidence, "can be read", &[&id(100).to_string(), "u0"]);
 }
 
 #[test]
 fn a_server_error_and_a_slow_answer_are_found() {
     let mut evidence = sound();
-    evidence.samples[2] = buy(2, refused(500, "internal"));
+    evidence.samples[2] = buy(2, refused(500, Code::Internal));
     evidence.samples[3].answered = Duration::from_mins(1);
     assert_broken(&evidence, "no 5xx", &["u2", "500"]);
     assert_broken(&evidence, "time limit", &["u3"]);
-    assert_broken(&evidence, "to be expected", &["u2", "internal"]);
+    assert_broken(&evidence, "an expected code", &["u2", "internal"]);
 }

@@ -1,11 +1,11 @@
-//! The checks of the waitlist: every waiting buyer has a position of their own, without gaps.
+//! Check of the waitlist: positions are distinct and without gaps.
 
 use std::collections::BTreeMap;
 
 use super::{Evidence, check_result};
 use crate::report::Check;
 
-/// `None` where no buyer was put on a waitlist.
+/// `None` without a waiting buyer.
 pub(super) fn positions(evidence: &Evidence) -> Option<Check> {
     let mut waiting = 0_u64;
     let mut breaches = Vec::new();
@@ -14,7 +14,7 @@ pub(super) fn positions(evidence: &Evidence) -> Option<Check> {
         waiting += 1;
         let user = evidence.user(sample.planned.user);
         match sample.answer.position {
-            None => breaches.push(format!("user {user} waits at no position")),
+            None => breaches.push(format!("user {user} is on the waitlist without a position")),
             Some(position) => taken
                 .entry((sample.planned.product, position))
                 .or_default()
@@ -28,7 +28,7 @@ pub(super) fn positions(evidence: &Evidence) -> Option<Check> {
     for ((product, position), users) in &taken {
         if users.len() > 1 {
             breaches.push(format!(
-                "position {position} is of users {}",
+                "position {position} is shared by users {}",
                 users.join(", ")
             ));
         }

@@ -1,8 +1,8 @@
-//! What the designs share: the order command, its three replies, the order that a buyer gets.
+//! Shared types of the designs: the order command, its replies, and the order that is written.
 
 use std::sync::Arc;
 
-use flash_sale::domain::{Order, OrderId, OrderStatus, ProductId, now, reference};
+use flash_sale::domain::{Order, OrderId, OrderTerms, ProductId, now, reference};
 use serde::Deserialize;
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -16,26 +16,21 @@ pub(super) struct OrderCommand {
 pub(super) enum OrderReply {
     Created(Box<Order>),
     SoldOut,
-    /// Another request holds the lock; only the naive design replies so.
+    /// Another request holds the lock; only in the naive design.
     HighDemand,
 }
 
-/// The order as the service would write it, sold at once. Without a login there is one buyer.
+/// The order as the service would write it, confirmed. Without tokens there is one buyer.
 pub(super) fn order(command: OrderCommand, unit_price: i64, currency: String) -> Order {
-    let now = now();
-    Order {
+    Order::new(OrderTerms {
         id: OrderId::now_v7(),
         reference: reference(),
         product_id: command.product_id,
         user_id: Arc::from("buyer"),
         quantity: command.quantity,
         unit_price,
-        total: unit_price.saturating_mul(i64::from(command.quantity)),
         currency,
-        status: OrderStatus::Confirmed,
-        created_at: now,
-        expires_at: None,
-        confirmed_at: Some(now),
-        payment: None,
-    }
+        hold_seconds: None,
+        created_at: now(),
+    })
 }

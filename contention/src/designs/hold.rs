@@ -1,4 +1,4 @@
-//! Connections that stay open after one request each, to see what they cost the service.
+//! Keeps idle connections open after one request each, to measure their memory cost.
 
 use std::{
     io::{self, Read, Write},
@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context;
 
-/// A connection that is not served by then never will be.
+/// Longer than any answer to the one request takes.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(clap::Args, Debug)]

@@ -1,4 +1,4 @@
-//! The HTTP side of every design: the service's own server with nothing around the handler.
+//! HTTP server of the designs: the service's own server, without its middleware.
 
 use std::{
     io::{self, Write},
@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use flash_sale::{api::serve, tasks::Tasks};
+use flash_sale::{api::serve, domain::Code, tasks::Tasks};
 use serde_json::json;
 use tokio::{
     net::TcpListener,
@@ -67,8 +67,8 @@ pub(super) async fn run(
         () = tasks.stopped() => {}
     }
     tasks.stop();
-    anyhow::ensure!(tasks.drained(STOP_WITHIN).await, "did not end in time");
-    anyhow::ensure!(!tasks.failed(), "a task died");
+    anyhow::ensure!(tasks.drained(STOP_WITHIN).await, "did not stop in time");
+    anyhow::ensure!(!tasks.failed(), "a task failed");
     Ok(())
 }
 
@@ -84,16 +84,17 @@ fn start(listener: TcpListener, design: Baseline, tasks: &Tasks) {
 async fn place(State(design): State<Arc<Baseline>>, Json(command): Json<OrderCommand>) -> Response {
     match design.place(command).await {
         Ok(OrderReply::Created(order)) => (StatusCode::CREATED, Json(order)).into_response(),
-        Ok(OrderReply::SoldOut) => refusal(StatusCode::CONFLICT, "sold_out"),
-        Ok(OrderReply::HighDemand) => refusal(StatusCode::BAD_REQUEST, "high_demand"),
+        Ok(OrderReply::SoldOut) => refusal(Code::SoldOut),
+        Ok(OrderReply::HighDemand) => refusal(Code::HighDemand),
         Err(error) => {
-            // The benchmark takes any such line for a failure.
+            // The benchmark treats any such line as a failure.
             drop(writeln!(io::stderr(), "error: {error:#}"));
-            refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal")
+            refusal(Code::Internal)
         }
     }
 }
 
-fn refusal(status: StatusCode, code: &str) -> Response {
+fn refusal(code: Code) -> Response {
+    let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     (status, Json(json!({ "code": code }))).into_response()
 }

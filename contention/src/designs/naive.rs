@@ -1,9 +1,8 @@
 //! A Redlock per order: every request tries once to take the product's lock itself, and is
 //! refused with `high_demand` if the lock is busy.
 //!
-//! It stands on the service's own lock and store, and so on the same pools and statements. What
-//! differs is the design alone: nobody waits in a lane, and a lock and a transaction serve one
-//! order.
+//! It uses the service's own lock and store, with the same pools and statements. Only the design
+//! differs: no request waits in a lane, and each lock and transaction serves one order.
 
 use std::time::Duration;
 
@@ -73,7 +72,7 @@ impl Naive {
             stock,
         };
         if !transaction.write_stock(change, order.created_at).await? {
-            // The lock was free again, but the row that we read is not the last one any more.
+            // The row changed between the read and the lock.
             return Ok(OrderReply::HighDemand);
         }
         let orders = NewOrders {

@@ -1,14 +1,14 @@
-//! The database pool of the designs that do not stand on the service's store.
+//! Database pool of the designs that do not use the service's store.
 
 use std::time::Duration;
 
 use anyhow::Context;
 use sea_orm::{ConnectOptions, Database, DatabaseConnection};
 
-/// Longer than any queue at the hot row: a design is to be slow, not to fail.
+/// Longer than any queue at the hot row, so that a design is slow instead of failing.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A pool as the service's own is: open connections, no ping before a use, no statement log.
+/// Configured like the service's own pool: no ping before a use, no statement log.
 pub(super) async fn connect(url: &str, connections: u32) -> anyhow::Result<DatabaseConnection> {
     let mut options = ConnectOptions::new(url);
     options

@@ -1,5 +1,5 @@
 //! One data-modifying statement per order and no Redis: a conditional `UPDATE` and the `INSERT`
-//! in one round trip, which is also the whole transaction.
+//! in one round trip, which is the whole transaction.
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement, Value};
 

@@ -1,4 +1,4 @@
-//! Tokens for many buyers at once, so that the load comes from as many users as a real drop's.
+//! Prints tokens for many buyers, so that the benchmark has as many users as a real drop.
 
 use std::{
     io::{self, BufWriter, Write},

@@ -1,5 +1,5 @@
-//! The catalogue of bad requests: every way that §4 of the contract names to be refused, sent one
-//! after another, each with the status and code that must come.
+//! Sends the catalogue of bad requests: every refusal that §4 of the contract names, one after
+//! another, each with its expected status and code.
 
 use std::sync::Arc;
 
@@ -8,27 +8,28 @@ use bytes::Bytes;
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use self::cases::{Case, Who};
+use self::cases::{Caller, Case};
 use super::requests::Round;
 use crate::{
     client::Body,
     record::{self, Answer, BadRequestResult, Planned, RequestKind, Sample},
+    report::codes::AnswerCode,
     shop::Api,
 };
 
 mod cases;
 
-/// Sends them all; a service that cannot even be set up for them shows in the results.
+/// Sends all cases; a failed set-up is one of the results.
 pub(crate) async fn send_all(round: &Arc<Round>) {
     let Some(address) = round.pool.address(0) else {
         return;
     };
     let mut api = Api::new(address.clone());
     let cases = match set_up(round, &mut api).await {
-        Ok(shelf) => cases::all(&shelf),
+        Ok(products) => cases::all(&products),
         Err(error) => {
             let result = BadRequestResult {
-                case: "the products of the catalogue can be made",
+                case: "creating the products of the catalogue",
                 expected: (201, ""),
                 got: (0, format!("{error:#}")),
                 flaw: None,
@@ -43,29 +44,29 @@ pub(crate) async fn send_all(round: &Arc<Round>) {
     }
 }
 
-/// The products that the cases are about.
+/// The products that the cases use.
 #[derive(Debug)]
-pub(crate) struct Shelf {
-    /// Plenty, at most 10 per order.
+pub(crate) struct Products {
+    /// With enough stock, at most 10 per order.
     pub(crate) plain: String,
     pub(crate) sku: String,
     pub(crate) not_yet: String,
     pub(crate) no_more: String,
     pub(crate) empty: String,
     pub(crate) one_left: String,
-    /// One per user, and the buyer has it.
+    /// Limited to one per user, which the buyer has.
     pub(crate) limited: String,
-    /// Bought by the buyer under `used_key`; not `plain`, whose rows the checks look at.
+    /// Bought by the buyer under `used_key`; not `plain`, whose rows the checks read.
     pub(crate) keyed: String,
     pub(crate) used_key: String,
 }
 
-async fn set_up(round: &Round, api: &mut Api) -> anyhow::Result<Shelf> {
+async fn set_up(round: &Round, api: &mut Api) -> anyhow::Result<Products> {
     let load = &round.load;
     let first = load.offers.first();
     let first = first.map(|offer| (offer.id.to_string(), offer.sku.clone()));
     let (plain, sku) = first.unwrap_or_default();
-    let mut made = Vec::new();
+    let mut created = Vec::new();
     for (name, stock, more) in [
         ("not-yet", 5, json!({ "starts_at": "2999-01-01T00:00:00Z" })),
         ("no-more", 5, json!({ "ends_at": "2001-01-01T00:00:00Z" })),
@@ -81,7 +82,7 @@ async fn set_up(round: &Round, api: &mut Api) -> anyhow::Result<Shelf> {
         if let (Some(body), Value::Object(more)) = (body.as_object_mut(), more) {
             body.extend(more);
         }
-        let admin = Some(&load.crowd.admin.token);
+        let admin = Some(&load.users.admin.token);
         let response = api.call(("POST", "/products"), admin, Some(&body)).await?;
         anyhow::ensure!(
             response.status == 201,
@@ -93,10 +94,10 @@ async fn set_up(round: &Round, api: &mut Api) -> anyhow::Result<Shelf> {
             .get("id")
             .and_then(Value::as_str)
             .unwrap_or_default();
-        made.push(id.to_owned());
+        created.push(id.to_owned());
     }
     let [not_yet, no_more, empty, one_left, limited, keyed] =
-        <[String; 6]>::try_from(made).map_err(|_| anyhow::anyhow!("a product is missing"))?;
+        <[String; 6]>::try_from(created).map_err(|_| anyhow::anyhow!("a product is missing"))?;
     let used_key = format!("{}-used", load.run);
     for (product, key) in [(&limited, None), (&keyed, Some(&used_key))] {
         let body = json!({ "product_id": product, "quantity": 1 }).to_string();
@@ -107,7 +108,7 @@ async fn set_up(round: &Round, api: &mut Api) -> anyhow::Result<Shelf> {
         let response = api.send(request(round, &order)).await?;
         anyhow::ensure!(response.status == 201, "POST /orders: {}", response.status);
     }
-    Ok(Shelf {
+    Ok(Products {
         plain,
         sku,
         not_yet,
@@ -131,7 +132,7 @@ async fn send(round: &Round, api: &mut Api, case: Case, number: u32) -> BadReque
             record::code(&response.body),
             flaw(response, case.expected.0),
         ),
-        Err(_) => (0, "no_answer", None),
+        Err(_) => (0, AnswerCode::NoAnswer, None),
     };
     recorder.push(Sample {
         planned: Planned {
@@ -153,16 +154,16 @@ async fn send(round: &Round, api: &mut Api, case: Case, number: u32) -> BadReque
     BadRequestResult {
         case: case.name,
         expected: case.expected,
-        got: (status, code.to_owned()),
+        got: (status, code.name().to_owned()),
         flaw,
     }
 }
 
-/// What the contract wants of every refusal beside its status and code.
+/// What the contract requires of every refusal besides status and code.
 fn flaw(response: &crate::client::Response, expected: u16) -> Option<&'static str> {
     let is_problem = response.header("content-type") == Some("application/problem+json");
     if !is_problem {
-        return Some("is no application/problem+json");
+        return Some("is not application/problem+json");
     }
     if response.header("x-request-id").is_none() {
         return Some("has no X-Request-Id");
@@ -180,11 +181,11 @@ fn request(round: &Round, case: &Case) -> Request<Body> {
     if let Some(address) = round.pool.address(0) {
         headers.insert(header::HOST, address.host.clone());
     }
-    let token = match &case.who {
-        Who::NoToken => None,
-        Who::Buyer => Some(load.crowd.buyer(0).token.clone()),
-        Who::Admin => Some(load.crowd.admin.token.clone()),
-        Who::Header(text) => HeaderValue::from_str(text).ok(),
+    let token = match &case.caller {
+        Caller::NoToken => None,
+        Caller::Buyer => Some(load.users.buyer(0).token.clone()),
+        Caller::Admin => Some(load.users.admin.token.clone()),
+        Caller::Header(text) => HeaderValue::from_str(text).ok(),
     };
     if let Some(token) = token {
         headers.insert(header::AUTHORIZATION, token);

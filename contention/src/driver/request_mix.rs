@@ -1,6 +1,6 @@
-//! The kinds of requests in their exact proportions, in an order that the seed decides.
+//! The kinds of requests in exact proportions, shuffled with a seed.
 
-use rand::{RngExt, rngs::StdRng};
+use rand::{rngs::StdRng, seq::SliceRandom};
 
 use crate::{record::RequestKind, scenario::Mix};
 
@@ -25,22 +25,15 @@ impl RequestMix {
             let until = usize::try_from(size * percent / 100).unwrap_or(usize::MAX);
             kinds.resize(until, kind);
         }
-        shuffle(&mut kinds, random);
+        kinds.shuffle(random);
         Self(kinds)
     }
 
-    /// Begins again after the last one.
+    /// The kind of a request; starts over after the last one.
     pub(crate) fn kind(&self, number: u32) -> RequestKind {
         let number = usize::try_from(number).unwrap_or_default();
         let kind = self.0.get(number % self.0.len().max(1));
         kind.copied().unwrap_or(RequestKind::Buy)
-    }
-}
-
-/// Fisher and Yates.
-pub(super) fn shuffle<T>(kinds: &mut [T], random: &mut StdRng) {
-    for last in (1..kinds.len()).rev() {
-        kinds.swap(last, random.random_range(0..=last));
     }
 }
 
@@ -60,8 +53,8 @@ mod tests {
             create: 3,
             live: 0,
         };
-        let deal = |seed| RequestMix::new(&mix, 1_000, &mut StdRng::seed_from_u64(seed)).0;
-        let count = |kind| deal(1).into_iter().filter(|dealt| *dealt == kind).count();
+        let kinds = |seed| RequestMix::new(&mix, 1_000, &mut StdRng::seed_from_u64(seed)).0;
+        let count = |kind| kinds(1).into_iter().filter(|each| *each == kind).count();
         assert_eq!(
             [
                 RequestKind::Buy,
@@ -72,7 +65,7 @@ mod tests {
             .map(count),
             [120, 600, 250, 30]
         );
-        assert_eq!(deal(1), deal(1));
-        assert_ne!(deal(1), deal(2));
+        assert_eq!(kinds(1), kinds(1));
+        assert_ne!(kinds(1), kinds(2));
     }
 }

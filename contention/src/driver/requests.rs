@@ -1,12 +1,13 @@
-//! From a planned request to its recorded answer, with the retries of a well-behaved client.
+//! Sends planned requests, retries like a well-behaved client, and records every answer.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use axum::http::{HeaderValue, Request};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use rand::RngExt;
 use serde_json::json;
 use uuid::Uuid;
@@ -15,27 +16,27 @@ use crate::{
     client::{Address, Body, Pool, request},
     record::{Answer, BadRequestResult, ExpectedOrder, Planned, Recorder, RequestKind, Sample},
     shop::Offer,
-    tokens::{Crowd, User},
+    tokens::{User, Users},
 };
 
-/// The longest `Retry-After` that a client obeys.
+/// Seconds of `Retry-After` that a client waits at most.
 const RETRY_AFTER_MAX: u32 = 3;
-/// The pause without `Retry-After`, and added to it, so that retries spread out.
+/// Upper bound of the random pause, added to `Retry-After`, so that retries spread out.
 const RETRY_JITTER_MS: u64 = 300;
 
-/// Which node requests go to.
+/// The node that requests are sent to.
 #[derive(Debug, Default)]
 pub(crate) struct Route(Mutex<Option<usize>>);
 
 impl Route {
-    /// From now on to this node alone, or evenly over all of them.
-    pub(crate) fn lead(&self, only: Option<usize>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = only;
+    /// Sends all later requests to this node, or spreads them over all nodes.
+    pub(crate) fn set(&self, only: Option<usize>) {
+        *self.0.lock() = only;
     }
 
-    /// A user stays with one node, as far as that is served at all.
+    /// A user always has the same node while all nodes are used.
     fn node(&self, user: u32) -> usize {
-        let only = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let only = *self.0.lock();
         only.unwrap_or_else(|| usize::try_from(user).unwrap_or_default())
     }
 }
@@ -44,18 +45,18 @@ impl Route {
 #[derive(Debug)]
 pub(crate) struct Load {
     pub(crate) run: String,
-    pub(crate) crowd: Crowd,
+    pub(crate) users: Users,
     pub(crate) offers: Vec<Offer>,
     pub(crate) quantity: u32,
     pub(crate) retries: u32,
-    /// False where the service under test knows neither users nor keys.
+    /// False for the naive design, which has neither users nor keys.
     pub(crate) is_full_service: bool,
     pub(crate) route: Route,
     pub(crate) recorder: Recorder,
     pub(crate) bad: Mutex<Vec<BadRequestResult>>,
 }
 
-/// A phase's connections beside it.
+/// The load with the connections of a phase.
 #[derive(Debug)]
 pub(crate) struct Round {
     pub(crate) load: Arc<Load>,
@@ -68,28 +69,28 @@ impl Load {
     }
 
     pub(crate) fn take_bad_results(&self) -> Vec<BadRequestResult> {
-        let mut bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *bad)
+        std::mem::take(&mut *self.bad.lock())
     }
 
     pub(super) fn add_bad_result(&self, result: BadRequestResult) {
-        let mut bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
-        bad.push(result);
+        self.bad.lock().push(result);
     }
 }
 
 impl Round {
-    pub(crate) fn new(load: &Arc<Load>, doors: &[Address], connections: usize) -> Self {
+    pub(crate) fn new(load: &Arc<Load>, nodes: &[Address], connections: usize) -> Self {
         Self {
             load: Arc::clone(load),
-            pool: Arc::new(Pool::new(doors, connections)),
+            pool: Arc::new(Pool::new(nodes, connections)),
         }
     }
 
-    /// Sends it, again and again if the answer invites a retry, and records every answer.
+    /// Sends a request, retries while the answers invite it, and records every answer.
     pub(crate) async fn send(self: Arc<Self>, planned: Planned, mut intended: Instant) {
         for attempt in 0..=self.load.retries {
-            let answer = self.send_once(planned, attempt, intended).await;
+            let Some(answer) = self.send_once(planned, attempt, intended).await else {
+                return;
+            };
             if !answer.invites_retry() || attempt == self.load.retries {
                 return;
             }
@@ -101,16 +102,15 @@ impl Round {
         }
     }
 
-    async fn send_once(&self, planned: Planned, attempt: u32, intended: Instant) -> Answer {
+    /// `None` for a request without a product, which is not sent.
+    async fn send_once(&self, planned: Planned, attempt: u32, intended: Instant) -> Option<Answer> {
         let load = &self.load;
-        let user = load.crowd.buyer(planned.user);
+        let user = load.users.buyer(planned.user);
         let node = load.route.node(planned.user) % self.pool.len().max(1);
-        let Some((request, product)) = self.request(planned, user, node) else {
-            return Answer::default();
-        };
+        let (request, product) = self.request(planned, user, node)?;
         let (sent, response) = self.pool.send(node, request).await;
         let expected = (planned.kind == RequestKind::Buy).then_some(ExpectedOrder {
-            // The naive design has one buyer for all.
+            // The naive design has a single buyer.
             user: if load.is_full_service {
                 &user.name
             } else {
@@ -128,7 +128,7 @@ impl Round {
             answered: load.recorder.at(Instant::now()),
             answer: answer.clone(),
         });
-        answer
+        Some(answer)
     }
 
     fn request(&self, planned: Planned, user: &User, node: usize) -> Option<(Request<Body>, Uuid)> {
@@ -152,13 +152,13 @@ impl Round {
             RequestKind::Create => {
                 let body = json!({
                     "sku": format!("{}-made-{}", load.run, planned.number),
-                    "name": "Made while others buy", "price": 100, "currency": "EUR", "stock": 1,
+                    "name": "Created during the load", "price": 100, "currency": "EUR", "stock": 1,
                 });
                 let body = Bytes::from(body.to_string());
                 request(
                     ("POST", "/products"),
                     host,
-                    Some(&load.crowd.admin.token),
+                    Some(&load.users.admin.token),
                     Some(&body),
                 )
             }

@@ -1,11 +1,11 @@
-//! Collects the evidence after the load: over HTTP as buyers and the admin would, and from the database.
+//! Collects the evidence after the load: over HTTP as buyers and admin, and from the database.
 
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use axum::http::HeaderValue;
 use flash_sale::{store::Store, verify};
-use rand::{RngExt, SeedableRng, rngs::StdRng};
+use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
@@ -20,12 +20,12 @@ use crate::{
     shop::{Api, READS_LAG},
 };
 
-/// Orders read back one by one; the rows of the database cover every one of them anyway.
+/// Orders that are read over HTTP; the database rows cover all of them.
 const READ_BACK_MAX: usize = 500;
 const REPLAYS_MAX: usize = 50;
 const CONFIRMED_MAX: usize = 20;
 
-/// Everything that the checks look at, but for what the faults left.
+/// Everything that the checks read, except the evidence of the faults.
 pub(crate) async fn collect(
     scenario: &Scenario,
     service: &Service,
@@ -38,43 +38,45 @@ pub(crate) async fn collect(
         offers: load.offers.clone(),
         quantity: scenario.quantity,
         users: users
-            .map(|user| load.crowd.buyer(user).name.clone())
+            .map(|user| load.users.buyer(user).name.clone())
             .collect(),
         samples: load.recorder.take(),
         is_full_service: load.is_full_service,
         greedy: greedy.then_some(scenario.users),
-        holds_end: scenario.expect.expire,
+        holds_expire: scenario.expect.expire,
         max_per_user: scenario.product.max_per_user,
         ..Evidence::default()
     };
     evidence.samples.sort_by_key(|sample| sample.answered);
     evidence.bad = load.take_bad_results();
-    let door = service.nodes.first().context("no node")?.api.clone();
+    let address = service.nodes.first().context("no node")?.api.clone();
     let mut follow_up = FollowUp {
         load,
-        api: Api::new(door),
+        api: Api::new(address),
     };
     if scenario.expect.pay_rush {
-        // First: their holds end soon.
+        // First, because their holds expire soon.
         let winners = random_winners(&evidence, usize::MAX, seed);
-        evidence.confirmed = follow_up.pay_rush(&winners, &service.doors()).await;
+        evidence.confirmed = follow_up.pay_rush(&winners, &service.addresses()).await;
         evidence.charges = service.charges();
     }
     if load.is_full_service {
-        follow_up.again(scenario, &mut evidence, seed).await?;
+        follow_up
+            .read_and_repeat(scenario, &mut evidence, seed)
+            .await?;
     }
     let store = service.store().await?;
     if scenario.expect.expire {
         let hold = Duration::from_secs(scenario.product.hold_seconds.unwrap_or(0).into());
         follow_up
-            .until_over(&evidence, store.as_ref(), hold)
+            .until_holds_expired(&evidence, store.as_ref(), hold)
             .await?;
     }
     if store.is_none() {
         tokio::time::sleep(READS_LAG).await;
     }
     for offer in &load.offers {
-        let admin = &load.crowd.admin.token;
+        let admin = &load.users.admin.token;
         let row = follow_up.api.rows(offer, store.as_ref(), admin).await?;
         evidence.rows.push(row);
     }
@@ -90,27 +92,22 @@ async fn invariants(store: &Store) -> anyhow::Result<Vec<(&'static str, Vec<Stri
     let mut found = Vec::new();
     for invariant in verify::INVARIANTS {
         let breaches = invariant.breaches(store).await?;
-        let told = breaches
+        let texts = breaches
             .iter()
             .map(|breach| format!("{}: {}", breach.subject, breach.detail));
-        found.push((invariant.name, told.collect()));
+        found.push((invariant.name, texts.collect()));
     }
     Ok(found)
 }
 
-/// Some of the winners, by chance.
+/// Up to `most` winners, in random order.
 fn random_winners(evidence: &Evidence, most: usize, seed: u64) -> Vec<Sample> {
     let mut winners: Vec<&Sample> = evidence
         .buys()
         .filter(|sample| sample.answer.order.is_some())
         .collect();
-    let mut random = StdRng::seed_from_u64(seed);
-    let mut chosen = Vec::new();
-    while chosen.len() < most && !winners.is_empty() {
-        let winner = winners.swap_remove(random.random_range(0..winners.len()));
-        chosen.push(winner.clone());
-    }
-    chosen
+    winners.shuffle(&mut StdRng::seed_from_u64(seed));
+    winners.into_iter().take(most).cloned().collect()
 }
 
 pub(super) struct FollowUp<'a> {
@@ -126,8 +123,8 @@ pub(super) struct OrderBody {
 }
 
 impl FollowUp<'_> {
-    /// Asks for orders by id and by key, and pays where that is wanted.
-    async fn again(
+    /// Reads orders by id, repeats purchases with their keys, and confirms orders.
+    async fn read_and_repeat(
         &mut self,
         scenario: &Scenario,
         evidence: &mut Evidence,
@@ -137,11 +134,16 @@ impl FollowUp<'_> {
         for sample in &winners {
             evidence.read_back.push(self.read_back(sample).await);
         }
-        // Who is over the limit is refused before the key is looked at.
+        // A user over the rate limit is refused before the service reads the key.
         let one_user = scenario.phase.iter().any(|phase| phase.one_user);
-        let patient = |sample: &&Sample| !one_user && Some(sample.planned.user) != evidence.greedy;
-        let again: Vec<&Sample> = winners.iter().filter(patient).take(REPLAYS_MAX).collect();
-        for sample in again {
+        let is_unlimited =
+            |sample: &&Sample| !one_user && Some(sample.planned.user) != evidence.greedy;
+        let repeated: Vec<&Sample> = winners
+            .iter()
+            .filter(is_unlimited)
+            .take(REPLAYS_MAX)
+            .collect();
+        for sample in repeated {
             evidence.replays.push(self.replay(sample).await);
         }
         if scenario.expect.confirm {
@@ -153,25 +155,25 @@ impl FollowUp<'_> {
     }
 
     async fn read_back(&mut self, sample: &Sample) -> ReadBack {
-        let user = self.load.crowd.buyer(sample.planned.user);
+        let user = self.load.users.buyer(sample.planned.user);
         let order = sample.answer.order.unwrap_or_default();
         let path = format!("/orders/{order}");
         let response = self.api.call(("GET", &path), Some(&user.token), None).await;
-        let told = response.as_ref().ok();
-        let same =
-            told.and_then(|response| serde_json::from_slice::<OrderBody>(&response.body).ok());
+        let received = response.as_ref().ok();
+        let body =
+            received.and_then(|response| serde_json::from_slice::<OrderBody>(&response.body).ok());
         ReadBack {
             order,
             user: sample.planned.user,
-            status: told.map_or(0, |response| response.status),
-            same: same.is_some_and(|told| told.id == order && told.user_id == user.name),
+            status: received.map_or(0, |response| response.status),
+            same: body.is_some_and(|body| body.id == order && body.user_id == user.name),
         }
     }
 
     async fn replay(&mut self, sample: &Sample) -> Replay {
         let planned = sample.planned;
         let key = self.load.key(planned.number);
-        let user = self.load.crowd.buyer(planned.user);
+        let user = self.load.users.buyer(planned.user);
         let offer = self.load.offers.get(planned.product);
         let mut request = request(
             ("POST", "/orders"),
@@ -183,22 +185,22 @@ impl FollowUp<'_> {
             request.headers_mut().insert("idempotency-key", key);
         }
         let response = self.api.send(request).await.ok();
-        let told = response.as_ref();
+        let received = response.as_ref();
         Replay {
             user: planned.user,
             key,
             first: sample.answer.order.unwrap_or_default(),
-            status: told.map_or(0, |response| response.status),
-            again: told
+            status: received.map_or(0, |response| response.status),
+            again: received
                 .and_then(|response| serde_json::from_slice::<OrderBody>(&response.body).ok())
-                .map(|told| told.id),
-            flagged: told.and_then(|response| response.header("idempotency-replayed"))
+                .map(|body| body.id),
+            flagged: received.and_then(|response| response.header("idempotency-replayed"))
                 == Some("true"),
         }
     }
 
     async fn confirm(&mut self, sample: &Sample) -> anyhow::Result<Confirmed> {
-        let user = &self.load.crowd.buyer(sample.planned.user).token;
+        let user = &self.load.users.buyer(sample.planned.user).token;
         let order = sample.answer.order.unwrap_or_default();
         let path = format!("/orders/{order}");
         let was: OrderBody = self.api.get(&path, Some(user)).await?;

@@ -1,4 +1,4 @@
-//! What becomes of held orders after the load: they all end, or all are paid for at once.
+//! Held orders after the load: waits until they expire, or pays all of them at once.
 
 use std::time::{Duration, Instant};
 
@@ -12,14 +12,14 @@ use super::{
 };
 use crate::{client::Address, record::Sample, shop::Api};
 
-/// Beyond the holds themselves, on a slow machine.
+/// Added to the length of the holds, for a slow machine.
 const GRACE: Duration = Duration::from_secs(15);
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const POLL: Duration = Duration::from_millis(100);
 
 impl FollowUp<'_> {
-    /// Waits until the answered orders have ended and waiting buyers have theirs; the checks find
-    /// what has not happened by then.
-    pub(super) async fn until_over(
+    /// Waits until no answered order is pending. After a deadline it returns anyway, and the checks
+    /// find what is missing.
+    pub(super) async fn until_holds_expired(
         &mut self,
         evidence: &Evidence,
         store: Option<&Store>,
@@ -27,11 +27,11 @@ impl FollowUp<'_> {
     ) -> anyhow::Result<()> {
         let deadline = Instant::now() + hold + GRACE;
         loop {
-            let mut is_over = true;
+            let mut is_done = true;
             for offer in &self.load.offers {
-                let admin = &self.load.crowd.admin.token;
+                let admin = &self.load.users.admin.token;
                 let row = self.api.rows(offer, store, admin).await?;
-                let told = |id| {
+                let was_answered = |id| {
                     evidence
                         .buys()
                         .any(|sample| sample.answer.order == Some(id))
@@ -40,22 +40,22 @@ impl FollowUp<'_> {
                     .orders
                     .iter()
                     .filter(|order| order.status == OrderStatus::Pending);
-                is_over &= !pending.into_iter().any(|order| told(order.id));
+                is_done &= !pending.into_iter().any(|order| was_answered(order.id));
             }
-            if is_over || Instant::now() > deadline {
+            if is_done || Instant::now() > deadline {
                 return Ok(());
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL).await;
         }
     }
 
-    /// Every winner pays in the same moment.
-    pub(super) async fn pay_rush(&self, winners: &[Sample], doors: &[Address]) -> Vec<Confirmed> {
+    /// Pays all winners' orders at the same time.
+    pub(super) async fn pay_rush(&self, winners: &[Sample], nodes: &[Address]) -> Vec<Confirmed> {
         let mut paying = JoinSet::new();
-        for (sample, door) in winners.iter().zip(doors.iter().cycle()) {
-            let token = self.load.crowd.buyer(sample.planned.user).token.clone();
+        for (sample, node) in winners.iter().zip(nodes.iter().cycle()) {
+            let token = self.load.users.buyer(sample.planned.user).token.clone();
             let order = sample.answer.order.unwrap_or_default();
-            let mut api = Api::new(door.clone());
+            let mut api = Api::new(node.clone());
             paying.spawn(async move {
                 let path = format!("/orders/{order}");
                 let body = json!({ "payment_method": "pm_card_visa" });
@@ -66,7 +66,7 @@ impl FollowUp<'_> {
                     order,
                     was: OrderStatus::Pending.to_string(),
                     status: paid.map_or(0, |response| response.status),
-                    now: now.map(|told| told.status).unwrap_or_default(),
+                    now: now.map(|order| order.status).unwrap_or_default(),
                 }
             });
         }

@@ -1,8 +1,9 @@
-//! The fault `pause_holder`: stops (SIGSTOP) a node that holds the lock for longer than the lock's TTL.
+//! The fault `pause_holder`: stops (SIGSTOP) a node that holds the lock for longer than the lock's
+//! TTL.
 //!
-//! All buyers use that node until it is stopped: so the lock is its own, and no other node writes.
-//! Meanwhile all buyers use the next one. What the fence rejects when the node
-//! resumes, before buyers use the other again, is therefore its own late writing.
+//! All buyers use the first node until it is stopped, so that it holds the lock and no other node
+//! writes. During the pause all buyers use the second node. What the fence rejects after the node
+//! resumes is therefore the node's own late write.
 
 use std::time::{Duration, Instant};
 
@@ -17,38 +18,38 @@ use crate::{
     service::{Service, database::Database},
 };
 
-/// The service's own default, and what passes until the node runs again.
+/// The service's default, and the length of the pause, which is longer.
 const LOCK_TTL: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(2_300);
-/// Longer than any other node holds a lock.
-const SETTLES: Duration = Duration::from_millis(60);
-/// The others sell by then, or the paused one has the database too and no node can.
+/// Longer than a node usually holds a lock.
+const HELD_FOR: Duration = Duration::from_millis(60);
+/// Time for another node to sell; without a sale the paused node blocks the database too.
 const OTHERS_SELL_WITHIN: Duration = Duration::from_secs(3);
-/// Attempts to stop the holder; most miss.
+/// Attempts to stop the node while it holds the lock; most fail.
 const TRIES_MAX: u32 = 400;
 const TRIES_FOR: Duration = Duration::from_secs(20);
-/// What the other node still has to do when no buyers come any more.
+/// Time for the other node to finish its last orders.
 const OTHERS_FINISH: Duration = Duration::from_millis(200);
-/// What the resumed node does with its late batch.
+/// Time for the resumed node to write its late batch.
 const LATE_WRITE: Duration = Duration::from_millis(700);
 const POLL: Duration = Duration::from_millis(2);
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Paused {
     pub(crate) pauses: u32,
-    /// Pauses that met the holder, outlived its lock, and saw others sell meanwhile.
-    pub(crate) met: u32,
+    /// Pauses during which the node held the lock until its TTL ended, and another node sold.
+    pub(crate) with_lock: u32,
     pub(crate) fence_rejected: u64,
-    /// Whether one of them must have come to the fence. PostgreSQL may have ended the transaction
-    /// of a node that stood still, which then reads anew and has nothing to be rejected.
+    /// Whether the fence must have rejected a batch. PostgreSQL may end the transaction of a paused
+    /// node, which then reads the row again and has nothing to reject.
     pub(crate) must_reject: bool,
 }
 
-/// Pauses the first node until the fence has rejected what it did afterwards.
+/// Pauses the first node, again until the fence has rejected its late write.
 pub(super) async fn pause(
     service: &Service,
     load: &Load,
-    tell: &impl Fn(String),
+    report: &impl Fn(String),
 ) -> anyhow::Result<Paused> {
     let node = service.nodes.first().context("no node")?;
     let operations = node.ops.clone().context("no operations listener")?;
@@ -65,16 +66,17 @@ pub(super) async fn pause(
         wait_for_lock(&mut lock_nodes, &pattern, deadline).await?;
         node.pause()?;
         paused.pauses += 1;
-        // Whatever happens in between, it runs again.
-        let met = meet(service, load, (&mut lock_nodes, &pattern, product), tell).await;
-        load.route.lead(Some(0));
-        if matches!(met, Ok(true)) {
+        // Errors are returned only after the node has resumed.
+        let lock = (&mut lock_nodes[..], pattern.as_str(), product);
+        let outlived = outlive_lock(service, load, lock, report).await;
+        load.route.set(Some(0));
+        if matches!(outlived, Ok(true)) {
             tokio::time::sleep(OTHERS_FINISH).await;
         }
         node.resume()?;
-        if met? {
-            paused.met += 1;
-            tell("node 1 resumed".to_owned());
+        if outlived? {
+            paused.with_lock += 1;
+            report("node 1 resumed".to_owned());
             tokio::time::sleep(LATE_WRITE).await;
             paused.fence_rejected = fence_rejected(&operations).await.saturating_sub(before);
             if paused.fence_rejected > 0 {
@@ -82,37 +84,37 @@ pub(super) async fn pause(
             }
         }
     }
-    load.route.lead(None);
+    load.route.set(None);
     Ok(paused)
 }
 
-/// With the node stopped: whether it holds the lock, and others sell when that has run out.
-async fn meet(
+/// Whether the stopped node holds the lock, and another node sells after the lock's TTL.
+async fn outlive_lock(
     service: &Service,
     load: &Load,
     (lock_nodes, pattern, product): (&mut [MultiplexedConnection], &str, Uuid),
-    tell: &impl Fn(String),
+    report: &impl Fn(String),
 ) -> anyhow::Result<bool> {
     let stopped = Instant::now();
     let Some(held) = held(lock_nodes, pattern).await? else {
         return Ok(false);
     };
     let level = held.0.rsplit(':').next().unwrap_or_default().to_owned();
-    tokio::time::sleep(SETTLES).await;
+    tokio::time::sleep(HELD_FOR).await;
     if self::held(lock_nodes, pattern).await? != Some(held) {
         return Ok(false);
     }
-    // In the middle of its transaction it would have the only writer of a SQLite file too, and
-    // no node could sell; PostgreSQL ends such a transaction, and nothing is left to fence off.
+    // A node stopped inside its transaction also blocks a SQLite file, so that no node could sell;
+    // PostgreSQL ends such a transaction, and nothing would be left to reject.
     if let Some(database) = &service.database
         && (database.is_being_written().await?
-            // What it had to write is written: it has nothing left to do with this lock.
+            // A changed stock means that the node has already written its batch.
             || database.stock(product).await? != level)
     {
         return Ok(false);
     }
-    tell("node 1 stopped with the lock".to_owned());
-    load.route.lead(Some(1));
+    report("node 1 stopped with the lock".to_owned());
+    load.route.set(Some(1));
     tokio::time::sleep(PAUSE.saturating_sub(stopped.elapsed())).await;
     let others = || {
         let since = load.recorder.at(stopped + LOCK_TTL);
@@ -124,13 +126,16 @@ async fn meet(
         tokio::time::sleep(POLL).await;
     }
     if !others() {
-        tell("no other node could sell: it was stopped inside its transaction".to_owned());
+        report("no other node could sell: node 1 was stopped inside its transaction".to_owned());
     }
     Ok(others())
 }
 
 async fn connect(service: &Service) -> anyhow::Result<Vec<MultiplexedConnection>> {
-    let redis = service.redis.as_ref().context("no Redis nodes of ours")?;
+    let redis = service
+        .redis
+        .as_ref()
+        .context("this run started no Redis nodes")?;
     let mut connections = Vec::new();
     // Two of three nodes are a majority.
     for url in redis.urls().iter().take(2) {
@@ -151,7 +156,7 @@ async fn wait_for_lock(
     Ok(())
 }
 
-/// The product's lock and its owner's mark, if the same stands on all of these nodes.
+/// The key and the token of the product's lock, if they are the same on all of these nodes.
 async fn held(
     lock_nodes: &mut [MultiplexedConnection],
     pattern: &str,
@@ -159,15 +164,15 @@ async fn held(
     let mut found = Vec::new();
     for node in lock_nodes {
         let keys: Vec<String> = redis::cmd("KEYS").arg(pattern).query_async(node).await?;
-        // Two are those of a batch that is written and of the next one.
+        // Two keys are the locks of a batch that is being written and of the next one.
         let Ok([key]) = <[String; 1]>::try_from(keys) else {
             return Ok(None);
         };
-        let mark: Option<Vec<u8>> = redis::cmd("GET").arg(&key).query_async(node).await?;
-        let Some(mark) = mark else {
+        let token: Option<Vec<u8>> = redis::cmd("GET").arg(&key).query_async(node).await?;
+        let Some(token) = token else {
             return Ok(None);
         };
-        found.push((key, mark));
+        found.push((key, token));
     }
     let first = found.first().cloned();
     let same = found.iter().all(|held| Some(held) == first.as_ref());

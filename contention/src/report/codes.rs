@@ -1,46 +1,123 @@
-//! What a code means to the crowd: it decides the code's colour and its place in a stack of them.
+//! Codes of answers, and their classes: a class decides a code's colour and its place in a stack.
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
+use flash_sale::domain::Code;
+use strum::IntoStaticStr;
+
 use super::{Answers, Slice};
 
+/// What a request was answered: a success, a code of the service, or nothing readable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub(crate) enum AnswerCode {
+    Created,
+    Replayed,
+    Waitlisted,
+    /// Another success.
+    Ok,
+    /// The connection failed.
+    #[default]
+    NoAnswer,
+    /// The problem document has no code of the API.
+    UnknownCode,
+    #[strum(transparent)]
+    Refused(Code),
+}
+
+/// The codes that are not the service's.
+const OWN: [AnswerCode; 6] = [
+    AnswerCode::Created,
+    AnswerCode::Replayed,
+    AnswerCode::Waitlisted,
+    AnswerCode::Ok,
+    AnswerCode::NoAnswer,
+    AnswerCode::UnknownCode,
+];
+
+impl AnswerCode {
+    /// The code as reports have it.
+    pub(crate) fn name(self) -> &'static str {
+        self.into()
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        let own = OWN.into_iter().find(|code| code.name() == name);
+        own.or_else(|| name.parse().ok().map(Self::Refused))
+    }
+}
+
 /// From the best answer to the worst.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, IntoStaticStr, Ord, PartialEq, PartialOrd)]
+#[strum(serialize_all = "snake_case")]
 pub(super) enum CodeClass {
     Won,
     Waiting,
-    /// A success that is no order.
+    /// A success that is not an order.
     Served,
-    /// A clear no: that is what most of a crowd gets.
+    /// A final refusal, which most buyers of a sold-out product get.
     Refused,
-    /// Come again: a limit, or too much competition.
+    /// Retry later: a rate limit, or too much contention.
     Pressed,
-    /// The service could not say.
+    /// The service did not decide.
     Failed,
 }
 
 impl CodeClass {
+    /// The name of the class in style sheets.
+    pub(super) fn name(self) -> &'static str {
+        self.into()
+    }
+
     pub(super) fn of(code: &str) -> Self {
+        match AnswerCode::parse(code) {
+            Some(AnswerCode::Created | AnswerCode::Replayed) => Self::Won,
+            Some(AnswerCode::Waitlisted) => Self::Waiting,
+            Some(AnswerCode::Ok) => Self::Served,
+            Some(AnswerCode::NoAnswer) => Self::Failed,
+            Some(AnswerCode::Refused(code)) => Self::of_refusal(code),
+            Some(AnswerCode::UnknownCode) | None => Self::Refused,
+        }
+    }
+
+    fn of_refusal(code: Code) -> Self {
         match code {
-            "created" | "replayed" => Self::Won,
-            "waitlisted" => Self::Waiting,
-            "ok" => Self::Served,
-            "high_demand" | "rate_limited" => Self::Pressed,
-            "no_answer" | "unavailable" | "outcome_unknown" | "internal" | "internal_error"
-            | "slow_body" => Self::Failed,
-            _ => Self::Refused,
+            Code::RateLimited | Code::HighDemand => Self::Pressed,
+            Code::RequestTimeout | Code::Unavailable | Code::OutcomeUnknown | Code::Internal => {
+                Self::Failed
+            }
+            Code::PayloadTooLarge
+            | Code::UnsupportedMediaType
+            | Code::Unauthenticated
+            | Code::MalformedJson
+            | Code::InvalidRequest
+            | Code::ProductNotFound
+            | Code::NotOnSale
+            | Code::IdempotencyKeyReused
+            | Code::PurchaseLimit
+            | Code::SoldOut
+            | Code::InsufficientStock
+            | Code::Forbidden
+            | Code::NotFound
+            | Code::MethodNotAllowed
+            | Code::OrderNotFound
+            | Code::OrderNotPending
+            | Code::NotWaiting
+            | Code::PaymentDeclined
+            | Code::PaymentsDisabled
+            | Code::SkuTaken => Self::Refused,
         }
     }
 }
 
-/// Codes from the best to the worst kind, the most frequent of a kind first.
+/// Codes from the best class to the worst, the most frequent of a class first.
 pub(super) fn ordered(answers: &[Answers]) -> Vec<&Answers> {
     let mut ordered: Vec<_> = answers.iter().filter(|answer| answer.count > 0).collect();
     ordered.sort_by_key(|answer| (CodeClass::of(&answer.code), Reverse(answer.count)));
     ordered
 }
 
-/// The codes that a timeline has, in the same order.
+/// The codes of a timeline, in the same order.
 pub(super) fn of_timeline(timeline: &[Slice]) -> Vec<(String, u64)> {
     let mut totals = BTreeMap::<&str, u64>::new();
     for (code, count) in timeline.iter().flat_map(|slice| &slice.answers) {
@@ -82,5 +159,37 @@ mod tests {
             codes,
             ["created", "purchase_limit", "sold_out", "no_answer"]
         );
+    }
+
+    #[test]
+    fn codes_of_undecided_requests_are_failures() {
+        let of_class = |class| {
+            let names = Code::all().map(Code::name);
+            names
+                .filter(|name| CodeClass::of(name) == class)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            of_class(CodeClass::Failed),
+            [
+                "request_timeout",
+                "unavailable",
+                "outcome_unknown",
+                "internal"
+            ]
+        );
+        assert_eq!(
+            of_class(CodeClass::Pressed),
+            ["rate_limited", "high_demand"]
+        );
+        assert_eq!(CodeClass::of("no_answer"), CodeClass::Failed);
+    }
+
+    #[test]
+    fn every_code_is_parsed_from_its_name() {
+        let of_service = Code::all().map(AnswerCode::Refused);
+        for code in of_service.chain(OWN) {
+            assert_eq!(AnswerCode::parse(code.name()), Some(code));
+        }
     }
 }

@@ -1,6 +1,6 @@
-//! Numbers as people read them: the table, the page and the live view write them alike.
+//! Formats numbers for the table, the page and the live view.
 
-/// What stands where there is no number.
+/// Placeholder for a missing number.
 pub(super) const NONE: &str = "–";
 
 /// `1234567` as `1,234,567`.
@@ -19,7 +19,7 @@ fn thousands(digits: &str) -> String {
     text
 }
 
-/// Three digits or so: more of them are noise in a measurement.
+/// About three digits; more would be noise in a measurement.
 pub(super) fn decimal(number: f64) -> String {
     if !number.is_finite() {
         return NONE.to_owned();
@@ -37,7 +37,7 @@ pub(super) fn decimal(number: f64) -> String {
     }
 }
 
-/// Milliseconds with the unit that suits them.
+/// Milliseconds, or seconds from 1,000 ms on.
 pub(super) fn time(milliseconds: f64) -> String {
     if milliseconds < 1_000.0 {
         format!("{} ms", decimal(milliseconds))
@@ -46,16 +46,16 @@ pub(super) fn time(milliseconds: f64) -> String {
     }
 }
 
-/// How often something happened in a second; none when there was no time.
+/// Events per second; `None` for a length of zero.
 pub(super) fn per_second(number: u64, seconds: f64) -> Option<f64> {
     (seconds > 0.0).then(|| float(number) / seconds)
 }
 
-/// A number to draw or divide with.
+/// A count as a float, for drawing and dividing.
 #[expect(
     clippy::as_conversions,
     clippy::cast_precision_loss,
-    reason = "nothing that is drawn needs more than 53 bits"
+    reason = "no chart needs more than 53 bits"
 )]
 pub(super) fn float(number: u64) -> f64 {
     number as f64
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_divided_by_no_time() {
+    fn a_rate_over_zero_seconds_is_none() {
         assert_eq!(per_second(5, 0.0), None);
         assert_eq!(per_second(5, 2.0), Some(2.5));
     }

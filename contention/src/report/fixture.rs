@@ -1,4 +1,4 @@
-//! Reports for the tests of this folder: one run as it should be, one where much went wrong.
+//! Reports for the tests of this folder: a run that held and a broken one.
 
 use std::collections::BTreeMap;
 
@@ -28,12 +28,12 @@ pub(super) fn report(runs: Vec<Run>) -> Report {
     }
 }
 
-/// 250 of 250 sold to a crowd of 2,500.
+/// 250 of 250 units sold to 2,500 buyers.
 pub(super) fn held() -> Run {
     Run {
         scenario: "hyper".to_owned(),
         variant: "3 nodes".to_owned(),
-        question: "Does a product of which everybody wants one sell to its last unit?".to_owned(),
+        question: "Is every unit of a hot product sold?".to_owned(),
         seed: 7,
         service: ServiceUnderTest {
             nodes: 3,
@@ -89,7 +89,7 @@ pub(super) fn held() -> Run {
     }
 }
 
-/// A unit was sold twice, while the lock's nodes were gone and the client was too slow.
+/// One unit oversold, with the lock nodes down and a client that was too slow.
 pub(super) fn broken() -> Run {
     let mut run = held();
     "redis-down".clone_into(&mut run.scenario);

@@ -1,13 +1,14 @@
-//! The report as one page that opens offline: no script, no font, no picture from elsewhere, and a
-//! policy in its head that forbids them.
+//! Renders the report as one HTML page that opens offline: no script, font or image from elsewhere,
+//! and a content security policy that forbids them.
 //!
-//! The pictures are drawn here, as SVG, so that the page shows the same in every browser and years
-//! later. Every text from outside goes through [`text::escaped`].
+//! The charts are SVG made here, so that the page looks the same in every browser and years later.
+//! `maud` escapes every text; `PreEscaped` marks only the style sheet.
 
 use std::path::Path;
 
-use super::{Ratio, Report, Run, figures, json};
-use text::{escaped, joined};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::{Latency, Ratio, Report, Run, figures, json};
 
 mod axis;
 mod chart;
@@ -15,55 +16,48 @@ mod colour;
 mod latency;
 mod panels;
 mod run;
-mod text;
 mod timeline;
 
 const STYLE: &str = include_str!("html/style.css");
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
 
-/// Writes the page to `path`, over what was there.
+/// Writes the page to `path` and replaces an existing file.
 pub(crate) fn write(path: &Path, report: &Report) -> anyhow::Result<()> {
     json::replace(path, &page(report))
 }
 
 fn page(report: &Report) -> String {
-    let runs = joined(
-        report
-            .runs
-            .iter()
-            .zip(1..)
-            .map(|(run, number)| run::section(run, number)),
-    );
-    let summary = if report.runs.len() > 1 {
-        summary(&report.runs)
-    } else {
-        String::new()
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                // An empty icon keeps the browser from requesting one.
+                link rel="icon" href="data:,";
+                title { "Contention: " (result(report)) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                (header(report))
+                main {
+                    @if !report.ratios.is_empty() { (ratios(&report.ratios)) }
+                    @if report.runs.len() > 1 { (summary(&report.runs)) }
+                    @for (run, number) in report.runs.iter().zip(1..) {
+                        (run::section(run, number))
+                    }
+                }
+            }
+        }
     };
-    // An empty icon keeps the browser from asking for one.
-    format!(
-        r#"<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<link rel="icon" href="data:,">
-<title>Contention: {title}</title>
-<style>
-{STYLE}</style>
-</head>
-<body>
-{head}
-<main>
-{ratios}{summary}{runs}</main>
-</body>
-</html>
-"#,
-        title = escaped(result(report)),
-        head = head(report),
-        ratios = ratios(&report.ratios),
-    )
+    without_controls(&page.into_string())
+}
+
+/// Replaces control characters, which HTML forbids.
+fn without_controls(page: &str) -> String {
+    page.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}")
 }
 
 fn result(report: &Report) -> &'static str {
@@ -74,35 +68,37 @@ fn result(report: &Report) -> &'static str {
     }
 }
 
-fn head(report: &Report) -> String {
+fn header(report: &Report) -> Markup {
     let checks: usize = report.runs.iter().map(|run| run.checks.len()).sum();
     let class = if report.held { "held" } else { "broken" };
     let facts = [
-        ("command", report.command.as_str()),
+        ("command", &report.command),
         ("version", &report.version),
         ("started", &report.started_at),
         ("machine", &report.machine),
     ];
-    let facts = joined(
-        facts
-            .into_iter()
-            .filter(|(_, value)| !value.is_empty())
-            .map(|(name, value)| format!("<div><dt>{name}</dt><dd>{}</dd></div>", escaped(value))),
-    );
-    format!(
-        r#"<header class="{class}"><p class="tool">flash-sale · contention</p><h1>{mark} {result}</h1><p>{checks} checks in {runs}, {time}.</p><dl>{facts}</dl></header>"#,
-        mark = mark(report.held),
-        result = capital(result(report)),
-        runs = plural(report.runs.len(), "run"),
-        time = figures::time(report.seconds * 1_000.0),
-    )
+    html! {
+        header class=(class) {
+            p.tool { "flash-sale · contention" }
+            h1 { (mark(report.held)) " " (capital(result(report))) }
+            p {
+                (checks) " checks in " (plural(report.runs.len(), "run")) ", "
+                (figures::time(report.seconds * 1_000.0)) "."
+            }
+            dl {
+                @for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
+                    div { dt { (name) } dd { (value) } }
+                }
+            }
+        }
+    }
 }
 
-/// A sign for those who do not see its colour.
-fn mark(held: impl Into<Held>) -> &'static str {
+/// A check mark or a cross, readable without its colour.
+fn mark(held: impl Into<Held>) -> Markup {
     match held.into() {
-        Held::Yes => r#"<span class="mark-held" role="img" aria-label="held">✓</span>"#,
-        Held::No => r#"<span class="mark-broken" role="img" aria-label="broken">✗</span>"#,
+        Held::Yes => html! { span.mark-held role="img" aria-label="held" { "✓" } },
+        Held::No => html! { span.mark-broken role="img" aria-label="broken" { "✗" } },
     }
 }
 
@@ -117,26 +113,24 @@ impl From<bool> for Held {
     }
 }
 
-fn ratios(ratios: &[Ratio]) -> String {
-    if ratios.is_empty() {
-        return String::new();
+fn ratios(ratios: &[Ratio]) -> Markup {
+    html! {
+        section {
+            h2 { "Compared" }
+            div.tiles {
+                @for ratio in ratios {
+                    (panels::tile(
+                        &format!("{} ×", figures::decimal(ratio.value)),
+                        &ratio.what,
+                        "plain",
+                    ))
+                }
+            }
+        }
     }
-    let tiles = joined(ratios.iter().map(|ratio| {
-        panels::tile(
-            &format!("{} ×", figures::decimal(ratio.value)),
-            &ratio.what,
-            "plain",
-        )
-    }));
-    format!(r#"<section><h2>Compared</h2><div class="tiles">{tiles}</div></section>"#)
 }
 
-fn summary(runs: &[Run]) -> String {
-    let rows = joined(
-        runs.iter()
-            .zip(1..)
-            .map(|(run, number)| summary_row(run, number)),
-    );
+fn summary(runs: &[Run]) -> Markup {
     let columns = [
         "scenario",
         "offered",
@@ -148,22 +142,26 @@ fn summary(runs: &[Run]) -> String {
         "winners p99",
         "refusals p99",
     ];
-    format!(
-        "<section><h2>All runs</h2>{}</section>",
-        panels::table("All runs", &columns, &rows)
-    )
+    let rows = html! {
+        @for (run, number) in runs.iter().zip(1..) { (summary_row(run, number)) }
+    };
+    html! {
+        section {
+            h2 { "All runs" }
+            (panels::table("All runs", &columns, &rows))
+        }
+    }
 }
 
-fn summary_row(run: &Run, number: usize) -> String {
-    let latency = |latency: &super::Latency| match latency.count {
+fn summary_row(run: &Run, number: usize) -> Markup {
+    let latency = |latency: &Latency| match latency.count {
         0 => figures::NONE.to_owned(),
         _ => figures::time(latency.p99_ms),
     };
-    let name = format!(
-        r##"{} <a href="#run-{number}">{}</a>"##,
-        mark(run::held(run)),
-        escaped(&run::title(run))
-    );
+    let name = html! {
+        (mark(run::held(run))) " "
+        a href=(format_args!("#run-{number}")) { (run::title(run)) }
+    };
     let cells = [
         figures::count(run.offered),
         figures::count(run.units.sold),
@@ -178,11 +176,11 @@ fn summary_row(run: &Run, number: usize) -> String {
     panels::row(&name, &cells)
 }
 
-fn plural(number: usize, word: &str) -> String {
+fn plural(number: usize, noun: &str) -> String {
     if number == 1 {
-        format!("1 {word}")
+        format!("1 {noun}")
     } else {
-        format!("{number} {word}s")
+        format!("{number} {noun}s")
     }
 }
 

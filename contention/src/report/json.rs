@@ -1,6 +1,6 @@
-//! The report as a JSON file, for other programs.
+//! Writes the report as a JSON file, for other programs.
 //!
-//! It is written beside its place and then renamed, so that nobody ever reads half of it.
+//! Files are written to a temporary name and then renamed, so that a reader never gets a part.
 
 use std::{ffi::OsString, fs, path::Path};
 
@@ -8,14 +8,14 @@ use anyhow::Context;
 
 use super::Report;
 
-/// Writes the report to `path`, over what was there.
+/// Writes the report to `path` and replaces an existing file.
 pub(crate) fn write(path: &Path, report: &Report) -> anyhow::Result<()> {
     let mut text = serde_json::to_string_pretty(report)?;
     text.push('\n');
     replace(path, &text)
 }
 
-/// Puts a file in its place in one step.
+/// Replaces a file atomically.
 pub(super) fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
     let mut beside = OsString::from(path);
     beside.push(format!(".{}.tmp", std::process::id()));

@@ -1,8 +1,7 @@
-//! The run while it happens, on the whole terminal.
+//! Live view: shows a run in progress on the full terminal.
 //!
-//! The terminal is given back when the [`Screen`] is dropped and when anything panics; a program
-//! that ends on Ctrl-C must therefore return and not exit. Raw mode stays off, so that Ctrl-C
-//! remains a signal.
+//! The terminal is restored when the [`Screen`] is dropped and on a panic; a program that ends on
+//! Ctrl-C must therefore return and not exit. Raw mode stays off, so that Ctrl-C remains a signal.
 
 use std::{
     io::{self, Stdout},
@@ -22,11 +21,11 @@ use ratatui::{
 
 use super::{Fault, Slice};
 
-/// What is known of a run at one moment.
+/// The state of a run at one moment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Snapshot {
     pub(crate) scenario: String,
-    /// As in [`super::Run`]: empty when there is nothing to tell apart.
+    /// As in [`super::Run`].
     pub(crate) variant: String,
     pub(crate) question: String,
     /// `1 node · sqlite · redlock over 3 nodes`.
@@ -36,12 +35,12 @@ pub(crate) struct Snapshot {
     pub(crate) users: u64,
     /// Since the first request.
     pub(crate) elapsed: Duration,
-    /// Of the load; none where it ends with the last answer.
+    /// Length of the load; `None` if it ends with the last answer.
     pub(crate) planned: Option<Duration>,
-    /// Units left; none where it is unknown.
+    /// Units left; `None` if unknown.
     pub(crate) stock: Option<i64>,
     pub(crate) stock_total: u64,
-    /// Requests sent so far, answered or not.
+    /// Requests sent so far.
     pub(crate) offered: u64,
     /// In any order.
     pub(crate) answers: Vec<Tally>,
@@ -50,14 +49,14 @@ pub(crate) struct Snapshot {
     pub(crate) p99_ms: Option<f64>,
     pub(crate) lock: LockState,
     pub(crate) faults: Vec<Fault>,
-    /// The run so far in steps of [`HISTORY_STEP`], oldest first. The view shows as many of the
-    /// last as the terminal has columns, so the last minute is enough.
+    /// The run so far in steps of [`HISTORY_STEP`], oldest first. The view shows the last ones, one
+    /// per column of the terminal, so the last minute is enough.
     pub(crate) history: Vec<Slice>,
 }
 
 pub(crate) const HISTORY_STEP: Duration = Duration::from_millis(100);
 
-/// How often one kind of answer came; codes as in [`super::Answers`].
+/// How often a code was answered; codes as in [`super::Answers`].
 #[derive(Clone, Debug)]
 pub(crate) struct Tally {
     pub(crate) code: String,
@@ -65,23 +64,23 @@ pub(crate) struct Tally {
     pub(crate) last_second: u64,
 }
 
-/// The lock as the nodes last reported it, summed over them and counted from the run's begin.
+/// The lock's last metrics, summed over the nodes and counted from the start of the run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LockState {
-    /// False where the nodes' figures cannot be read.
+    /// False if the nodes' metrics cannot be read.
     pub(crate) known: bool,
     pub(crate) acquired: u64,
     pub(crate) busy: u64,
     pub(crate) lost: u64,
     pub(crate) fence_rejected: u64,
-    /// Whether any node goes on without a majority of lock nodes.
+    /// Whether any node works without a majority of lock nodes.
     pub(crate) degraded: bool,
-    /// Lock nodes that answer, counted by each node of the service.
+    /// Lock nodes that answer, summed over the nodes of the service.
     pub(crate) nodes_healthy: u64,
     pub(crate) nodes_total: u64,
 }
 
-/// The terminal, taken over.
+/// The terminal in full-screen mode.
 #[derive(Debug)]
 pub(crate) struct Screen {
     terminal: Terminal<CrosstermBackend<Stdout>>,
@@ -97,7 +96,7 @@ impl Screen {
         Ok(screen)
     }
 
-    /// Shows a snapshot. Meant to be called about ten times a second.
+    /// Shows a snapshot; to be called about ten times a second.
     pub(crate) fn draw(&mut self, snapshot: &Snapshot) -> io::Result<()> {
         self.terminal.draw(|frame| view::draw(frame, snapshot))?;
         Ok(())
@@ -114,7 +113,7 @@ fn restore() {
     drop(execute!(io::stdout(), LeaveAlternateScreen, cursor::Show));
 }
 
-/// A message printed on the alternate screen would vanish with it.
+/// A panic message on the alternate screen would be lost.
 fn restore_on_panic() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

@@ -1,7 +1,6 @@
-//! The report for a terminal of a hundred columns, and for a file.
+//! The report as a text table of 100 columns, for a terminal or a file.
 //!
-//! Three lines for each run instead of one that nobody's terminal could hold: what was answered,
-//! what became of the units and the lock, how long it took.
+//! Each run has three lines, because one line would be too wide: answers, units and lock, latency.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -13,9 +12,9 @@ use ratatui::crossterm::style::Colored;
 use super::{Check, Latency, Report, Run, codes, figures};
 
 const WIDTH: usize = 100;
-/// Of the first column, which says what a line is about.
+/// Width of the first column, the name of the line.
 const FIRST: usize = 18;
-/// Of the columns with numbers; together with the first they fill the width.
+/// Widths of the columns with numbers; with the first they add up to `WIDTH`.
 const COLUMNS: [usize; 10] = [9, 8, 8, 9, 9, 9, 8, 7, 7, 8];
 
 const UNITS: [&str; 10] = [
@@ -26,7 +25,7 @@ const TIMES: [&str; 10] = [
     "won p50", "p95", "p99", "max", "no p50", "p95", "p99", "max", "size", "p99",
 ];
 
-/// Whether the reader sees colours.
+/// Plain text, or text with ANSI colours.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Style {
     Plain,
@@ -34,7 +33,7 @@ pub(crate) enum Style {
 }
 
 impl Style {
-    /// Colours for people only, and not for those who set `NO_COLOR`.
+    /// Colours on a terminal, unless `NO_COLOR` is set.
     pub(crate) fn of(out: &impl IsTerminal) -> Self {
         if out.is_terminal() && !Colored::ansi_color_disabled_memoized() {
             Self::Coloured
@@ -91,10 +90,10 @@ pub(crate) fn write(out: &mut impl Write, report: &Report, style: Style) -> io::
             ratio.what
         )?;
     }
-    write_verdict(out, report, style)
+    write_result(out, report, style)
 }
 
-fn write_verdict(out: &mut impl Write, report: &Report, style: Style) -> io::Result<()> {
+fn write_result(out: &mut impl Write, report: &Report, style: Style) -> io::Result<()> {
     let checks = || report.runs.iter().flat_map(|run| &run.checks);
     let (checked, broken) = (
         checks().count(),
@@ -106,11 +105,11 @@ fn write_verdict(out: &mut impl Write, report: &Report, style: Style) -> io::Res
         style.paint(Ink::Bad, &format!("BROKEN: {broken} of {checked} checks"))
     };
     let runs = report.runs.len();
-    let (runs_word, seconds) = (if runs == 1 { "run" } else { "runs" }, report.seconds);
+    let noun = if runs == 1 { "run" } else { "runs" };
     writeln!(
         out,
-        "{result} ({checked} checks, {runs} {runs_word}, {} s)",
-        figures::decimal(seconds)
+        "{result} ({checked} checks, {runs} {noun}, {} s)",
+        figures::decimal(report.seconds)
     )
 }
 
@@ -197,7 +196,7 @@ fn times(run: &Run) -> [String; 10] {
     ]
 }
 
-/// What not every run has: faults, figures of the scenario, a client that was too slow.
+/// The optional lines: faults, figures of the scenario, a client that was too slow.
 fn write_notes(out: &mut impl Write, run: &Run, style: Style) -> io::Result<()> {
     for fault in &run.faults {
         writeln!(
@@ -217,7 +216,7 @@ fn write_notes(out: &mut impl Write, run: &Run, style: Style) -> io::Result<()> 
     }
     if run.client.bottleneck {
         let warning = format!(
-            "the client was the limit: {} cores, requests left up to {} late (p99); the times are too high",
+            "the client was the limit: {} cores, requests were sent up to {} late (p99); the latencies are too high",
             figures::decimal(run.client.cores),
             figures::time(run.client.late_p99_ms)
         );
@@ -235,7 +234,7 @@ fn write_breach(out: &mut impl Write, check: &Check, style: Style) -> io::Result
     Ok(())
 }
 
-/// A line of the grid. A number that is too wide moves its neighbours and is never cut.
+/// A line of the table. A number that is too wide moves its neighbours and is never cut.
 fn row<Text: AsRef<str>>(first: &str, cells: &[Text; 10]) -> String {
     let mut line = format!("{first:<FIRST$}");
     let mut end = FIRST;
@@ -252,8 +251,8 @@ fn row<Text: AsRef<str>>(first: &str, cells: &[Text; 10]) -> String {
     line
 }
 
-/// Joins items to lines of at most `width`, of which the first begins at `taken`; the others are
-/// indented by eight. An item that is longer alone stays whole.
+/// Joins items to lines of at most `width`. The first line starts at `taken`, the others are
+/// indented by eight. A longer item is not split.
 fn wrapped(items: &[String], width: usize, taken: usize) -> Vec<String> {
     let mut lines = Vec::<String>::new();
     let mut used = taken;

@@ -1,4 +1,4 @@
-//! The heading of the live view: what does not change during a run.
+//! The heading of the live view: the constant part of a snapshot.
 
 use super::Job;
 use crate::{

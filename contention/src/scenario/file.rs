@@ -1,4 +1,4 @@
-//! Scenario files: those built in, and a user's own.
+//! Reads scenario files: the built-in ones and a user's own.
 
 use std::{fmt, path::Path};
 
@@ -7,11 +7,11 @@ use super::{Arrival, Scenario};
 /// Name and text of every file in `scenarios/`, listed by `build.rs`.
 const BUILT_IN: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/scenarios.rs"));
 
-/// Why a file is no scenario: `my.toml:3: phase[0].rate: 0 is not from 1 to 100000`.
+/// Why a scenario file is refused: `my.toml:3: phase[0].rate: 0 is not from 1 to 100000`.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     file: String,
-    /// None where the file could not even be read.
+    /// `None` if the file could not be read.
     line: Option<usize>,
     field: String,
     reason: String,
@@ -32,7 +32,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Every scenario that is built in, in the order of `--list` and `all`.
+/// Every built-in scenario, in the order of `--list` and `all`.
 pub(crate) fn built_in() -> Result<Vec<Scenario>, Refusal> {
     let mut scenarios = BUILT_IN
         .iter()
@@ -42,7 +42,7 @@ pub(crate) fn built_in() -> Result<Vec<Scenario>, Refusal> {
     Ok(scenarios)
 }
 
-/// A user's own.
+/// A user's own scenario file.
 pub(crate) fn read(path: &Path) -> Result<Scenario, Refusal> {
     let name = path.display().to_string();
     match std::fs::read_to_string(path) {
@@ -79,7 +79,7 @@ fn parse(file: &str, text: &str) -> Result<Scenario, Refusal> {
         };
         syntax(error.inner(), field)
     })?;
-    match contradiction(&scenario) {
+    match inconsistency(&scenario) {
         None => Ok(scenario),
         Some((phase, field, reason)) => Err(refuse(
             phase_line(text, phase),
@@ -89,8 +89,8 @@ fn parse(file: &str, text: &str) -> Result<Scenario, Refusal> {
     }
 }
 
-/// What no field alone can be blamed for: the phase, its field, and why.
-fn contradiction(scenario: &Scenario) -> Option<(usize, &'static str, &'static str)> {
+/// The first phase whose fields do not fit together: its index, the field, and why.
+fn inconsistency(scenario: &Scenario) -> Option<(usize, &'static str, &'static str)> {
     if scenario.phase.is_empty() {
         return Some((0, "arrival", "a scenario needs at least one phase"));
     }
@@ -101,7 +101,7 @@ fn contradiction(scenario: &Scenario) -> Option<(usize, &'static str, &'static s
         ];
         let sum = percent.into_iter().fold(0_u32, u32::saturating_add);
         let found = match phase.arrival {
-            _ if sum != 100 => Some(("mix", "the percentages must sum up to 100")),
+            _ if sum != 100 => Some(("mix", "the percentages must add up to 100")),
             Arrival::Rate if phase.rate == 0 => Some(("rate", "is needed for arrival = \"rate\"")),
             Arrival::Rate if phase.seconds == 0 => {
                 Some(("seconds", "is needed for arrival = \"rate\""))
@@ -113,7 +113,7 @@ fn contradiction(scenario: &Scenario) -> Option<(usize, &'static str, &'static s
                 Some(("connections", "is needed for arrival = \"back_to_back\""))
             }
             Arrival::AllAtOnce | Arrival::BadRequests if phase.rate != 0 || phase.seconds != 0 => {
-                Some(("rate", "and seconds do not go with this arrival"))
+                Some(("rate", "and seconds are not allowed with this arrival"))
             }
             Arrival::AllAtOnce | Arrival::Rate | Arrival::BackToBack | Arrival::BadRequests => None,
         };
@@ -121,7 +121,7 @@ fn contradiction(scenario: &Scenario) -> Option<(usize, &'static str, &'static s
     })
 }
 
-/// The name that serde puts between backticks.
+/// The field name in a message of serde.
 fn named_field(message: &str) -> Option<&str> {
     ["missing field `", "unknown field `", "duplicate field `"]
         .iter()
@@ -137,7 +137,7 @@ fn line_of(text: &str, at: usize) -> usize {
     text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
 }
 
-/// The line of the `[[phase]]` with this number; the first line where there is none.
+/// The line of the `[[phase]]` with this index; line 1 if there is none.
 fn phase_line(text: &str, number: usize) -> usize {
     let mut tables = text
         .lines()
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn a_refusal_names_file_line_and_field() {
         assert!(parse("my.toml", GOOD).is_ok());
-        for (wrong, said) in [
+        for (wrong, expected) in [
             (
                 GOOD.replace("stock", "stok"),
                 "my.toml:4: stok: unknown field",
@@ -199,11 +199,15 @@ mod tests {
                 format!("{GOOD}mix = {{ bye = 50 }}\n"),
                 "my.toml:8: phase[0].mix.bye: unknown field",
             ),
+            (
+                format!("{GOOD}[expect]\nrefusals = [\"slow_body\"]\n"),
+                "my.toml:9: expect.refusals: slow_body is not a code",
+            ),
             (GOOD.replace("users = 5", "users ="), "my.toml:3: "),
         ] {
             assert!(
-                refused(&wrong).starts_with(said),
-                "{} is not {said}",
+                refused(&wrong).starts_with(expected),
+                "{} is not {expected}",
                 refused(&wrong)
             );
         }

@@ -1,8 +1,8 @@
-//! A scenario made larger or smaller from the command line.
+//! Overrides of a scenario's size from the command line.
 
 use super::{Arrival, Scenario};
 
-/// What the command line says of every scenario's size.
+/// Sizes that replace those of every scenario.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Size {
     pub(crate) users: Option<u32>,
@@ -13,7 +13,7 @@ pub(crate) struct Size {
 }
 
 impl Size {
-    /// The scenario in this size. Where users arrive at a rate, fewer users make it shorter.
+    /// Resizes a scenario. Where users arrive at a rate, fewer users shorten it.
     pub(crate) fn of(self, mut scenario: Scenario) -> Scenario {
         let before = (scenario.users, total_seconds(&scenario));
         scenario.users = self.users.unwrap_or(scenario.users);

@@ -1,4 +1,4 @@
-//! The database of a run: a SQLite file, a database of our own PostgreSQL, or one that was named.
+//! The database of a run: a SQLite file, a private PostgreSQL database, or a given URL.
 
 use std::{path::Path, time::Duration};
 
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::Setup;
 
-/// What a service has begun and not ended.
+/// Open transactions of other connections.
 const OPEN_TRANSACTIONS: &str = "SELECT pid FROM pg_stat_activity \
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'";
 
@@ -25,7 +25,7 @@ pub(crate) struct Database {
 
 #[derive(Debug)]
 enum Backing {
-    /// Stopped, as far as a file can be, by a transaction of ours that blocks every write.
+    /// A file cannot be stopped, so an exclusive transaction blocks every write instead.
     Sqlite {
         blocker: Option<DatabaseConnection>,
     },
@@ -71,12 +71,12 @@ impl Database {
         }
     }
 
-    /// Whether it is ours to be stopped.
+    /// Whether the runner may stop it.
     pub(crate) fn can_stop(&self) -> bool {
         !matches!(self.kind, Backing::Given)
     }
 
-    /// The product's stock, as the keys of its locks say it.
+    /// The product's stock, as it appears in the keys of its locks.
     pub(crate) async fn stock(&self, product: Uuid) -> anyhow::Result<String> {
         let connection = self.connect().await?;
         let row = Products::find_by_id(product).one(&connection).await?;
@@ -88,7 +88,7 @@ impl Database {
         matches!(self.kind, Backing::Sqlite { .. })
     }
 
-    /// Whether a transaction that may write is open, as far as we may look.
+    /// Whether a transaction that may write is open; `false` for a given database.
     pub(crate) async fn is_being_written(&self) -> anyhow::Result<bool> {
         match &self.kind {
             Backing::Sqlite { .. } => self.has_writer().await,
@@ -118,7 +118,7 @@ impl Database {
     async fn has_writer(&self) -> anyhow::Result<bool> {
         let mut options = self.options();
         options.map_sqlx_sqlite_opts(|options| options.busy_timeout(Duration::ZERO));
-        // Where even opening it must wait, another connection writes.
+        // Opening fails while another connection writes.
         let Ok(connection) = sea_orm::Database::connect(options).await else {
             return Ok(true);
         };
@@ -130,7 +130,7 @@ impl Database {
         Ok(begun.is_err())
     }
 
-    /// Returns what was done, for the report.
+    /// Returns a description for the report.
     pub(crate) async fn stop(&mut self) -> anyhow::Result<&'static str> {
         let options = self.options();
         match &mut self.kind {
@@ -141,13 +141,13 @@ impl Database {
                     .await?;
                 connection.execute_unprepared("BEGIN EXCLUSIVE").await?;
                 *blocker = Some(connection);
-                Ok("database locked against every write")
+                Ok("database locked against all writes")
             }
             Backing::Postgres { server } => {
                 server.kill().await?;
                 Ok("PostgreSQL killed")
             }
-            Backing::Given => anyhow::bail!("the database is not ours to stop"),
+            Backing::Given => anyhow::bail!("this run did not start the database"),
         }
     }
 
@@ -157,13 +157,13 @@ impl Database {
                 let connection = blocker.take().context("the database was not stopped")?;
                 connection.execute_unprepared("ROLLBACK").await?;
                 connection.close().await?;
-                Ok("database free again")
+                Ok("database unlocked")
             }
             Backing::Postgres { server } => {
                 server.start().await?;
-                Ok("PostgreSQL back")
+                Ok("PostgreSQL started again")
             }
-            Backing::Given => anyhow::bail!("the database is not ours to start"),
+            Backing::Given => anyhow::bail!("this run did not start the database"),
         }
     }
 }

@@ -1,20 +1,16 @@
-//! A payment gateway that takes its time: what a run needs of Stripe's `PaymentIntents`, and a
-//! ledger of who was charged.
+//! A slow payment gateway: the part of Stripe's `PaymentIntents` API that a run needs, and a ledger
+//! of charges.
 
-use std::{
-    collections::HashMap,
-    net::Ipv4Addr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use axum::{Json, Router, extract::State, routing::post};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet};
 use uuid::Uuid;
 
-/// Ends when it is dropped.
+/// Stops when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     pub(crate) url: String,
@@ -25,7 +21,7 @@ pub(crate) struct Gateway {
 #[derive(Debug)]
 struct Shared {
     takes: Duration,
-    /// How often each order was charged.
+    /// Charges per order.
     charges: Mutex<HashMap<Uuid, u32>>,
 }
 
@@ -44,7 +40,7 @@ impl Gateway {
             .with_state(Arc::clone(&shared));
         let mut serving = JoinSet::new();
         serving.spawn(async move {
-            // It goes on until it is dropped.
+            // Serves until the gateway is dropped.
             drop(axum::serve(listener, router).await);
         });
         Ok(Self {
@@ -54,24 +50,19 @@ impl Gateway {
         })
     }
 
-    /// How often each order was charged.
+    /// Charges per order.
     pub(crate) fn charges(&self) -> HashMap<Uuid, u32> {
-        let charges = self.shared.charges.lock();
-        charges.unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.charges.lock().clone()
     }
 }
 
-/// Charges, and answers late. It knows no idempotency keys: a repeated request charges twice.
+/// Charges, then answers late. Without idempotency keys: a repeated request charges twice.
 async fn charge(State(shared): State<Arc<Shared>>, form: String) -> Json<Value> {
     let fields = fields(&form);
     let of = |name: &str| fields.get(name).cloned().unwrap_or_default();
     let order = of("metadata[order_id]");
     if let Ok(order) = order.parse() {
-        let mut charges = shared
-            .charges
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *charges.entry(order).or_default() += 1;
+        *shared.charges.lock().entry(order).or_default() += 1;
     }
     tokio::time::sleep(shared.takes).await;
     Json(json!({
@@ -84,7 +75,7 @@ async fn charge(State(shared): State<Arc<Shared>>, form: String) -> Json<Value> 
     }))
 }
 
-/// A form's fields; a URL's query is written the same way.
+/// The fields of a form, which is encoded like a URL's query.
 fn fields(form: &str) -> HashMap<String, String> {
     let url = reqwest::Url::parse(&format!("http://form/?{form}"));
     url.map(|url| url.query_pairs().into_owned().collect())

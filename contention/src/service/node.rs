@@ -1,5 +1,5 @@
-//! One service process: this very program with a hidden command, nothing in its environment but
-//! what a run gives it.
+//! A service process: this program with a hidden command and only the run's settings in its
+//! environment.
 
 use std::{
     fs::File,
@@ -21,7 +21,7 @@ use crate::{client::Address, designs};
 /// The discard port, on which nothing listens.
 const NO_REDIS: &str = "redis://127.0.0.1:9";
 
-/// What every process of a run is given.
+/// Settings of every process of a run.
 #[derive(Debug)]
 pub(crate) struct Settings<'a> {
     pub(crate) dir: &'a Path,
@@ -29,14 +29,14 @@ pub(crate) struct Settings<'a> {
     pub(crate) lock_urls: &'a [Secret],
     pub(crate) secret: &'a Secret,
     pub(crate) design: Design,
-    /// None for the simulated gateway.
+    /// `None` for the simulated gateway.
     pub(crate) payment_url: Option<&'a str>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) api: Address,
-    /// Where its figures are; none for an existing service and for the naive design.
+    /// Address of its metrics; `None` for an existing service and the naive design.
     pub(crate) ops: Option<Address>,
     process: Option<Process>,
 }
@@ -106,7 +106,7 @@ impl Node {
         })
     }
 
-    /// Lets it stand still.
+    /// Stops the process with SIGSTOP.
     pub(crate) fn pause(&self) -> anyhow::Result<()> {
         self.signal(Signal::SIGSTOP)
     }
@@ -116,7 +116,10 @@ impl Node {
     }
 
     fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        let process = self.process.as_ref().context("not a process of ours")?;
+        let process = self
+            .process
+            .as_ref()
+            .context("this run did not start the process")?;
         kill(process.pid, signal).with_context(|| format!("cannot send {signal}"))
     }
 }
@@ -124,7 +127,7 @@ impl Node {
 fn command(settings: &Settings<'_>, arguments: &[&str]) -> anyhow::Result<Command> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let mut command = Guarded::command(program);
-    // The program needs nothing of the environment, the shell beside it the path.
+    // The service needs no environment variables, its guard shell needs PATH.
     clear_environment(&mut command).args(arguments);
     let urls: Vec<&str> = settings.lock_urls.iter().map(Secret::expose).collect();
     if !urls.is_empty() {
@@ -136,7 +139,7 @@ fn command(settings: &Settings<'_>, arguments: &[&str]) -> anyhow::Result<Comman
     Ok(command)
 }
 
-/// Starts it and waits until it has printed what follows each prefix, or ended.
+/// Starts the process and waits until it has printed a line with each prefix, or has ended.
 async fn run<const N: usize>(
     mut command: Command,
     log: &Path,

@@ -1,4 +1,4 @@
-//! The hidden command `serve`: this program as the service that it tests.
+//! The hidden command `serve`: runs the service inside this program.
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -9,10 +9,10 @@ use flash_sale::{
 
 pub(crate) const COMMAND: &str = "serve";
 
-/// Serves; settings come from the environment alone.
+/// Serves with settings from the environment only.
 #[tokio::main]
 pub(crate) async fn run() -> anyhow::Result<ExitCode> {
-    // Both crypto providers are in the tree, so rustls must be given the one to use.
+    // Two crypto providers are linked, so rustls needs an explicit default.
     drop(rustls::crypto::ring::default_provider().install_default());
     let cli = match config::parse(["flash-sale", "serve"].map(OsString::from).into_iter()) {
         Ok(cli) => cli,

@@ -1,4 +1,4 @@
-//! `contention` against a service that is broken on purpose: each breach is found and named.
+//! `contention` against a service with a planted fault: each breach is found and named.
 
 use rstest::rstest;
 use serde_json::Value;
@@ -9,8 +9,8 @@ use crate::support::{
     shop::{SECRET, Shop, admin, buyer},
 };
 
-/// Five units and twenty buyers, at a service behind this lie.
-async fn told(lie: Lie, stock: &str) -> (String, Shop) {
+/// Runs twenty buyers against a service behind a proxy with this lie, and returns the breaches.
+async fn breaches(lie: Lie, stock: &str) -> (String, Shop) {
     let shop = Shop::open().await;
     let liar = Liar::before(&shop.url, lie).await;
     let target = ["--target", &liar.url, "--auth-secret", SECRET];
@@ -19,7 +19,7 @@ async fn told(lie: Lie, stock: &str) -> (String, Shop) {
     (outcome.breaches(), shop)
 }
 
-/// The ids of all orders that the service made.
+/// The ids of all orders of the service.
 async fn orders(shop: &Shop) -> Vec<String> {
     let page = shop.get("/orders?limit=100").await;
     let orders = page["orders"].as_array().unwrap().iter();
@@ -30,24 +30,24 @@ async fn orders(shop: &Shop) -> Vec<String> {
 
 #[rstest]
 #[case::oversold(Lie::OneTooMany, "sold as many as possible", "oversold: 6 units of 5")]
-#[case::restocked(Lie::OneTooMany, "conservation", "now it says that 6 were offered")]
+#[case::restocked(Lie::OneTooMany, "conservation", "its stock_total is 6")]
 #[case::kept_back(Lie::KeepBack { after: 4 }, "sold as many as possible", "1 of 5 units unsold")]
 #[case::answer_lost(
-    Lie::TellNo,
+    Lie::DenyWinner,
     "was answered to its buyer",
     "was never answered: the last answer was sold_out"
 )]
 #[case::answer_cut_off(Lie::CutOff, "every request is answered", "got no answer")]
 #[case::two_winners(Lie::CopyWinner, "one winner", "was answered to users")]
-#[case::order_lost(Lie::LoseOrders, "found again", ": 401")]
-#[case::server_error(Lie::Stumble, "no 5xx", "was answered 500")]
+#[case::order_lost(Lie::LoseOrders, "can be read", ": 401")]
+#[case::server_error(Lie::ServerError, "no 5xx", "was answered 500")]
 #[tokio::test]
 async fn a_broken_promise_is_named(#[case] lie: Lie, #[case] promise: &str, #[case] words: &str) {
-    let (said, shop) = told(lie, "5").await;
-    let breach = said
+    let (breaches, shop) = breaches(lie, "5").await;
+    let breach = breaches
         .lines()
         .find(|line| line.contains(promise) && line.contains(words));
-    let breach = breach.unwrap_or_else(|| panic!("{promise}, {words}:\n{said}"));
+    let breach = breach.unwrap_or_else(|| panic!("{promise}, {words}:\n{breaches}"));
     let named = breach.contains("contention-overbooking-")
         || orders(&shop)
             .await
@@ -58,9 +58,11 @@ async fn a_broken_promise_is_named(#[case] lie: Lie, #[case] promise: &str, #[ca
 
 #[tokio::test]
 async fn a_forgotten_key_is_named_with_both_orders() {
-    let (said, shop) = told(Lie::ForgetKeys, "200").await;
-    let breach = said.lines().find(|line| line.contains("a repeated key"));
-    let breach = breach.unwrap_or_else(|| panic!("{said}"));
+    let (breaches, shop) = breaches(Lie::ForgetKeys, "200").await;
+    let breach = breaches
+        .lines()
+        .find(|line| line.contains("a repeated key"));
+    let breach = breach.unwrap_or_else(|| panic!("{breaches}"));
     let orders = orders(&shop).await;
     let named = orders
         .iter()
@@ -69,9 +71,9 @@ async fn a_forgotten_key_is_named_with_both_orders() {
     assert_eq!(named, 2, "{breach}");
 }
 
-/// The same through a door that does not lie; what the shop had before stays as it is.
+/// The same through a proxy without a lie; existing products of the shop do not change.
 #[tokio::test]
-async fn an_honest_target_holds_and_keeps_its_own_products() {
+async fn a_sound_target_holds_and_keeps_its_own_products() {
     let shop = Shop::open().await;
     let own = shop.product("the-shop-s-own", 7).await;
     let before = shop.row(own).await;
@@ -99,7 +101,7 @@ async fn an_honest_target_holds_and_keeps_its_own_products() {
             "{sku}"
         );
     }
-    shop.assert_books(own).await;
+    shop.assert_invariants(own).await;
 }
 
 #[tokio::test]
@@ -118,7 +120,7 @@ async fn a_target_is_driven_with_tokens_from_a_file() {
 }
 
 #[tokio::test]
-async fn no_fault_is_injected_into_a_service_of_others() {
+async fn no_fault_is_injected_into_an_existing_service() {
     let shop = Shop::open().await;
     let target = ["redis-down", "--target", &shop.url, "--auth-secret", SECRET];
     let outcome = run(&target).await;
@@ -126,7 +128,7 @@ async fn no_fault_is_injected_into_a_service_of_others() {
     assert!(
         outcome
             .stderr
-            .contains("only into a service that this started"),
+            .contains("only into a service that this run started"),
         "{}",
         outcome.stderr
     );

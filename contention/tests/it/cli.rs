@@ -1,4 +1,4 @@
-//! The command line of `contention`: what it lists, what it refuses, what it leaves behind.
+//! The command line of `contention`: list, refusals, exit codes, clean-up.
 
 use std::{fs, process::Stdio, time::Duration};
 
@@ -12,7 +12,7 @@ use test_support::{
 
 use crate::support::runner::{program, run};
 
-/// Long enough for a start and for an end, on a slow machine too.
+/// Long enough for a start and a stop on a slow machine.
 const SOON: Duration = Duration::from_secs(15);
 
 #[tokio::test]
@@ -55,7 +55,7 @@ async fn every_scenario_is_listed_with_its_question() {
 const OWN: &str = "name = \"my-drop\"\nquestion = \"Mine?\"\nusers = 12\nstock = 3\n\n[[phase]]\narrival = \"all_at_once\"\n";
 
 #[tokio::test]
-async fn a_file_of_one_s_own_is_run() {
+async fn a_user_s_own_file_is_run() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("my.toml");
     fs::write(&file, OWN).unwrap();
@@ -77,7 +77,7 @@ async fn a_file_of_one_s_own_is_run() {
 async fn a_bad_file_is_refused_with_line_and_field(
     #[case] good: &str,
     #[case] bad: &str,
-    #[case] said: &str,
+    #[case] place: &str,
 ) {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("my.toml");
@@ -86,7 +86,7 @@ async fn a_bad_file_is_refused_with_line_and_field(
     assert_eq!(outcome.code, Some(2));
     assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
     assert!(
-        outcome.stderr.contains(&format!("my.toml{said}")),
+        outcome.stderr.contains(&format!("my.toml{place}")),
         "{}",
         outcome.stderr
     );
@@ -98,7 +98,7 @@ async fn a_bad_file_is_refused_with_line_and_field(
 #[case::no_tokens(&["edge", "--target", "http://127.0.0.1:1"], "--auth-secret")]
 #[case::nothing_to_compare(&["edge", "--baseline"], "--baseline")]
 #[tokio::test]
-async fn a_wrong_command_line_ends_with_2(#[case] arguments: &[&str], #[case] named: &str) {
+async fn a_wrong_command_line_exits_with_2(#[case] arguments: &[&str], #[case] named: &str) {
     let outcome = run(arguments).await;
     assert_eq!(outcome.code, Some(2), "{}", outcome.stderr);
     assert!(outcome.stderr.contains(named), "{}", outcome.stderr);
@@ -108,7 +108,7 @@ async fn a_wrong_command_line_ends_with_2(#[case] arguments: &[&str], #[case] na
 #[case::interrupted(Signal::SIGINT)]
 #[case::killed(Signal::SIGKILL)]
 #[tokio::test]
-async fn nothing_is_left_running(#[case] end: Signal) {
+async fn no_process_outlives_the_runner(#[case] end: Signal) {
     let folder = TempDir::new().unwrap();
     let mut runner = program()
         .args([
@@ -147,7 +147,7 @@ async fn nothing_is_left_running(#[case] end: Signal) {
         assert_eq!(
             fs::read_dir(folder.path()).unwrap().count(),
             0,
-            "its folder is gone"
+            "its folder is removed"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Black-box tests of `contention`: real runs against a sound service, and against one that is broken on purpose.
+//! Black-box tests of `contention`: real runs against a sound service and against a broken one.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,

@@ -1,4 +1,4 @@
-//! The page of `contention`: it shows what the JSON file says, and opens offline.
+//! The HTML page of `contention`: shows the figures of the JSON file and opens offline.
 
 use std::{fs, path::Path, process::Stdio};
 
@@ -27,7 +27,7 @@ async fn run(folder: &Path) -> (Value, String) {
 }
 
 #[tokio::test]
-async fn the_page_of_a_run_shows_its_figures_and_asks_for_nothing() {
+async fn the_page_of_a_run_shows_its_figures_and_requests_nothing() {
     let folder = TempDir::new().unwrap();
     let (report, address) = run(folder.path()).await;
 
@@ -69,7 +69,7 @@ async fn the_page_of_a_run_shows_its_figures_and_asks_for_nothing() {
 }
 
 #[tokio::test]
-async fn a_page_that_complains_and_asks_is_noticed() {
+async fn console_messages_and_requests_of_a_page_are_detected() {
     let folder = TempDir::new().unwrap();
     let page = folder.path().join("planted.html");
     let text = r#"<!doctype html><script>console.error("planted")</script>

@@ -1,4 +1,4 @@
-//! `contention`: every scenario holds on a sound service, in a small size.
+//! Every scenario holds on a sound service, at a small size.
 
 use rstest::rstest;
 use serde_json::Value;
@@ -21,7 +21,7 @@ fn sold(run: &Value) -> u64 {
 #[case("overbooking", "40", 10)]
 #[case("seats", "10", 16)]
 #[tokio::test]
-async fn a_crowd_that_comes_at_once_gets_all_there_is(
+async fn buyers_who_arrive_at_once_get_every_unit(
     #[case] scenario: &str,
     #[case] users: &str,
     #[case] units: u64,
@@ -32,10 +32,10 @@ async fn a_crowd_that_comes_at_once_gets_all_there_is(
     assert_eq!(run["units"]["oversold"], 0);
 }
 
-/// What else this machine does may slow the refusals down, but not most of the time.
+/// Other load on the machine may slow refusals down, but not in most runs.
 #[tokio::test]
-async fn a_refusal_comes_sooner_than_an_order() {
-    let promise = "a refusal comes sooner than an order";
+async fn refusals_are_faster_than_orders() {
+    let promise = "refusals are faster than orders";
     let mut slower = 0;
     for _ in 0..5 {
         let outcome = small("depleted", "200").await;
@@ -49,7 +49,7 @@ async fn a_refusal_comes_sooner_than_an_order() {
 }
 
 #[tokio::test]
-async fn one_short_leaves_one_over() {
+async fn one_unit_short_leaves_one_buyer_over() {
     let outcome = run(&["one-short", "--users", "40", "--stock", "39"]).await;
     let run = &outcome.held()[0];
     assert_eq!(sold(run), 39);
@@ -57,7 +57,7 @@ async fn one_short_leaves_one_over() {
 }
 
 #[tokio::test]
-async fn arrivals_at_a_rate_come_on_schedule() {
+async fn arrivals_at_a_rate_are_on_schedule() {
     let outcome = run(&["hyper", "--seconds", "2", "--stock", "50"]).await;
     let run = &outcome.held()[0];
     assert_eq!((sold(run), &run["offered"]), (50, &Value::from(500)));
@@ -66,7 +66,7 @@ async fn arrivals_at_a_rate_come_on_schedule() {
 }
 
 #[tokio::test]
-async fn reads_and_ordinary_hours_hold() {
+async fn browse_and_mixed_hold() {
     let outcome = run(&["browse", "mixed", "--seconds", "1", "--connections", "16"]).await;
     let runs = outcome.held();
     assert_eq!(runs.len(), 3);
@@ -80,7 +80,7 @@ async fn reads_and_ordinary_hours_hold() {
 }
 
 #[tokio::test]
-async fn returned_units_go_to_the_right_person_and_are_paid_once() {
+async fn limits_expiry_and_payments_hold() {
     let arguments = [
         "scalper", "expire", "pay-rush", "--users", "60", "--stock", "30",
     ];
@@ -88,13 +88,16 @@ async fn returned_units_go_to_the_right_person_and_are_paid_once() {
     let runs = outcome.held();
     assert_eq!(sold(&runs[0]), 2, "the scalper");
     assert_eq!(answered(&runs[1], "waitlisted"), 30);
-    assert_eq!(sold(&runs[1]), 30, "the heirs");
-    for promise in ["went to who waited", "charged once"] {
+    assert_eq!(sold(&runs[1]), 30, "the waiting buyers");
+    for promise in ["go to waiting buyers", "charged once"] {
         let checks = runs
             .iter()
             .flat_map(|run| run["checks"].as_array().unwrap());
         let mut promises = checks.map(|check| check["promise"].as_str().unwrap());
-        assert!(promises.any(|said| said.contains(promise)), "{promise}");
+        assert!(
+            promises.any(|checked| checked.contains(promise)),
+            "{promise}"
+        );
     }
 }
 
@@ -107,7 +110,7 @@ async fn bad_requests_and_greedy_users_are_refused() {
 }
 
 #[tokio::test]
-async fn the_baselines_are_compared() {
+async fn baseline_designs_are_compared() {
     let arguments = [
         "throughput",
         "--baseline",
@@ -143,7 +146,7 @@ async fn several_numbers_of_nodes_make_several_runs() {
 #[rstest]
 #[case::redis("redis-down", "the lock comes back")]
 #[case::database("database-down", "sales go on")]
-#[case::holder("paused-holder", "fenced off")]
+#[case::holder("paused-holder", "the fence rejects")]
 #[tokio::test]
 async fn injected_faults_break_no_promise(#[case] scenario: &str, #[case] promise: &str) {
     let outcome = run(&[scenario]).await;

@@ -1,4 +1,4 @@
-//! What the tests stand on: runs of the program, a service, and a lying proxy before it.
+//! Test support: runs of the program, a service, and a proxy that breaks promises.
 
 pub(crate) mod liar;
 pub(crate) mod runner;

@@ -18,7 +18,7 @@ const HOLD_MAX: i32 = 7 * 24 * 60 * 60;
 
 /// A new product.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(rename = "NewProduct", deny_unknown_fields)]
 #[schema(as = NewProduct)]
 pub(in crate::api) struct NewProductBody {
     #[garde(length(chars, min = 1, max = 64), custom(printable))]
@@ -55,7 +55,7 @@ pub(in crate::api) struct NewProductBody {
 /// The product fields to change; stock is changed by a restock.
 #[expect(clippy::option_option, reason = "absent, null and a value differ")]
 #[derive(Debug, Deserialize, Validate, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(rename = "ProductPatch", deny_unknown_fields)]
 #[schema(as = ProductPatch)]
 pub(in crate::api) struct ProductPatchBody {
     #[garde(inner(length(chars, min = 1, max = 64), custom(printable)))]

@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use chrono::TimeDelta;
-
 use super::decider::Decider;
 use crate::{
-    domain::{Order, OrderId, OrderRequest, OrderStatus, Outcome, Refusal, UserId},
+    domain::{Order, OrderId, OrderRequest, OrderTerms, Outcome, Refusal, UserId},
     store::{NewOrder, Recorded},
 };
 
@@ -18,17 +16,17 @@ impl<R: FnMut() -> String> Decider<'_, R> {
         if let Some(replay @ (Outcome::Replayed(_) | Outcome::WaitReplayed(_))) = recorded {
             return replay;
         }
-        if self.may_pass(request) {
+        if self.may_take_reserved(request) {
             // Earlier entries that fit are served first.
             self.offer_to_waitlist();
         }
-        let refusal = self
+        let early = self
             .refuse_by_terms(request)
             .or(recorded)
             .or_else(|| self.place_of(request))
             .or_else(|| self.refuse_by_limit(request));
-        if let Some(refusal) = refusal {
-            return refusal;
+        if let Some(outcome) = early {
+            return outcome;
         }
         if request.quantity <= self.available_to(request) {
             return Outcome::Created(self.sell(request));
@@ -42,14 +40,14 @@ impl<R: FnMut() -> String> Decider<'_, R> {
     /// Units that this request may take. With `waitlist_skip`, a request that would join the
     /// waitlist may also take reserved units: every earlier entry that was read wants more.
     pub(super) fn available_to(&self, request: &OrderRequest) -> i32 {
-        if self.may_pass(request) && self.facts.queue.is_complete {
+        if self.may_take_reserved(request) && self.facts.queue.is_complete {
             return self.decision.stock.on_hand;
         }
         self.decision.stock.for_sale()
     }
 
     /// Whether there are reserved units that this request may take if no earlier entry can.
-    fn may_pass(&self, request: &OrderRequest) -> bool {
+    fn may_take_reserved(&self, request: &OrderRequest) -> bool {
         self.product.waitlist_skip && self.decision.stock.reserved > 0 && self.may_wait(request)
     }
 
@@ -59,7 +57,7 @@ impl<R: FnMut() -> String> Decider<'_, R> {
         let name = (Arc::clone(&request.user_id), key.key.clone());
         let record = self.facts.idempotency_records.get(&name)?;
         if record.request != key.request {
-            return Some(Refusal::KeyReused.into());
+            return Some(Refusal::IdempotencyKeyReused.into());
         }
         Some(match &record.answer {
             Recorded::Order(order) => Outcome::Replayed((**order).clone()),
@@ -113,28 +111,19 @@ impl<R: FnMut() -> String> Decider<'_, R> {
         order
     }
 
-    /// A new order by the product's terms: pending with a hold, else confirmed at once.
+    /// A new order by the product's terms.
     pub(super) fn new_order(&mut self, id: OrderId, user_id: UserId, quantity: i32) -> Order {
         let product = self.product;
-        let hold = product.hold_seconds;
-        let expires_at = hold.map(|seconds| self.now + TimeDelta::seconds(seconds.into()));
-        Order {
+        Order::new(OrderTerms {
             id,
             reference: (self.reference)(),
             product_id: product.id,
             user_id,
             quantity,
             unit_price: product.price,
-            total: product.price.saturating_mul(i64::from(quantity)),
             currency: product.currency.clone(),
-            status: match hold {
-                Some(_) => OrderStatus::Pending,
-                None => OrderStatus::Confirmed,
-            },
+            hold_seconds: product.hold_seconds,
             created_at: self.now,
-            expires_at,
-            confirmed_at: hold.is_none().then_some(self.now),
-            payment: None,
-        }
+        })
     }
 }

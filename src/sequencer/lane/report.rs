@@ -37,7 +37,7 @@ impl Lane {
 
     /// Reports holds, offers and the waitlist to the metrics, and new holds to the expiry job.
     pub(super) fn report_changes(&self, decision: &Decision) {
-        let expired = decision.released(Release::Expire).len();
+        let expired = decision.released_by(Release::Expire).len();
         metrics::holds::expired(expired);
         metrics::holds::offered(decision.offers());
         for release in &decision.offers_lost {
@@ -74,7 +74,7 @@ impl Lane {
     }
 
     /// Releases after the replies; before the next batch only if that needs the `same` key.
-    pub(super) async fn release(&self, guard: Guard, same: bool) {
+    pub(super) async fn release_lock(&self, guard: Guard, same: bool) {
         if !guard.is_valid(Instant::now()) {
             metrics::lock_lost();
         }

@@ -27,14 +27,15 @@ use crate::{
 const CLAIM_WITHIN: f64 = 0.65;
 /// The share that writing a batch may take.
 const WRITE_WITHIN: f64 = 0.25;
-/// The share that settling a lost commit may take; its callers get `outcome_unknown` before.
+/// The share that settling a lost commit may take; callers that time out meanwhile get
+/// `outcome_unknown`.
 const SETTLE_WITHIN: f64 = 0.25;
 
 impl Lane {
     /// Writes the batch and replies to it.
     ///
     /// While it commits, the next level's lock is prefetched, if this node is `alone` by then.
-    pub(super) async fn write(
+    pub(super) async fn write_and_reply(
         &mut self,
         pending: &mut PendingBatch,
         row: &ProductRow,
@@ -54,7 +55,7 @@ impl Lane {
         pending.refuse_older(self.share_of_timeout(CLAIM_WITHIN), Error::Unavailable);
         pending.claim();
         let mut batch = Batch::new(product, pending, store.now());
-        let written = self.write_batch(&mut batch, transaction, alone).await;
+        let written = self.write_in_time(&mut batch, transaction, alone).await;
         let may_be_durable = batch.may_be_durable();
         let decision = batch.into_decision();
         match written {
@@ -70,7 +71,7 @@ impl Lane {
                 pending.unclaim();
                 Step::Again
             }
-            Ok(Written::Fenced) => {
+            Ok(Written::Stale) => {
                 pending.unclaim();
                 if let Some(metrics) = self.metrics.get() {
                     metrics.fence_rejected.increment(1);
@@ -89,7 +90,7 @@ impl Lane {
     }
 
     /// Writes the batch within its share of the request time-out.
-    async fn write_batch(
+    async fn write_in_time(
         &mut self,
         batch: &mut Batch<'_>,
         transaction: Option<Transaction>,
@@ -103,10 +104,10 @@ impl Lane {
                 prefetch = Some(LockPrefetch::start(lock, self.product_id, on_hand, tasks));
             }
         };
-        let writing = batch.write(transaction, before_commit);
+        let writing = batch.decide_and_commit(transaction, before_commit);
         let written = match timeout(self.share_of_timeout(WRITE_WITHIN), writing).await {
             Ok(written) => written,
-            Err(_) => Err(parts.store.silent()),
+            Err(_) => Err(parts.store.mark_silent()),
         };
         if prefetch.is_some() {
             self.release_prefetched();
@@ -156,7 +157,9 @@ impl Lane {
         // Only the commits of other nodes wake this lane.
         self.changes.mark_unchanged();
         self.report_changes(&decision);
-        self.more_to_expire |= decision.more;
+        if decision.more {
+            self.queue_expire_holds();
+        }
         self.reply(pending, decision, &product);
         self.cached_product = Some(product);
     }

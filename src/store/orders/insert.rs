@@ -1,6 +1,6 @@
 //! SQL that inserts the orders of a batch, alone or together with the fenced update of the stock.
 //!
-//! This file is the only place that lists the columns of an insert: a new column of `orders` is
+//! This file is the only place in the service that lists the columns of an insert: a new column of `orders` is
 //! added to `insert_sql` (PostgreSQL) and to `row` (SQLite).
 
 use std::sync::Arc;
@@ -152,6 +152,7 @@ fn insert_sql(first: &Order, new: &NewOrders, parameters: &mut Parameters) -> St
         let keys = new.orders.iter().map(|new| new.key.as_ref());
         array(keys.map(|key| key.map_or_else(String::new, |key| field(key).clone())))
     };
+    // Values that differ from order to order.
     let per_order = [
         ("id", "uuid", array(orders().map(|order| order.id))),
         (
@@ -177,6 +178,7 @@ fn insert_sql(first: &Order, new: &NewOrders, parameters: &mut Parameters) -> St
             array(new.orders.iter().map(|new| new.from_waitlist)),
         ),
     ];
+    // Values that all orders of a batch have in common: they are of one product and one time.
     let shared: [(&str, Value); 7] = [
         ("product_id", first.product_id.into()),
         ("unit_price", first.unit_price.into()),

@@ -1,13 +1,15 @@
-//! The checks of waitlist, limits, faults and the database, and how much of a breach is shown.
+//! The checks of waitlist, limits, faults and database, and the bound on shown breaches.
 
 use super::*;
 use crate::{evidence::FaultEvidence, faults::holder::Paused, record::BadRequestResult};
 
 #[test]
-fn two_at_one_place_of_the_waitlist_and_a_gap_are_found() {
+fn a_shared_waitlist_position_and_a_gap_are_found() {
     let waits = |position| Answer {
+        status: 202,
+        code: AnswerCode::Waitlisted,
         position: Some(position),
-        ..refused(202, "waitlisted")
+        ..Answer::default()
     };
     let mut evidence = sound();
     evidence.samples[2] = buy(2, waits(1));
@@ -20,12 +22,12 @@ fn two_at_one_place_of_the_waitlist_and_a_gap_are_found() {
 }
 
 #[test]
-fn a_limit_that_is_not_kept_or_meets_others_is_found() {
+fn a_missing_or_misdirected_rate_limit_is_found() {
     let mut evidence = sound();
     evidence.greedy = Some(3);
-    assert_broken(&evidence, "slowed down", &["u3"]);
-    evidence.samples[2] = buy(2, refused(429, "rate_limited"));
-    assert_broken(&evidence, "slowed down", &["user u2 was slowed down"]);
+    assert_broken(&evidence, "rate-limited", &["u3"]);
+    evidence.samples[2] = buy(2, refused(429, Code::RateLimited));
+    assert_broken(&evidence, "rate-limited", &["user u2 was rate-limited"]);
 }
 
 #[test]
@@ -45,35 +47,35 @@ fn a_wrong_answer_to_a_bad_request_is_found() {
 }
 
 #[test]
-fn a_fault_that_left_its_mark_is_found() {
+fn lasting_effects_of_a_fault_are_found() {
     let mut evidence = sound();
     evidence.faults = FaultEvidence {
         lock: Some([true, true, false]),
         paused: Some(Paused {
             pauses: 9,
-            met: 1,
+            with_lock: 1,
             fence_rejected: 0,
             must_reject: true,
         }),
         won_afterwards: Some(0),
     };
     assert_broken(&evidence, "the lock comes back", &["no lock was taken"]);
-    assert_broken(&evidence, "fenced off", &["rejected nothing"]);
+    assert_broken(&evidence, "the fence rejects", &["rejected nothing"]);
     assert_broken(&evidence, "sales go on", &["no order was won"]);
 }
 
 #[test]
-fn a_breach_of_the_database_s_own_is_found() {
+fn a_broken_database_invariant_is_found() {
     let mut evidence = sound();
     evidence.invariants.push((
         "conservation",
         vec!["product contention-x-1: 3 of 2".to_owned()],
     ));
-    assert_broken(&evidence, "the database itself", &["contention-x-1"]);
+    assert_broken(&evidence, "the database invariants", &["contention-x-1"]);
 }
 
 #[test]
-fn no_more_breaches_are_shown_than_anybody_reads() {
+fn the_number_of_shown_breaches_is_bounded() {
     let check = check_result(
         "p",
         String::new(),

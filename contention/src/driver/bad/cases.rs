@@ -1,22 +1,24 @@
-//! The table itself: what is sent, and the answer that the contract names.
+//! The catalogue of bad requests: each with the status and code that the contract names.
+//!
+//! A test oracle, so codes and statuses are literals and not taken from the service.
 
 use serde_json::json;
 
-use super::Shelf;
+use super::Products;
 
 #[derive(Clone, Debug)]
 pub(super) struct Case {
     pub(super) name: &'static str,
     pub(super) method: &'static str,
     pub(super) path: String,
-    pub(super) who: Who,
+    pub(super) caller: Caller,
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) body: Vec<u8>,
     pub(super) expected: (u16, &'static str),
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Who {
+pub(super) enum Caller {
     NoToken,
     Buyer,
     Admin,
@@ -32,24 +34,24 @@ const UNSIGNED: &str =
     "Bearer eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.eyJzdWIiOiJldmUiLCJleHAiOjMyNTAzNjgwMDAwfQ.";
 const NO_ID: &str = "01900000-0000-7000-8000-000000000000";
 
-/// An order of the buyer's with this body, as JSON.
+/// An order of the buyer with this body, as JSON.
 pub(super) fn order(body: impl Into<Vec<u8>>) -> Case {
     Case {
         name: "",
         method: "POST",
         path: "/orders".to_owned(),
-        who: Who::Buyer,
+        caller: Caller::Buyer,
         headers: vec![(JSON.0, JSON.1.to_owned())],
         body: body.into(),
         expected: (0, ""),
     }
 }
 
-fn get(path: impl Into<String>, who: Who) -> Case {
+fn get(path: impl Into<String>, caller: Caller) -> Case {
     Case {
         method: "GET",
         path: path.into(),
-        who,
+        caller,
         headers: Vec::new(),
         ..order("")
     }
@@ -59,14 +61,14 @@ fn admin(method: &'static str, path: impl Into<String>, body: impl Into<Vec<u8>>
     Case {
         method,
         path: path.into(),
-        who: Who::Admin,
+        caller: Caller::Admin,
         ..order(body)
     }
 }
 
 impl Case {
-    fn by(self, who: Who) -> Self {
-        Self { who, ..self }
+    fn by(self, caller: Caller) -> Self {
+        Self { caller, ..self }
     }
 
     fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -89,12 +91,13 @@ impl Case {
     }
 }
 
-pub(super) fn all(shelf: &Shelf) -> Vec<Case> {
-    let mut cases = unreadable(shelf);
-    cases.extend(invalid(shelf));
-    cases.extend(unauthenticated(shelf));
-    cases.extend(refused(shelf));
-    cases.extend(elsewhere(shelf));
+pub(super) fn all(products: &Products) -> Vec<Case> {
+    let mut cases = unreadable(products);
+    cases.extend(invalid(products));
+    cases.extend(unauthenticated(products));
+    cases.extend(refused(products));
+    cases.extend(reads());
+    cases.extend(administration(products));
     cases
 }
 
@@ -103,14 +106,14 @@ fn purchase(product: &str, quantity: impl serde::Serialize) -> String {
 }
 
 /// Refused before the token is read.
-fn unreadable(shelf: &Shelf) -> Vec<Case> {
-    let good = purchase(&shelf.plain, 1);
+fn unreadable(products: &Products) -> Vec<Case> {
+    let good = purchase(&products.plain, 1);
     let large = format!("{good}{}", " ".repeat(17 * 1024));
     let (bad, malformed) = (400, "malformed_json");
     vec![
         order(large).named("a body over 16 KiB", 413, "payload_too_large"),
         order(good.clone()).typed("text/plain").named(
-            "a body that says it is text",
+            "a body of type text/plain",
             415,
             "unsupported_media_type",
         ),
@@ -119,33 +122,37 @@ fn unreadable(shelf: &Shelf) -> Vec<Case> {
             .named("a form", 415, "unsupported_media_type"),
         order("").named("no body", bad, malformed),
         order("{").named("half a body", bad, malformed),
-        order("nonsense").named("no JSON", bad, malformed),
-        order(b"{\"product_id\":\"\xff\"}".to_vec()).named("no UTF-8", bad, malformed),
+        order("nonsense").named("a body that is not JSON", bad, malformed),
+        order(b"{\"product_id\":\"\xff\"}".to_vec()).named(
+            "a body that is not UTF-8",
+            bad,
+            malformed,
+        ),
         order(format!("{good}{good}")).named("two bodies", bad, malformed),
-        order(good.replace('}', ",}")).named("a comma too many", bad, malformed),
+        order(good.replace('}', ",}")).named("a trailing comma", bad, malformed),
     ]
 }
 
-/// JSON, but not what an order is.
-fn invalid(shelf: &Shelf) -> Vec<Case> {
-    let plain = &shelf.plain;
+/// JSON that is not a valid order.
+fn invalid(products: &Products) -> Vec<Case> {
+    let plain = &products.plain;
     let quantity = |text: &str| order(format!(r#"{{"product_id":"{plain}","quantity":{text}}}"#));
     let field = |value: serde_json::Value| order(value.to_string());
     let key = |key: String| order(purchase(plain, 1)).with("idempotency-key", key);
     let cases = [
         ("quantity 0", quantity("0")),
         ("a negative quantity", quantity("-1")),
-        ("a broken quantity", quantity("1.5")),
-        ("a quantity in words", quantity("\"one\"")),
-        ("no quantity but null", quantity("null")),
+        ("a fractional quantity", quantity("1.5")),
+        ("a quantity as a string", quantity("\"one\"")),
+        ("a null quantity", quantity("null")),
         ("a quantity over i32", quantity("2147483648")),
         ("a quantity over i64", quantity("9223372036854775808")),
-        ("a quantity as a power", quantity("1e308")),
+        ("a quantity in exponent notation", quantity("1e308")),
         ("more than max_per_order", quantity("1000")),
         ("no quantity", field(json!({ "product_id": plain }))),
         ("no product", field(json!({ "quantity": 1 }))),
         (
-            "a product that is no id",
+            "a product that is not an id",
             field(json!({ "product_id": "seat 1", "quantity": 1 })),
         ),
         (
@@ -153,19 +160,19 @@ fn invalid(shelf: &Shelf) -> Vec<Case> {
             field(json!({ "product_id": 1, "quantity": 1 })),
         ),
         (
-            "SQL for a product",
+            "SQL as a product",
             field(json!({ "product_id": "'; DROP TABLE orders; --", "quantity": 1 })),
         ),
         (
-            "a price of one's own",
+            "an order with a price",
             field(json!({ "product_id": plain, "quantity": 1, "price": 0 })),
         ),
         (
-            "another's name",
+            "an order with another user's id",
             field(json!({ "product_id": plain, "quantity": 1, "user_id": "eve" })),
         ),
         (
-            "a waitlist that is no yes or no",
+            "a waitlist that is not a boolean",
             field(json!({ "product_id": plain, "quantity": 1, "waitlist": "yes" })),
         ),
         (
@@ -175,7 +182,7 @@ fn invalid(shelf: &Shelf) -> Vec<Case> {
         ("a bare number", order("7")),
         ("an empty key", key(String::new())),
         ("a key of 256 characters", key("k".repeat(256))),
-        ("a key with a blank", key("two words".to_owned())),
+        ("a key with a space", key("two words".to_owned())),
         (
             "two keys",
             key("one".to_owned()).with("idempotency-key", "two"),
@@ -185,110 +192,141 @@ fn invalid(shelf: &Shelf) -> Vec<Case> {
     cases.into_iter().map(named).collect()
 }
 
-fn unauthenticated(shelf: &Shelf) -> Vec<Case> {
-    let good = || order(purchase(&shelf.plain, 1));
+fn unauthenticated(products: &Products) -> Vec<Case> {
+    let good = || order(purchase(&products.plain, 1));
     let cases = [
-        ("no token", good().by(Who::NoToken)),
-        ("an empty token", good().by(Who::Header("Bearer "))),
+        ("no token", good().by(Caller::NoToken)),
+        ("an empty token", good().by(Caller::Header("Bearer "))),
         (
-            "no token but words",
-            good().by(Who::Header("Bearer let me in")),
+            "a token that is not a JWT",
+            good().by(Caller::Header("Bearer let me in")),
         ),
         (
             "another scheme",
-            good().by(Who::Header("Basic ZXZlOmV2ZQ==")),
+            good().by(Caller::Header("Basic ZXZlOmV2ZQ==")),
         ),
         (
-            "a token that somebody else signed",
-            good().by(Who::Header(FORGED)),
+            "a token with a wrong signature",
+            good().by(Caller::Header(FORGED)),
         ),
-        (
-            "a token that nobody signed",
-            good().by(Who::Header(UNSIGNED)),
-        ),
+        ("an unsigned token", good().by(Caller::Header(UNSIGNED))),
         (
             "a list of orders without a token",
-            get("/orders", Who::NoToken),
+            get("/orders", Caller::NoToken),
         ),
         (
             "an order without a token",
-            get(format!("/orders/{NO_ID}"), Who::NoToken),
+            get(format!("/orders/{NO_ID}"), Caller::NoToken),
         ),
         (
             "a product without a token",
-            admin("POST", "/products", "{}").by(Who::NoToken),
+            admin("POST", "/products", "{}").by(Caller::NoToken),
         ),
     ];
     let named = |(name, case): (&'static str, Case)| case.named(name, 401, "unauthenticated");
     cases.into_iter().map(named).collect()
 }
 
-/// Good requests that cannot have what they want.
-fn refused(shelf: &Shelf) -> Vec<Case> {
+/// Valid orders that the service refuses.
+fn refused(products: &Products) -> Vec<Case> {
     let one = |product: &str| order(purchase(product, 1));
-    let reused = order(purchase(&shelf.keyed, 2)).with("idempotency-key", shelf.used_key.clone());
+    let reused =
+        order(purchase(&products.keyed, 2)).with("idempotency-key", products.used_key.clone());
     vec![
-        one(NO_ID).named("no such product", 404, "product_not_found"),
-        one(&shelf.not_yet).named("before the sale", 409, "not_on_sale"),
-        one(&shelf.no_more).named("after the sale", 409, "not_on_sale"),
-        reused.named("a key for another order", 422, "idempotency_key_reused"),
-        one(&shelf.limited).named("more than max_per_user", 409, "purchase_limit"),
-        one(&shelf.empty).named("nothing left", 409, "sold_out"),
-        order(purchase(&shelf.one_left, 2)).named(
-            "two, where one is left",
+        one(NO_ID).named("an order of an unknown product", 404, "product_not_found"),
+        one(&products.not_yet).named("an order before the sale", 409, "not_on_sale"),
+        one(&products.no_more).named("an order after the sale", 409, "not_on_sale"),
+        reused.named(
+            "a key reused for another order",
+            422,
+            "idempotency_key_reused",
+        ),
+        one(&products.limited).named("more than max_per_user", 409, "purchase_limit"),
+        one(&products.empty).named("a sold-out product", 409, "sold_out"),
+        order(purchase(&products.one_left, 2)).named(
+            "two units of which one is left",
             409,
             "insufficient_stock",
         ),
     ]
 }
 
-/// Not an order at all.
-fn elsewhere(shelf: &Shelf) -> Vec<Case> {
-    let plain = &shelf.plain;
-    let taken = json!({ "sku": shelf.sku, "name": "n", "price": 1, "currency": "EUR", "stock": 1 });
-    let restock = |body: &str| admin("POST", format!("/products/{plain}/restock"), body);
+/// Requests without a body.
+fn reads() -> Vec<Case> {
     vec![
-        get(format!("/orders/{NO_ID}"), Who::Buyer).named("no such order", 404, "order_not_found"),
-        get("/orders/first", Who::Buyer).named("an order that is no id", 404, "order_not_found"),
-        get("/orders?limit=0", Who::Buyer).named("a page of nothing", 422, "invalid_request"),
-        get("/orders?status=lost", Who::Buyer).named(
-            "a status that is none",
+        get(format!("/orders/{NO_ID}"), Caller::Buyer).named(
+            "an unknown order",
+            404,
+            "order_not_found",
+        ),
+        get("/orders/first", Caller::Buyer).named(
+            "an order id that is not an id",
+            404,
+            "order_not_found",
+        ),
+        get("/orders?limit=0", Caller::Buyer).named(
+            "a page of zero orders",
             422,
             "invalid_request",
         ),
-        get(format!("/products/{NO_ID}"), Who::NoToken).named(
-            "no product to read",
+        get("/orders?status=lost", Caller::Buyer).named(
+            "an unknown status",
+            422,
+            "invalid_request",
+        ),
+        get(format!("/products/{NO_ID}"), Caller::NoToken).named(
+            "an unknown product",
             404,
             "product_not_found",
         ),
-        get("/products?limit=101", Who::NoToken).named("too large a page", 422, "invalid_request"),
-        get("/nowhere", Who::NoToken).named("no such address", 404, "not_found"),
-        admin("PUT", "/orders", "{}").named("no such method", 405, "method_not_allowed"),
+        get("/products?limit=101", Caller::NoToken).named(
+            "a page that is too large",
+            422,
+            "invalid_request",
+        ),
+        get("/nowhere", Caller::NoToken).named("an unknown path", 404, "not_found"),
+    ]
+}
+
+/// Calls of the admin.
+fn administration(products: &Products) -> Vec<Case> {
+    let plain = &products.plain;
+    let taken =
+        json!({ "sku": products.sku, "name": "n", "price": 1, "currency": "EUR", "stock": 1 });
+    let restock = |body: &str| admin("POST", format!("/products/{plain}/restock"), body);
+    vec![
+        admin("PUT", "/orders", "{}").named("an unsupported method", 405, "method_not_allowed"),
         admin("POST", "/products", taken.to_string())
-            .by(Who::Buyer)
-            .named("a product by a buyer", 403, "forbidden"),
-        admin("POST", "/products", taken.to_string()).named("a sku twice", 409, "sku_taken"),
-        admin("POST", "/products", "{}").named("a product of nothing", 422, "invalid_request"),
+            .by(Caller::Buyer)
+            .named("a product created by a buyer", 403, "forbidden"),
+        admin("POST", "/products", taken.to_string()).named(
+            "a sku that is taken",
+            409,
+            "sku_taken",
+        ),
+        admin("POST", "/products", "{}").named("a product without fields", 422, "invalid_request"),
         admin(
             "PATCH",
             format!("/products/{plain}"),
             r#"{"stock":1000000}"#,
         )
-        .named("stock by a patch", 422, "invalid_request"),
+        .named("a patch of the stock", 422, "invalid_request"),
         admin("PATCH", format!("/products/{NO_ID}"), "{}").named(
-            "a patch of nothing",
+            "a patch of an unknown product",
             404,
             "product_not_found",
         ),
-        restock(r#"{"quantity":0}"#).named("a restock of nothing", 422, "invalid_request"),
-        restock(r#"{"quantity":-1}"#).named("a restock that takes", 422, "invalid_request"),
+        restock(r#"{"quantity":0}"#).named("a restock of zero units", 422, "invalid_request"),
+        restock(r#"{"quantity":-1}"#).named("a negative restock", 422, "invalid_request"),
         restock(r#"{"quantity":2000000000}"#).named(
             "a restock over the bound",
             422,
             "invalid_request",
         ),
-        restock(r#"{"quantity":1}"#)
-            .by(Who::Buyer)
-            .named("a restock by a buyer", 403, "forbidden"),
+        restock(r#"{"quantity":1}"#).by(Caller::Buyer).named(
+            "a restock by a buyer",
+            403,
+            "forbidden",
+        ),
     ]
 }

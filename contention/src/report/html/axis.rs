@@ -1,4 +1,4 @@
-//! Where the lines of a chart's grid are, and where a value lies between them.
+//! Chart axes: grid lines and positions of values on linear, logarithmic and percentile scales.
 //!
 //! Positions are fractions from 0 (left, bottom) to 1 (right, top).
 
@@ -11,7 +11,7 @@ pub(super) struct Tick {
     pub(super) label: String,
 }
 
-/// Values from 0, in even steps.
+/// A linear axis from 0, with even steps.
 #[derive(Debug)]
 pub(super) struct Linear {
     pub(super) ticks: Vec<Tick>,
@@ -19,14 +19,14 @@ pub(super) struct Linear {
 }
 
 impl Linear {
-    /// Ends at the last value: for time, which is cut where the run ended.
+    /// Ends at the last value: for time, which ends with the run.
     pub(super) fn until(end: f64) -> Self {
         let end = positive(end);
         let step = step(end);
         Self::with(end, step, (end / step).floor())
     }
 
-    /// Ends at a line of the grid at or above the largest value.
+    /// Ends at the first grid line at or above the largest value.
     pub(super) fn above(largest: f64) -> Self {
         let largest = positive(largest);
         let step = step(largest);
@@ -35,7 +35,7 @@ impl Linear {
     }
 
     fn with(end: f64, step: f64, steps: f64) -> Self {
-        // At most ten, so that counting in floats is exact.
+        // At most ten steps, so that counting in floats is exact.
         let mut ticks = Vec::new();
         let mut number = 0.0;
         while number <= steps && ticks.len() <= 10 {
@@ -54,7 +54,7 @@ impl Linear {
     }
 }
 
-/// Powers of ten: for times that differ by orders of magnitude.
+/// A logarithmic axis, for times that differ by orders of magnitude.
 #[derive(Debug)]
 pub(super) struct Logarithmic {
     pub(super) ticks: Vec<Tick>,
@@ -93,7 +93,7 @@ impl Logarithmic {
     }
 }
 
-/// The percentiles of a distribution, where each further nine takes as much room as the one before.
+/// An axis of percentiles, on which each further nine has the same width.
 #[derive(Debug)]
 pub(super) struct Percentiles {
     pub(super) ticks: Vec<Tick>,
@@ -101,7 +101,7 @@ pub(super) struct Percentiles {
 }
 
 impl Percentiles {
-    /// With as many nines as `samples` can tell apart, from two to four.
+    /// With as many nines as `samples` can resolve, from two to four.
     pub(super) fn of(samples: u64) -> Self {
         let nines = figures::float(samples.max(1)).log10().clamp(2.0, 4.0) + 0.4;
         let mut axis = Self {
@@ -136,7 +136,7 @@ impl Percentiles {
     }
 }
 
-/// The most steps of a scale.
+/// Steps of a scale at most.
 const STEPS: f64 = 7.0;
 
 /// 1, 2 or 5 times a power of ten, so that there are three to seven steps to `end`.
@@ -171,7 +171,7 @@ fn within(fraction: f64) -> f64 {
     }
 }
 
-/// `0.5`, `20`, `5k`, `2M`: short, because it stands beside a small picture.
+/// `0.5`, `20`, `5k`, `2M`: short, because the chart is small.
 fn label(value: f64) -> String {
     let (value, unit) = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")]
         .into_iter()
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn the_grid_has_round_numbers() {
+    fn grid_lines_have_round_numbers() {
         assert_eq!(
             labels(&Linear::above(237.0).ticks),
             ["0", "50", "100", "150", "200", "250"]
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn strange_numbers_stay_on_the_chart() {
+    fn extreme_numbers_stay_on_the_chart() {
         for value in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e300, 1e-300] {
             let (linear, logarithmic) = (Linear::above(value), Logarithmic::over(value, 1e300));
             assert!(
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn each_nine_takes_the_same_room() {
+    fn each_nine_has_the_same_width() {
         let axis = Percentiles::of(1_000_000);
         let (one, two, three) = (axis.at(90.0), axis.at(99.0), axis.at(99.9));
         assert!((two - 2.0 * one).abs() < 1e-9 && (three - 3.0 * one).abs() < 1e-9);

@@ -1,4 +1,6 @@
-//! How long answers took: the distribution, and its course over the run.
+//! Latency charts: percentile distribution, and p50 and p99 over the run.
+
+use maud::{Markup, html};
 
 use super::{
     super::{Latencies, Latency, Slice, figures},
@@ -7,12 +9,13 @@ use super::{
     timeline::Time,
 };
 
-/// A curve is drawn from no more points than a screen has columns for.
+/// Points of a curve at most; a screen has no more columns.
 const POINTS_MAX: usize = 400;
-/// From this factor between the slowest and the fastest on, an even scale would hide the fast.
+/// From this ratio of the largest to the smallest value the scale is logarithmic, because an even
+/// scale would hide the small values.
 const SPREAD: f64 = 30.0;
 
-/// Even or logarithmic, as the values need it.
+/// The vertical axis: even or logarithmic, depending on the spread of the values.
 enum Height {
     Even(Linear),
     Powers(Logarithmic),
@@ -52,7 +55,7 @@ impl Height {
     }
 }
 
-/// The crowd's three parts with name and colour, of those that were answered at all.
+/// Winners, refusals and others with name and colour, without the empty ones.
 pub(super) fn parts(latencies: &Latencies) -> Vec<(&'static str, &'static str, &Latency)> {
     let parts = [
         ("winners", "won", &latencies.winners),
@@ -65,7 +68,7 @@ pub(super) fn parts(latencies: &Latencies) -> Vec<(&'static str, &'static str, &
         .collect()
 }
 
-pub(super) fn distribution(latencies: &Latencies) -> String {
+pub(super) fn distribution(latencies: &Latencies) -> Markup {
     const TITLE: &str = "Latency by percentile";
     let parts = parts(latencies);
     if parts.iter().all(|(_, _, latency)| latency.curve.is_empty()) {
@@ -75,39 +78,41 @@ pub(super) fn distribution(latencies: &Latencies) -> String {
     let along = Percentiles::of(samples.unwrap_or_default());
     let values = || parts.iter().flat_map(|(_, _, latency)| &latency.curve);
     let up = Height::over(values().map(|(_, milliseconds)| *milliseconds));
-    let mut inside = String::new();
-    for (_, class, latency) in &parts {
+    let points = |latency: &Latency| -> Vec<_> {
         let every = latency.curve.len().div_ceil(POINTS_MAX).max(1);
         // The last is the maximum, which must not be skipped.
         let last = latency.curve.len().saturating_sub(1);
         let numbered = latency.curve.iter().enumerate();
-        let points: Vec<_> = numbered
+        numbered
             .filter(|(number, _)| number % every == 0 || *number == last)
             .map(|(_, (percentile, value))| (along.at(*percentile), up.at(*value)))
-            .collect();
-        inside += &chart::line(class, &points);
-    }
-    let told: Vec<_> = parts
+            .collect()
+    };
+    let inside = html! {
+        @for (_, class, latency) in &parts { (chart::line(class, &points(latency))) }
+    };
+    let described: Vec<_> = parts
         .iter()
-        .map(|(name, _, latency)| told(name, latency))
+        .map(|(name, _, latency)| described(name, latency))
         .collect();
     let labels = Labels {
         title: TITLE,
-        told: format!("{TITLE}. {}", told.join(". ")),
+        alt: format!("{TITLE}. {}", described.join(". ")),
         up: up.unit(),
         along: "along: percentile",
     };
-    let legend = chart::legend(parts.iter().map(|(name, class, latency)| {
+    let legend = parts.iter().map(|(name, class, latency)| {
         let (p50, p99) = (figures::time(latency.p50_ms), figures::time(latency.p99_ms));
-        (
-            *class,
-            format!("{name}: half within {p50}, 99 % within {p99}"),
-        )
-    }));
-    chart::figure(&labels, &along.ticks, up.ticks(), &inside) + &legend
+        let text = format!("{name}: half within {p50}, 99 % within {p99}");
+        (*class, text)
+    });
+    html! {
+        (chart::figure(&labels, &along.ticks, up.ticks(), &inside))
+        (chart::legend(legend))
+    }
 }
 
-fn told(name: &str, latency: &Latency) -> String {
+fn described(name: &str, latency: &Latency) -> String {
     format!(
         "{name}: p50 {}, p99 {}, max {}",
         figures::time(latency.p50_ms),
@@ -117,7 +122,7 @@ fn told(name: &str, latency: &Latency) -> String {
 }
 
 /// p50 and p99 of order requests in each slice.
-pub(super) fn course(time: &Time<'_>) -> String {
+pub(super) fn over_time(time: &Time<'_>) -> Markup {
     const TITLE: &str = "Latency over time";
     let values = || {
         let of_slice = |slice: &Slice| [slice.p50_ms, slice.p99_ms];
@@ -127,37 +132,34 @@ pub(super) fn course(time: &Time<'_>) -> String {
         return chart::nothing(TITLE, "No order was answered.");
     }
     let up = Height::over(values());
-    let mut inside = String::new();
-    for (class, figure) in [("p99", Figure::P99), ("p50", Figure::P50)] {
-        for stretch in stretches(time, &up, figure) {
-            inside += &chart::line(class, &stretch);
-        }
-    }
-    for slice in time.slices() {
+    let tooltip = |slice: &Slice| {
         let both = slice.p50_ms.zip(slice.p99_ms);
-        inside += &time.column(
-            slice,
-            &both.map_or_else(String::new, |(p50, p99)| {
-                format!("p50 {}\np99 {}", figures::time(p50), figures::time(p99))
-            }),
-        );
-    }
+        both.map_or_else(String::new, |(p50, p99)| {
+            format!("p50 {}\np99 {}", figures::time(p50), figures::time(p99))
+        })
+    };
+    let inside = html! {
+        @for (class, figure) in [("p99", Figure::P99), ("p50", Figure::P50)] {
+            @for stretch in stretches(time, &up, figure) { (chart::line(class, &stretch)) }
+        }
+        @for slice in time.slices() { (time.column(slice, &tooltip(slice))) }
+        (time.marks())
+    };
     let labels = Labels {
         title: TITLE,
-        told: format!(
-            "{TITLE}: the slowest hundredth took at most {}",
+        alt: format!(
+            "{TITLE}: the highest p99 was {}",
             figures::time(values().fold(0.0, f64::max))
         ),
         up: up.unit(),
         along: time.unit(),
     };
     let legend = [("p50", "p50 of orders"), ("p99", "p99 of orders")];
-    let legend = chart::legend(
-        legend
-            .into_iter()
-            .map(|(class, text)| (class, text.to_owned())),
-    );
-    chart::figure(&labels, time.ticks(), up.ticks(), &(inside + &time.marks())) + &legend
+    let legend = legend.map(|(class, text)| (class, text.to_owned()));
+    html! {
+        (chart::figure(&labels, time.ticks(), up.ticks(), &inside))
+        (chart::legend(legend.into_iter()))
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -166,7 +168,7 @@ enum Figure {
     P99,
 }
 
-/// A line ends where nothing was answered and begins anew after it.
+/// The parts of a line, which has gaps where no order was answered.
 fn stretches(time: &Time<'_>, up: &Height, figure: Figure) -> Vec<Vec<chart::Point>> {
     let value = |slice: &Slice| match figure {
         Figure::P50 => slice.p50_ms,

@@ -1,96 +1,78 @@
-//! The parts of the page that are words and numbers: tiles, tables, lists.
+//! Tiles, tables and lists of the page.
+
+use std::slice;
+
+use maud::{Markup, html};
 
 use super::{
     super::{Answers, Check, Run, codes, figures},
-    colour, latency, mark,
-    text::{escaped, joined},
+    latency, mark,
 };
 
-/// A figure to see from afar. `class` says whether it is good, bad or neither.
-pub(super) fn tile(figure: &str, name: &str, class: &str) -> String {
-    format!(
-        r#"<div class="tile {class}"><strong>{}</strong><span>{}</span></div>"#,
-        escaped(figure),
-        escaped(name)
-    )
-}
-
-/// `rows` is markup; a wide table scrolls by itself, so the page never has to.
-pub(super) fn table(name: &str, columns: &[&str], rows: &str) -> String {
-    let columns = joined(
-        columns
-            .iter()
-            .map(|column| format!(r#"<th scope="col">{column}</th>"#)),
-    );
-    format!(
-        r#"<div class="scroll" role="region" aria-label="{}" tabindex="0"><table><thead><tr>{columns}</tr></thead><tbody>{rows}</tbody></table></div>"#,
-        escaped(name)
-    )
-}
-
-/// `name` is markup, the cells are text.
-pub(super) fn row(name: &str, cells: &[String]) -> String {
-    let cells = joined(
-        cells
-            .iter()
-            .map(|cell| format!("<td>{}</td>", escaped(cell))),
-    );
-    format!(r#"<tr><th scope="row">{name}</th>{cells}</tr>"#)
-}
-
-pub(super) fn answers(answers: &[Answers]) -> String {
-    let ordered = codes::ordered(answers);
-    if ordered.is_empty() {
-        return "<h4>Answers</h4><p class=\"nothing\">Nothing was answered.</p>".to_owned();
+/// A large figure with its name. `class` is `good`, `bad` or `plain`.
+pub(super) fn tile(figure: &str, name: &str, class: &str) -> Markup {
+    html! {
+        div.tile.(class) { strong { (figure) } span { (name) } }
     }
+}
+
+/// A wide table scrolls within the page.
+pub(super) fn table(name: &str, columns: &[&str], rows: &Markup) -> Markup {
+    html! {
+        div.scroll role="region" aria-label=(name) tabindex="0" {
+            table {
+                thead { tr { @for column in columns { th scope="col" { (column) } } } }
+                tbody { (rows) }
+            }
+        }
+    }
+}
+
+pub(super) fn row(name: &Markup, cells: &[String]) -> Markup {
+    html! {
+        tr {
+            th scope="row" { (name) }
+            @for cell in cells { td { (cell) } }
+        }
+    }
+}
+
+pub(super) fn answers(answers: &[Answers]) -> Markup {
+    let ordered = codes::ordered(answers);
     let total = ordered
         .iter()
         .fold(0, |sum: u64, answer| sum.saturating_add(answer.count));
-    let rows = joined(ordered.iter().map(|answer| answer_row(answer, total)));
-    "<h4>Answers</h4>".to_owned()
-        + &table(
-            "Answers by code",
-            &["code", "status", "count", "share"],
-            &rows,
-        )
+    let rows = html! {
+        @for answer in &ordered { (answer_row(answer, total)) }
+    };
+    let columns = ["code", "status", "count", "share"];
+    html! {
+        h4 { "Answers" }
+        @if ordered.is_empty() {
+            p.nothing { "Nothing was answered." }
+        } @else {
+            (table("Answers by code", &columns, &rows))
+        }
+    }
 }
 
-fn answer_row(answer: &Answers, total: u64) -> String {
-    let hue = colour::hue(codes::CodeClass::of(&answer.code));
+fn answer_row(answer: &Answers, total: u64) -> Markup {
     let status = match answer.status {
         0 => figures::NONE.to_owned(),
         status => status.to_string(),
     };
     let share = 100.0 * figures::float(answer.count) / figures::float(total.max(1));
-    let name = format!(r#"<i class="{hue}"></i>{}"#, escaped(&answer.code));
-    row(
-        &name,
-        &[
-            status,
-            figures::count(answer.count),
-            format!("{share:.1} %"),
-        ],
-    )
+    let hue = codes::CodeClass::of(&answer.code).name();
+    let name = html! { i class=(hue) {} (answer.code) };
+    let cells = [
+        status,
+        figures::count(answer.count),
+        format!("{share:.1} %"),
+    ];
+    row(&name, &cells)
 }
 
-pub(super) fn latencies(run: &Run) -> String {
-    let rows: String = latency::parts(&run.latency)
-        .into_iter()
-        .map(|(name, class, latency)| {
-            let times = [
-                latency.p50_ms,
-                latency.p95_ms,
-                latency.p99_ms,
-                latency.max_ms,
-            ];
-            let mut cells = vec![figures::count(latency.count)];
-            cells.extend(times.map(figures::decimal));
-            row(&format!(r#"<i class="{class}"></i>{name}"#), &cells)
-        })
-        .collect();
-    if rows.is_empty() {
-        return String::new();
-    }
+pub(super) fn latencies(run: &Run) -> Markup {
     let columns = [
         "ms from the intended start",
         "count",
@@ -99,75 +81,90 @@ pub(super) fn latencies(run: &Run) -> String {
         "p99",
         "max",
     ];
-    "<h4>Latency</h4>".to_owned() + &table("Latency", &columns, &rows)
+    let parts = latency::parts(&run.latency);
+    let rows = html! {
+        @for (name, class, latency) in &parts {
+            (row(&html! { i class=(class) {} (name) }, &[
+                figures::count(latency.count),
+                figures::decimal(latency.p50_ms),
+                figures::decimal(latency.p95_ms),
+                figures::decimal(latency.p99_ms),
+                figures::decimal(latency.max_ms),
+            ]))
+        }
+    };
+    html! {
+        @if !parts.is_empty() {
+            h4 { "Latency" }
+            (table("Latency", &columns, &rows))
+        }
+    }
 }
 
-/// What the lock, the batches and the client did; and the figures that only this scenario has.
-pub(super) fn machinery(run: &Run) -> String {
-    let mut rows = String::new();
-    let mut say = |name: &str, value: String| rows += &row(&escaped(name), &[value]);
+/// Lock, batches, client, and the figures that only this scenario has.
+pub(super) fn machinery(run: &Run) -> Markup {
+    const TITLE: &str = "Lock, batches, client";
+    let mut rows: Vec<(&str, String)> = Vec::new();
     if run.lock.known {
-        say("lock acquired", figures::count(run.lock.acquired));
-        say("lock busy", figures::count(run.lock.busy));
-        say("no quorum", figures::count(run.lock.no_quorum));
-        say("lock errors", figures::count(run.lock.error));
-        say("lock lost", figures::count(run.lock.lost));
-        say("fence rejected", figures::count(run.lock.fence_rejected));
+        rows.extend([
+            ("lock acquired", figures::count(run.lock.acquired)),
+            ("lock busy", figures::count(run.lock.busy)),
+            ("no quorum", figures::count(run.lock.no_quorum)),
+            ("lock errors", figures::count(run.lock.error)),
+            ("lock lost", figures::count(run.lock.lost)),
+            ("fence rejected", figures::count(run.lock.fence_rejected)),
+        ]);
     } else {
-        say(
-            "lock",
-            "not known: the service's figures could not be read".to_owned(),
-        );
+        let unknown = "unknown: the service's metrics could not be read";
+        rows.push(("lock", unknown.to_owned()));
     }
     if run.batches.count > 0 {
-        say("batches", figures::count(run.batches.count));
         let (mean, p50, p99) = (run.batches.mean, run.batches.p50, run.batches.p99);
-        let sizes = [mean, p50, p99].map(figures::decimal);
-        say("orders per batch: mean / p50 / p99", sizes.join(" / "));
+        let sizes = [mean, p50, p99].map(figures::decimal).join(" / ");
+        rows.push(("batches", figures::count(run.batches.count)));
+        rows.push(("orders per batch: mean / p50 / p99", sizes));
     }
-    say(
-        "client's CPU",
-        format!("{} cores", figures::decimal(run.client.cores)),
-    );
-    say(
-        "requests left late (p99)",
-        figures::time(run.client.late_p99_ms),
-    );
-    for (name, value) in &run.figures {
-        say(name, value.clone());
+    let cores = format!("{} cores", figures::decimal(run.client.cores));
+    let late = figures::time(run.client.late_p99_ms);
+    rows.extend([("client's CPU", cores), ("requests sent late (p99)", late)]);
+    let figures = run.figures.iter();
+    rows.extend(figures.map(|(name, value)| (name.as_str(), value.clone())));
+    let rows = html! {
+        @for (name, value) in &rows {
+            (row(&html! { (name) }, slice::from_ref(value)))
+        }
+    };
+    html! {
+        h4 { (TITLE) }
+        (table(TITLE, &["figure", "value"], &rows))
     }
-    "<h4>Lock, batches, client</h4>".to_owned()
-        + &table("Lock, batches, client", &["figure", "value"], &rows)
 }
 
-pub(super) fn checks(checks: &[Check]) -> String {
-    if checks.is_empty() {
-        return "<h4>What was checked</h4><p class=\"nothing\">Nothing.</p>".to_owned();
-    }
-    // Who opens the page after a breach looks for the breach.
+pub(super) fn checks(checks: &[Check]) -> Markup {
+    // Broken checks first: a reader of a failed run looks for them.
     let broken = checks.iter().filter(|check| !check.held);
     let held = checks.iter().filter(|check| check.held);
-    let items = joined(broken.chain(held).map(check_item));
-    format!(r#"<h4>What was checked</h4><ul class="checks">{items}</ul>"#)
+    html! {
+        h4 { "What was checked" }
+        @if checks.is_empty() {
+            p.nothing { "Nothing." }
+        } @else {
+            ul.checks { @for check in broken.chain(held) { (check_item(check)) } }
+        }
+    }
 }
 
-fn check_item(check: &Check) -> String {
-    let breaches = joined(
-        check
-            .breaches
-            .iter()
-            .map(|breach| format!("<li>{}</li>", escaped(breach))),
-    );
-    let breaches = if breaches.is_empty() {
-        breaches
-    } else {
-        format!("<ul>{breaches}</ul>")
-    };
-    format!(
-        r#"<li class="{}">{}<div><b>{}</b> <span>{}</span>{breaches}</div></li>"#,
-        if check.held { "held" } else { "broken" },
-        mark(check.held),
-        escaped(&check.promise),
-        escaped(&check.detail)
-    )
+fn check_item(check: &Check) -> Markup {
+    let class = if check.held { "held" } else { "broken" };
+    html! {
+        li class=(class) {
+            (mark(check.held))
+            div {
+                b { (check.promise) } " " span { (check.detail) }
+                @if !check.breaches.is_empty() {
+                    ul { @for breach in &check.breaches { li { (breach) } } }
+                }
+            }
+        }
+    }
 }

@@ -1,36 +1,35 @@
-//! One run on the page: the question, the result, the figures, the pictures, the checks.
+//! One run on the page: question, result, tiles, checks, charts, tables.
+
+use maud::{Markup, html};
 
 use super::{
     super::{Run, figures},
     latency, mark, panels, plural,
-    text::{escaped, joined},
     timeline::{self, Time},
 };
 
-pub(super) fn section(run: &Run, number: usize) -> String {
+pub(super) fn section(run: &Run, number: usize) -> Markup {
     let time = Time::of(run);
-    let pictures = joined(
-        [
-            latency::distribution(&run.latency),
-            timeline::answers(&time),
-            timeline::stock(run, &time),
-            latency::course(&time),
-        ]
-        .into_iter()
-        .map(|picture| format!("<figure>{picture}</figure>")),
-    );
-    format!(
-        r#"<section class="run" id="run-{number}">{head}{warning}<div class="tiles">{tiles}</div>{checks}<div class="pictures">{pictures}</div>{faults}<div class="panels"><div>{answers}{latencies}</div><div>{machinery}</div></div></section>
-"#,
-        head = head(run),
-        warning = warning(run),
-        tiles = tiles(run),
-        checks = panels::checks(&run.checks),
-        faults = faults(run),
-        answers = panels::answers(&run.answers),
-        latencies = panels::latencies(run),
-        machinery = panels::machinery(run),
-    )
+    let charts = [
+        latency::distribution(&run.latency),
+        timeline::answers(&time),
+        timeline::stock(run, &time),
+        latency::over_time(&time),
+    ];
+    html! {
+        section.run id=(format_args!("run-{number}")) {
+            (head(run))
+            @if run.client.bottleneck { (warning(run)) }
+            div.tiles { @for tile in tiles(run) { (tile) } }
+            (panels::checks(&run.checks))
+            div.pictures { @for chart in &charts { figure { (chart) } } }
+            @if !run.faults.is_empty() { (faults(run)) }
+            div.panels {
+                div { (panels::answers(&run.answers)) (panels::latencies(run)) }
+                div { (panels::machinery(run)) }
+            }
+        }
+    }
 }
 
 pub(super) fn title(run: &Run) -> String {
@@ -45,36 +44,31 @@ pub(super) fn held(run: &Run) -> bool {
     run.checks.iter().all(|check| check.held)
 }
 
-fn head(run: &Run) -> String {
+fn head(run: &Run) -> Markup {
     let nodes = usize::try_from(run.service.nodes).unwrap_or(usize::MAX);
-    format!(
-        r#"<h2>{} {}</h2><p class="question">{}</p><p class="setting">{} users, {} units, {} each · {} · {} · {} · seed {} · {}</p>"#,
-        mark(held(run)),
-        escaped(&title(run)),
-        escaped(&run.question),
-        figures::count(run.users),
-        figures::count(run.stock),
-        run.quantity,
-        plural(nodes, "node"),
-        escaped(&run.service.database),
-        escaped(&run.service.lock),
-        run.seed,
-        figures::time(run.seconds * 1_000.0),
-    )
-}
-
-fn warning(run: &Run) -> String {
-    if !run.client.bottleneck {
-        return String::new();
+    html! {
+        h2 { (mark(held(run))) " " (title(run)) }
+        p.question { (run.question) }
+        p.setting {
+            (figures::count(run.users)) " users, " (figures::count(run.stock)) " units, "
+            (run.quantity) " each · " (plural(nodes, "node")) " · " (run.service.database) " · "
+            (run.service.lock) " · seed " (run.seed) " · " (figures::time(run.seconds * 1_000.0))
+        }
     }
-    format!(
-        r#"<p class="warning"><b>The client was the limit.</b> It used {} cores, and requests left up to {} after their time (p99): the service may be faster than shown.</p>"#,
-        figures::decimal(run.client.cores),
-        figures::time(run.client.late_p99_ms)
-    )
 }
 
-fn tiles(run: &Run) -> String {
+fn warning(run: &Run) -> Markup {
+    html! {
+        p.warning {
+            b { "The client was the limit." }
+            " It used " (figures::decimal(run.client.cores)) " cores, and requests left up to "
+            (figures::time(run.client.late_p99_ms))
+            " after their time (p99): the service may be faster than shown."
+        }
+    }
+}
+
+fn tiles(run: &Run) -> Vec<Markup> {
     let units = &run.units;
     let judged = |number: u64| if number == 0 { "good" } else { "bad" };
     let sold = if units.sold == units.possible {
@@ -126,19 +120,16 @@ fn tiles(run: &Run) -> String {
         (refusals.count > 0).then(|| figures::time(refusals.p99_ms)),
         "refusals' p99",
     );
-    tiles.concat()
+    tiles
 }
 
-fn faults(run: &Run) -> String {
-    if run.faults.is_empty() {
-        return String::new();
+fn faults(run: &Run) -> Markup {
+    html! {
+        h4 { "Faults, as numbered in the charts" }
+        ol.faults {
+            @for fault in &run.faults {
+                li { b { (figures::time(fault.at_ms)) } " " (fault.what) }
+            }
+        }
     }
-    let items = joined(run.faults.iter().map(|fault| {
-        format!(
-            "<li><b>{}</b> {}</li>",
-            figures::time(fault.at_ms),
-            escaped(&fault.what)
-        )
-    }));
-    format!(r#"<h4>Faults, as numbered in the pictures</h4><ol class="faults">{items}</ol>"#)
 }

@@ -1,4 +1,4 @@
-//! The page, as text.
+//! The HTML of the page: figures, links, escaping, sizes.
 
 use super::{
     super::{Latency, Slice, fixture},
@@ -6,7 +6,7 @@ use super::{
 };
 
 #[test]
-fn the_page_holds_the_figures() {
+fn the_page_shows_the_figures() {
     let page = page(&fixture::report(vec![fixture::held()]));
     for part in [
         "Every promise held",
@@ -23,7 +23,7 @@ fn the_page_holds_the_figures() {
 }
 
 #[test]
-fn a_page_of_many_runs_leads_to_each() {
+fn the_summary_links_to_every_run() {
     let page = page(&fixture::report(vec![fixture::held(), fixture::broken()]));
     for number in [1, 2] {
         assert!(page.contains(&format!("href=\"#run-{number}\"")));
@@ -35,14 +35,18 @@ fn a_page_of_many_runs_leads_to_each() {
 }
 
 #[test]
-fn what_a_server_said_is_text_and_never_markup() {
-    let page = page(&fixture::report(vec![fixture::broken()]));
+fn texts_of_a_server_never_become_markup() {
+    let mut run = fixture::broken();
+    "</title><script>'\"&\u{0}".clone_into(&mut run.question);
+    let page = page(&fixture::report(vec![run]));
     assert!(!page.contains("<img"), "a code became markup");
     assert!(page.contains("&lt;img src=x&gt;"));
+    assert!(!page.contains("<script"), "a question became markup");
+    assert!(page.contains("&lt;/title&gt;&lt;script&gt;'&quot;&amp;\u{fffd}"));
 }
 
 #[test]
-fn the_page_asks_for_nothing() {
+fn the_page_requests_nothing() {
     let page = page(&fixture::report(vec![fixture::broken()]));
     assert!(page.contains("default-src 'none'"));
     for word in ["http:", "https:", "<script", "@import", "url("] {
@@ -51,7 +55,7 @@ fn the_page_asks_for_nothing() {
 }
 
 #[test]
-fn empty_and_strange_figures_draw_no_nonsense() {
+fn charts_of_empty_and_extreme_figures_are_valid() {
     let mut empty = fixture::held();
     empty.timeline.clear();
     empty.answers.clear();
@@ -96,7 +100,7 @@ fn empty_and_strange_figures_draw_no_nonsense() {
 }
 
 #[test]
-fn a_hundred_thousand_points_make_no_heavy_page() {
+fn a_page_of_a_hundred_thousand_points_stays_small() {
     let mut run = fixture::held();
     let slice = |number: u32| Slice {
         at_ms: f64::from(number) * 10.0,

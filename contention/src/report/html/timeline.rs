@@ -1,26 +1,29 @@
-//! What happened when: answers and stock over the run, with its faults.
+//! Charts over time: answers by code and stock, with marks of the faults.
 
 use std::collections::BTreeMap;
+
+use maud::{Markup, html};
 
 use super::{
     super::{Fault, Run, Slice, codes, figures},
     axis::{Linear, Tick},
     chart::{self, Labels, Point},
     colour,
-    text::short,
 };
 
-/// More columns than the picture has on any screen; a longer timeline is drawn coarser.
+/// Columns at most, more than any screen shows; slices of a longer timeline are merged.
 const SLICES_MAX: usize = 400;
+/// Letters of a code in a legend at most.
+const CODE_MAX: usize = 40;
 const DAY_MS: f64 = 86_400_000.0;
 
-/// The run's time, as all its pictures share it.
+/// The time axis that all charts of a run share.
 #[derive(Debug)]
 pub(super) struct Time<'a> {
     slices: Vec<Slice>,
     step_ms: f64,
     axis: Linear,
-    /// Milliseconds to what the axis counts in.
+    /// Factor from milliseconds to the unit of the axis.
     scale: f64,
     faults: &'a [Fault],
 }
@@ -94,30 +97,29 @@ impl<'a> Time<'a> {
         [(self.begin(slice), height), (self.end(slice), height)]
     }
 
-    pub(super) fn column(&self, slice: &Slice, title: &str) -> String {
-        if title.is_empty() {
-            return String::new();
+    /// The tooltip of a slice; nothing where `title` is empty.
+    pub(super) fn column(&self, slice: &Slice, title: &str) -> Markup {
+        let (from, to) = (self.begin(slice), self.end(slice));
+        let title =
+            (!title.is_empty()).then(|| format!("at {}\n{title}", figures::time(slice.at_ms)));
+        html! {
+            @if let Some(title) = title { (chart::column(from, to, &title)) }
         }
-        let at = figures::time(slice.at_ms);
-        chart::column(
-            self.begin(slice),
-            self.end(slice),
-            &format!("at {at}\n{title}"),
-        )
     }
 
-    pub(super) fn marks(&self) -> String {
-        let numbered = self.faults.iter().zip(1..);
-        numbered
-            .map(|(fault, number): (_, u32)| {
-                let title = format!("at {}: {}", figures::time(fault.at_ms), fault.what);
-                chart::mark(self.at(fault.at_ms), &number.to_string(), &title)
-            })
-            .collect()
+    /// A numbered mark for each fault.
+    pub(super) fn marks(&self) -> Markup {
+        let mark = |fault: &Fault, number: u32| {
+            let title = format!("at {}: {}", figures::time(fault.at_ms), fault.what);
+            chart::mark(self.at(fault.at_ms), &number.to_string(), &title)
+        };
+        html! {
+            @for (fault, number) in self.faults.iter().zip(1..) { (mark(fault, number)) }
+        }
     }
 }
 
-/// Neighbours as one: the times are the worst of theirs, because a peak must not be averaged away.
+/// Neighbouring slices as one, with their highest latencies, so that no peak is averaged away.
 fn merged(slices: &[Slice]) -> Slice {
     let mut answers = BTreeMap::<String, u64>::new();
     for (code, count) in slices.iter().flat_map(|slice| &slice.answers) {
@@ -135,8 +137,8 @@ fn merged(slices: &[Slice]) -> Slice {
     }
 }
 
-/// Answers a second, each code on top of the better ones.
-pub(super) fn answers(time: &Time<'_>) -> String {
+/// Answers a second, stacked by code from the best class to the worst.
+pub(super) fn answers(time: &Time<'_>) -> Markup {
     const TITLE: &str = "Answers over time";
     let codes = codes::of_timeline(time.slices());
     if codes.is_empty() {
@@ -155,9 +157,10 @@ pub(super) fn answers(time: &Time<'_>) -> String {
         .map(|slice| rate(total(slice)))
         .fold(0.0, f64::max);
     let up = Linear::above(peak);
+    let classes = colour::classes(&codes);
     let mut below = vec![0.0; time.slices().len()];
-    let mut inside = String::new();
-    for ((code, _), class) in codes.iter().zip(colour::classes(&codes)) {
+    let mut areas = Vec::new();
+    for ((code, _), class) in codes.iter().zip(&classes) {
         let of_code = |slice: &Slice| rate(slice.answers.get(code).copied().unwrap_or_default());
         let above: Vec<_> = below
             .iter()
@@ -169,26 +172,37 @@ pub(super) fn answers(time: &Time<'_>) -> String {
             bars.flat_map(|(slice, sum)| time.bar(slice, up.at(*sum)))
                 .collect()
         };
-        inside += &chart::area(&class, &outline(&above), &outline(&below));
+        areas.push(chart::area(class, &outline(&above), &outline(&below)));
         below = above;
     }
-    for slice in time.slices() {
-        inside += &time.column(slice, &listed(slice));
-    }
+    let inside = html! {
+        @for area in &areas { (area) }
+        @for slice in time.slices() { (time.column(slice, &listed(slice))) }
+        (time.marks())
+    };
     let labels = Labels {
         title: TITLE,
-        told: format!("{TITLE}: at most {} a second", figures::decimal(peak)),
+        alt: format!("{TITLE}: at most {} a second", figures::decimal(peak)),
         up: "up: answers/s",
         along: time.unit(),
     };
-    let classes = colour::classes(&codes);
-    let legend = chart::legend(codes.iter().zip(&classes).map(|((code, count), class)| {
-        (
-            class.as_str(),
-            format!("{} {}", short(code), figures::count(*count)),
-        )
-    }));
-    chart::figure(&labels, time.ticks(), &up.ticks, &(inside + &time.marks())) + &legend
+    let legend = codes.iter().zip(&classes).map(|((code, count), class)| {
+        let text = format!("{} {}", short(code), figures::count(*count));
+        (class.as_str(), text)
+    });
+    html! {
+        (chart::figure(&labels, time.ticks(), &up.ticks, &inside))
+        (chart::legend(legend))
+    }
+}
+
+/// A code, cut where a legend has no more room.
+fn short(code: &str) -> String {
+    if code.chars().count() <= CODE_MAX {
+        return code.to_owned();
+    }
+    let begin: String = code.chars().take(CODE_MAX - 1).collect();
+    begin + "…"
 }
 
 fn listed(slice: &Slice) -> String {
@@ -199,43 +213,56 @@ fn listed(slice: &Slice) -> String {
     lines.join("\n")
 }
 
-/// Units left, as steps: stock does not fall gradually.
-pub(super) fn stock(run: &Run, time: &Time<'_>) -> String {
+/// Units left, drawn as steps, because stock does not fall gradually.
+pub(super) fn stock(run: &Run, time: &Time<'_>) -> Markup {
     const TITLE: &str = "Stock over time";
-    let seen = || {
+    let known = || {
         time.slices()
             .iter()
             .filter_map(|slice| Some((slice, slice.stock?)))
     };
-    if seen().next().is_none() {
-        return chart::nothing(TITLE, "Nobody could tell the stock during the run.");
+    if known().next().is_none() {
+        return chart::nothing(TITLE, "The stock could not be read during the run.");
     }
     let units = |stock: i64| figures::float(u64::try_from(stock).unwrap_or_default());
-    let most = seen()
+    let most = known()
         .map(|(_, stock)| units(stock))
         .fold(figures::float(run.stock), f64::max);
     let up = Linear::above(most);
     let mut height = up.at(figures::float(run.stock));
     let mut steps = vec![(0.0, height)];
-    for (slice, stock) in seen() {
+    for (slice, stock) in known() {
         let (at, now) = (time.end(slice), up.at(units(stock)));
         steps.extend([(at, height), (at, now)]);
         height = now;
     }
     let floor = [(0.0, 0.0), (steps.last().map_or(1.0, |(at, _)| *at), 0.0)];
-    let mut inside = chart::area("stock", &steps, &floor) + &chart::line("stock", &steps);
-    for (slice, stock) in seen() {
-        inside += &time.column(slice, &format!("{stock} left"));
-    }
-    let left = seen().next_back().map_or(0, |(_, stock)| stock);
+    let inside = html! {
+        (chart::area("stock", &steps, &floor))
+        (chart::line("stock", &steps))
+        @for (slice, stock) in known() { (time.column(slice, &format!("{stock} left"))) }
+        (time.marks())
+    };
+    let left = known().next_back().map_or(0, |(_, stock)| stock);
     let labels = Labels {
         title: TITLE,
-        told: format!(
+        alt: format!(
             "{TITLE}: from {} to {left} units",
             figures::count(run.stock)
         ),
         up: "up: units left",
         along: time.unit(),
     };
-    chart::figure(&labels, time.ticks(), &up.ticks, &(inside + &time.marks()))
+    chart::figure(&labels, time.ticks(), &up.ticks, &inside)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_code_is_cut_between_letters() {
+        assert_eq!(short(&"é".repeat(1_000)).chars().count(), 40);
+        assert_eq!(short("sold_out"), "sold_out");
+    }
 }

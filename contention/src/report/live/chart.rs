@@ -1,6 +1,6 @@
-//! The two pictures of the live view.
+//! The two charts of the live view: answers and latency.
 //!
-//! Both show the last part of the history that fits: one column for each step.
+//! Both show the last steps of the history, one per column.
 
 use ratatui::{
     Frame,
@@ -14,10 +14,10 @@ use ratatui::{
 
 use super::super::{Slice, codes, codes::CodeClass, figures};
 
-/// How full a cell is, from nothing to all of it.
+/// Fill levels of a cell.
 const EIGHTHS: [&str; 9] = [" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"];
 
-/// The colour of a code, by its kind, so that it is the same wherever it appears.
+/// The colour of a code's class, the same everywhere.
 pub(super) fn colour(code: &str) -> Color {
     match CodeClass::of(code) {
         CodeClass::Won => Color::Green,
@@ -29,7 +29,7 @@ pub(super) fn colour(code: &str) -> Color {
     }
 }
 
-/// Answers in each step, stacked by kind.
+/// Answers in each step, stacked by class.
 #[derive(Debug)]
 pub(super) struct Stack<'a> {
     history: &'a [Slice],
@@ -79,14 +79,15 @@ impl Widget for Stack<'_> {
     }
 }
 
-/// The height of `part` where `whole` fills all rows, in eighths of a row; something is never nothing.
+/// The height of `part` if `whole` fills all rows, in eighths of a row; at least 1 unless `part`
+/// is 0.
 fn eighths(part: u64, whole: u64, rows: u16) -> u64 {
     let exact = u128::from(part) * u128::from(rows) * 8 / u128::from(whole.max(1));
     let height = u64::try_from(exact).unwrap_or(u64::MAX);
     if part > 0 { height.max(1) } else { 0 }
 }
 
-/// Each cell can hold two colours, the lower one as a block on the upper one's ground.
+/// A cell has two colours at most: the lower one as a block, the upper one as the background.
 fn draw_bar(buffer: &mut Buffer, area: Rect, x: u16, ends: &[(u64, Color)]) {
     for (row, y) in (0_u64..).zip((area.top()..area.bottom()).rev()) {
         let floor = row * 8;

@@ -1,5 +1,5 @@
-//! Lays the snapshot out on the terminal: what is left, what is answered, how long it takes, what
-//! the lock does. On a small terminal the lower parts go first.
+//! Layout of the live view: stock, answers, latency, lock, faults. On a small terminal the lower
+//! parts are cut first.
 
 use ratatui::{
     Frame,
@@ -42,7 +42,7 @@ fn beside(area: Rect) -> [Rect; 2] {
     Layout::horizontal([Constraint::Fill(1), Constraint::Length(40)]).areas(area)
 }
 
-/// Draws a frame with a title and returns what is inside.
+/// Draws a frame with a title and returns the area inside.
 fn panel(frame: &mut Frame<'_>, area: Rect, title: &str) -> Rect {
     let block = Block::bordered()
         .border_type(BorderType::Rounded)
@@ -129,7 +129,7 @@ fn draw_stock(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot) {
     frame.render_widget(gauge, inside);
 }
 
-/// From the best kind of answer to the worst, as on the page.
+/// From the best class of answer to the worst, as on the page.
 fn ordered(tallies: &[Tally]) -> Vec<&Tally> {
     let mut tallies: Vec<_> = tallies.iter().filter(|tally| tally.total > 0).collect();
     tallies.sort_by_key(|tally| (CodeClass::of(&tally.code), std::cmp::Reverse(tally.total)));
@@ -187,16 +187,16 @@ fn draw_lock(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot) {
     let inside = panel(frame, area, "lock");
     let lock = &snapshot.lock;
     if !lock.known {
-        frame.render_widget(Paragraph::new("not known").style(faint()), inside);
+        frame.render_widget(Paragraph::new("unknown").style(faint()), inside);
         return;
     }
     let state = if lock.degraded {
-        Span::styled("● degraded: the guard works alone", bold().fg(Color::Red))
+        Span::styled("● degraded: only the fence protects", bold().fg(Color::Red))
     } else if lock.nodes_total == 0 {
-        Span::styled("● in the process", Style::new().fg(Color::Green))
+        Span::styled("● in-process", Style::new().fg(Color::Green))
     } else {
         let nodes = format!(
-            "● well: {} of {} links to lock nodes",
+            "● healthy: {} of {} links to lock nodes",
             lock.nodes_healthy, lock.nodes_total
         );
         let colour = if lock.nodes_healthy < lock.nodes_total {
@@ -221,7 +221,7 @@ fn draw_lock(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot) {
     frame.render_widget(Paragraph::new(lines), inside);
 }
 
-/// The latest fault is what matters, so it comes first.
+/// The latest fault comes first.
 fn draw_faults(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot) {
     let inside = panel(frame, area, "faults");
     if snapshot.faults.is_empty() {

@@ -1,4 +1,4 @@
-//! What a reader of the table sees.
+//! The text of the table.
 
 use super::{
     super::{Report, fixture},
@@ -12,7 +12,7 @@ fn plain(report: &Report) -> String {
 }
 
 #[test]
-fn a_run_is_told_in_three_lines() {
+fn a_run_has_three_lines() {
     let text = plain(&fixture::report(vec![fixture::held()]));
 
     for line in [
@@ -63,7 +63,7 @@ fn a_breach_is_named_with_its_ids() {
 }
 
 #[test]
-fn a_file_gets_no_colour() {
+fn plain_output_has_no_colours() {
     let report = fixture::report(vec![fixture::broken()]);
     assert!(!plain(&report).contains('\x1b'));
 
@@ -77,7 +77,7 @@ fn a_file_gets_no_colour() {
 }
 
 #[test]
-fn figures_that_are_not_known_are_no_zeros() {
+fn unknown_figures_are_not_shown_as_zero() {
     let mut run = fixture::broken();
     run.latency.winners = Latency::default();
     run.batches.count = 0;

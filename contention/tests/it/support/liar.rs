@@ -1,9 +1,6 @@
-//! A proxy before a real service that breaks one promise on purpose.
+//! A proxy in front of a real service that breaks one promise on purpose.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex},
-};
+use std::{collections::HashSet, sync::Arc};
 
 use axum::{
     Router,
@@ -13,6 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures::stream;
+use parking_lot::Mutex;
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet};
@@ -20,7 +18,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use super::shop;
 
 const BODY_MAX: usize = 1024 * 1024;
-/// What a service may answer, as far as the lies need it.
+/// Response headers that the proxy passes on.
 const PASSED_ON: [&str; 4] = [
     "content-type",
     "idempotency-replayed",
@@ -31,24 +29,24 @@ const PASSED_ON: [&str; 4] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lie {
     None,
-    /// The first who is refused gets a unit that was never offered.
+    /// The first refused buyer gets an additional unit.
     OneTooMany,
-    /// Once so many orders were sold every buyer is answered that nothing is left.
+    /// After this many orders every buyer is answered `sold_out`.
     KeepBack {
         after: usize,
     },
-    /// The first winner is answered that nothing is left.
-    TellNo,
+    /// The first winner is answered `sold_out`.
+    DenyWinner,
     /// The connection of the first winner breaks before the answer.
     CutOff,
-    /// The first who is refused is shown the first winner's order.
+    /// The first refused buyer is answered the first winner's order.
     CopyWinner,
-    /// A key that comes again is not recognised.
+    /// A repeated key is not recognised.
     ForgetKeys,
     /// Orders cannot be read.
     LoseOrders,
     /// The first refusal is a server error.
-    Stumble,
+    ServerError,
 }
 
 #[derive(Debug)]
@@ -62,12 +60,12 @@ struct Shared {
     service: String,
     lie: Lie,
     client: Client,
-    told: Arc<Mutex<Told>>,
+    seen: Arc<Mutex<Seen>>,
 }
 
 #[derive(Default)]
-struct Told {
-    /// The body of the first 201, and how many there were.
+struct Seen {
+    /// The body of the first 201, and the number of all.
     first: Option<Bytes>,
     won: usize,
     lied: bool,
@@ -82,7 +80,7 @@ impl Liar {
             service: service.to_owned(),
             lie,
             client: test_support::http::client().unwrap(),
-            told: Arc::default(),
+            seen: Arc::default(),
         };
         let router = Router::new().fallback(answer).with_state(shared);
         let mut server = JoinSet::new();
@@ -111,19 +109,19 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
 
 impl Shared {
     async fn order(&self, mut headers: HeaderMap, body: Bytes) -> Response {
-        let came_before = self.came_before(&headers);
-        if self.lie == Lie::ForgetKeys && came_before {
+        let is_repeated = self.is_repeated(&headers);
+        if self.lie == Lie::ForgetKeys && is_repeated {
             headers.remove("idempotency-key");
         }
         if let Lie::KeepBack { after } = self.lie
-            && !came_before
-            && self.told.lock().unwrap().keys.len() > after
+            && !is_repeated
+            && self.seen.lock().keys.len() > after
         {
             return sold_out();
         }
         let call = || self.forward((Method::POST, "/orders"), headers.clone(), body.clone());
-        let (status, answered, said) = call().await;
-        let first = self.note(status, &said);
+        let (status, answered, received) = call().await;
+        let first = self.note(status, &received);
         match (self.lie, status.as_u16()) {
             (Lie::OneTooMany, 409) if self.lies_now() => {
                 let command: Value = serde_json::from_slice(&body).unwrap();
@@ -131,44 +129,44 @@ impl Shared {
                 let (status, headers, body) = call().await;
                 (status, headers, body).into_response()
             }
-            (Lie::TellNo, 201) if first => sold_out(),
+            (Lie::DenyWinner, 201) if first => sold_out(),
             (Lie::CutOff, 201) if first => {
                 let broken =
                     stream::iter([Ok(Bytes::from("{")), Err(std::io::Error::other("cut"))]);
                 Body::from_stream(broken).into_response()
             }
             (Lie::CopyWinner, 409) if self.lies_now() => {
-                let copy = self.told.lock().unwrap().first.clone().unwrap();
+                let copy = self.seen.lock().first.clone().unwrap();
                 (StatusCode::CREATED, answered, copy).into_response()
             }
-            (Lie::Stumble, 409) if self.lies_now() => {
-                (StatusCode::INTERNAL_SERVER_ERROR, answered, said).into_response()
+            (Lie::ServerError, 409) if self.lies_now() => {
+                (StatusCode::INTERNAL_SERVER_ERROR, answered, received).into_response()
             }
-            (_, _) => (status, answered, said).into_response(),
+            (_, _) => (status, answered, received).into_response(),
         }
     }
 
-    /// Whether this key was seen already; it is from now on.
-    fn came_before(&self, headers: &HeaderMap) -> bool {
+    /// Whether the key was sent before; remembers it.
+    fn is_repeated(&self, headers: &HeaderMap) -> bool {
         let key = headers["idempotency-key"].to_str().unwrap().to_owned();
-        !self.told.lock().unwrap().keys.insert(key)
+        !self.seen.lock().keys.insert(key)
     }
 
-    /// Remembers a winner, and returns whether it is the first.
-    fn note(&self, status: StatusCode, said: &Bytes) -> bool {
-        let mut told = self.told.lock().unwrap();
-        let is_first = status == 201 && told.won == 0;
+    /// Remembers a winner and returns whether it is the first.
+    fn note(&self, status: StatusCode, received: &Bytes) -> bool {
+        let mut seen = self.seen.lock();
+        let is_first = status == 201 && seen.won == 0;
         if status == 201 {
-            told.won += 1;
-            told.first.get_or_insert_with(|| said.clone());
+            seen.won += 1;
+            seen.first.get_or_insert_with(|| received.clone());
         }
         is_first
     }
 
-    /// True once.
+    /// True for the first call only.
     fn lies_now(&self) -> bool {
-        let mut told = self.told.lock().unwrap();
-        !std::mem::replace(&mut told.lied, true)
+        let mut seen = self.seen.lock();
+        !std::mem::replace(&mut seen.lied, true)
     }
 
     async fn restock(&self, product: &str) {

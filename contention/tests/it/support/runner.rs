@@ -1,4 +1,4 @@
-//! Runs of `contention`, and what they report.
+//! Runs `contention` and reads its report.
 
 use std::process::{Output, Stdio};
 
@@ -6,12 +6,12 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) code: Option<i32>,
     pub(crate) stderr: String,
-    /// Null where the run did not get so far.
+    /// Null if the run wrote no report.
     pub(crate) report: Value,
 }
 
@@ -53,7 +53,7 @@ impl Outcome {
         self.report["runs"].as_array().unwrap()
     }
 
-    /// Every breach, a line each, after its promise.
+    /// Every breach on a line, after its promise.
     #[track_caller]
     pub(crate) fn breaches(&self) -> String {
         assert_eq!(self.code, Some(1), "{} {}", self.stderr, self.report);
@@ -62,18 +62,18 @@ impl Outcome {
         let checks = runs
             .iter()
             .flat_map(|run| run["checks"].as_array().unwrap());
-        let mut said = Vec::new();
+        let mut lines = Vec::new();
         for check in checks.filter(|check| check["held"] == false) {
             let promise = check["promise"].as_str().unwrap();
             for breach in check["breaches"].as_array().unwrap() {
-                said.push(format!("{promise}: {}", breach.as_str().unwrap()));
+                lines.push(format!("{promise}: {}", breach.as_str().unwrap()));
             }
         }
-        said.join("\n")
+        lines.join("\n")
     }
 }
 
-/// How many answers of this code a run got.
+/// The number of answers with this code.
 pub(crate) fn answered(run: &Value, code: &str) -> u64 {
     let answers = run["answers"].as_array().unwrap();
     let of_code = answers.iter().filter(|answer| answer["code"] == code);

@@ -1,4 +1,4 @@
-//! A service on SQLite that the runner is pointed at, and a view of its database.
+//! A target service on SQLite, and access to its database.
 
 use std::{
     fs::File,
@@ -52,7 +52,7 @@ impl Shop {
     pub(crate) async fn open() -> Self {
         let directory = TempDir::new().unwrap();
         let log = directory.path().join("log");
-        // The runner is also the service that it starts by itself.
+        // The runner also contains the service.
         let mut command = Command::new(env!("CARGO_BIN_EXE_contention"));
         clear_environment(&mut command)
             .arg("serve")
@@ -80,7 +80,7 @@ impl Shop {
         self.directory.path().to_owned()
     }
 
-    /// A product with so many units.
+    /// Creates a product.
     pub(crate) async fn product(&self, sku: &str, stock: u32) -> Uuid {
         let body = json!({
             "sku": sku, "name": sku, "price": 1_999, "currency": "EUR", "stock": stock,
@@ -92,7 +92,7 @@ impl Shop {
         product["id"].as_str().unwrap().parse().unwrap()
     }
 
-    /// The body of a read by an admin.
+    /// Reads as an admin and returns the body.
     pub(crate) async fn get(&self, path: &str) -> Value {
         let call = self.client.get(format!("{}{path}", self.url));
         let answer = call.bearer_auth(admin()).send().await.unwrap();
@@ -110,7 +110,7 @@ impl Shop {
     }
 
     /// `stock_total = stock + Σ quantity of live orders`, and every invariant of the service.
-    pub(crate) async fn assert_books(&self, product: Uuid) {
+    pub(crate) async fn assert_invariants(&self, product: Uuid) {
         let row = self.row(product).await;
         let sold = self.sold(product).await;
         assert!(row.stock >= 0, "{row:?}");

@@ -1,4 +1,4 @@
-//! The view on a terminal of any size.
+//! The live view on terminals of different sizes.
 
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ fn drawn(snapshot: &Snapshot, width: u16, height: u16) -> String {
 }
 
 #[test]
-fn everything_that_matters_is_on_the_screen() {
+fn the_screen_shows_stock_answers_latency_lock_and_faults() {
     let screen = drawn(&snapshot(), 120, 32);
     for part in [
         "hyper · 3 nodes",
@@ -68,7 +68,7 @@ fn everything_that_matters_is_on_the_screen() {
         "created",
         "840",
         "p50 1.25 ms, p99 9.50 ms",
-        "well: 2 of 3 links to lock nodes",
+        "healthy: 2 of 3 links to lock nodes",
         "1,212",
         "one Redis node killed",
         "█",
@@ -78,7 +78,7 @@ fn everything_that_matters_is_on_the_screen() {
 }
 
 #[test]
-fn no_terminal_is_too_small() {
+fn every_terminal_size_is_drawn() {
     for (width, height) in [(1, 1), (5, 3), (20, 8), (41, 12), (80, 24), (400, 120)] {
         drawn(&snapshot(), width, height);
         drawn(&Snapshot::default(), width, height);
@@ -86,7 +86,7 @@ fn no_terminal_is_too_small() {
 }
 
 #[test]
-fn the_worst_is_said_in_words() {
+fn oversold_stock_and_a_degraded_lock_are_named() {
     let mut worst = snapshot();
     worst.stock = Some(-1);
     worst.lock.degraded = true;

@@ -1,4 +1,4 @@
-//! Refusals of order requests as problems: `detail` texts and extra members.
+//! Refusals of `POST /orders` as problems: `detail` text and extra members.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,9 @@ pub(super) fn detail(refusal: &Refusal) -> Cow<'static, str> {
         Refusal::QuantityOverLimit { max_per_order } => {
             format!("An order takes {max_per_order} units at most.").into()
         }
-        Refusal::KeyReused => "This Idempotency-Key was used for a different request.".into(),
+        Refusal::IdempotencyKeyReused => {
+            "This Idempotency-Key was used for a different request.".into()
+        }
         Refusal::NotOnSale { .. } => "The product is not on sale at this time.".into(),
         Refusal::PurchaseLimit { limit, held } => {
             format!("A buyer gets {limit} units at most; you have {held}.").into()
@@ -23,7 +25,7 @@ pub(super) fn detail(refusal: &Refusal) -> Cow<'static, str> {
 
 pub(super) fn extras(refusal: &Refusal) -> Extras {
     match *refusal {
-        Refusal::ProductNotFound | Refusal::KeyReused => Extras::None {},
+        Refusal::ProductNotFound | Refusal::IdempotencyKeyReused => Extras::None {},
         Refusal::QuantityOverLimit { max_per_order } => Extras::Errors {
             errors: vec![FieldError::new(
                 "quantity",

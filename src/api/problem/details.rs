@@ -1,8 +1,8 @@
-//! The `detail` texts of problems.
+//! The `detail` texts of problems; those of order refusals are in `order_refusal.rs`.
 
 use std::borrow::Cow;
 
-use super::{Problem, refusal};
+use super::{Problem, order_refusal};
 
 impl Problem {
     pub(super) fn detail(&self) -> Cow<'static, str> {
@@ -37,13 +37,13 @@ impl Problem {
             }
             Self::PaymentsDisabled => "This service takes no payments: PAYMENTS is none.".into(),
             Self::SkuTaken => "Another product has this sku.".into(),
-            Self::Refused(refusal) => refusal::detail(refusal),
+            Self::Refused(refusal) => order_refusal::detail(refusal),
             Self::HighDemand => "High demand! Please try again.".into(),
             Self::Unavailable => {
                 "Orders cannot be taken right now; nothing was written. Please try again.".into()
             }
             Self::NotInTime => "The database did not answer in time. Please try again.".into(),
-            Self::SlowBody => "The body did not arrive in time.".into(),
+            Self::RequestTimeout => "The body did not arrive in time.".into(),
             Self::OutcomeUnknown { order_id } => format!(
                 "It is not known yet whether order {order_id} was taken. Ask for it, or repeat \
                  the request with the same Idempotency-Key."
