@@ -78,16 +78,26 @@ pub(crate) async fn run(
     let before = Figures::read(&operations).await;
     let faults = Mutex::default();
     let usage = Usage::now();
-    let context = (&load, before.as_ref(), &faults);
-    let (done, observed) = send(job, &mut service, context, screen).await?;
+    let sending = Sending {
+        job,
+        load: &load,
+        before: before.as_ref(),
+        faults: &faults,
+    };
+    let (done, observed) = sending.send(&mut service, screen).await?;
     let used = usage.since();
     if scenario.has(FaultKind::StartRedis) {
         wait_for_lock(&operations).await;
     }
     let after = Figures::read(&operations).await;
     let mut evidence = collect(scenario, &service, &load, job.seed).await?;
-    let figures = (&observed, after.as_ref(), before.as_ref());
-    evidence.faults = fault_evidence(&evidence, scenario, &done, figures);
+    let effects = Effects {
+        done: &done,
+        observed: &observed,
+        after: after.as_ref(),
+        before: before.as_ref(),
+    };
+    evidence.faults = effects.evidence(&evidence, scenario);
     let finished = Finished {
         job,
         service: &service,
@@ -124,39 +134,54 @@ async fn set_up(job: &Job, name: &str, service: &Service) -> anyhow::Result<Arc<
     Ok(load)
 }
 
-/// Sends the load and injects the faults, while `watch` samples the service.
-async fn send(
-    job: &Job,
-    service: &mut Service,
-    (load, before, faults): (&Arc<Load>, Option<&Figures>, &Mutex<Vec<Fault>>),
-    screen: Option<&mut Screen>,
-) -> anyhow::Result<(faults::Done, Observed)> {
-    let observed = Mutex::default();
-    let watch = Watch {
-        load,
-        api: service.first()?.api.clone(),
-        operations: service.operations(),
-        before: before.cloned(),
-        faults,
-        observed: &observed,
-        heading: heading::of(job, service),
-    };
-    let nodes = service.addresses();
-    let sending = async {
-        let driving = driver::drive(load, &job.scenario, &nodes, job.seed);
-        let injecting = faults::inject(&job.scenario, service, load, faults);
-        let (driven, done) = tokio::join!(driving, Box::pin(injecting));
-        driven.context("cannot reach the service")?;
-        done
-    };
-    let done = tokio::select! {
-        done = sending => done?,
-        watched = watch.run(screen) => {
-            watched?;
-            anyhow::bail!("the watch ended early")
-        }
-    };
-    Ok((done, observed.into_inner()))
+/// The inputs of the load.
+struct Sending<'a> {
+    job: &'a Job,
+    load: &'a Arc<Load>,
+    before: Option<&'a Figures>,
+    faults: &'a Mutex<Vec<Fault>>,
+}
+
+impl Sending<'_> {
+    /// Sends the load and injects the faults, while `watch` samples the service.
+    async fn send(
+        self,
+        service: &mut Service,
+        screen: Option<&mut Screen>,
+    ) -> anyhow::Result<(faults::Done, Observed)> {
+        let Self {
+            job,
+            load,
+            before,
+            faults,
+        } = self;
+        let observed = Mutex::default();
+        let watch = Watch {
+            load,
+            api: service.first()?.api.clone(),
+            operations: service.operations(),
+            before: before.cloned(),
+            faults,
+            observed: &observed,
+            heading: heading::of(job, service),
+        };
+        let nodes = service.addresses();
+        let sending = async {
+            let driving = driver::drive(load, &job.scenario, &nodes, job.seed);
+            let injecting = faults::inject(&job.scenario, service, load, faults);
+            let (driven, done) = tokio::join!(driving, Box::pin(injecting));
+            driven.context("cannot reach the service")?;
+            done
+        };
+        let done = tokio::select! {
+            done = sending => done?,
+            watched = watch.run(screen) => {
+                watched?;
+                anyhow::bail!("the watch ended early")
+            }
+        };
+        Ok((done, observed.into_inner()))
+    }
 }
 
 async fn wait_for_lock(operations: &[Address]) {
@@ -171,52 +196,62 @@ async fn wait_for_lock(operations: &[Address]) {
 }
 
 /// The effects of the faults, as observed from outside.
-fn fault_evidence(
-    evidence: &Evidence,
-    scenario: &Scenario,
-    done: &faults::Done,
-    (observed, after, before): (&Observed, Option<&Figures>, Option<&Figures>),
-) -> FaultEvidence {
-    let lock = scenario.has(FaultKind::KillRedis).then(|| {
-        let last = observed
-            .degraded
-            .iter()
-            .rev()
-            .find(|(_, degraded)| *degraded);
-        let taken_then = last.map(|(at, _)| {
-            let by_then = observed.acquired.iter().filter(|(when, _)| when <= at);
-            by_then
-                .map(|(_, acquired)| *acquired)
-                .max()
-                .unwrap_or_default()
+struct Effects<'a> {
+    done: &'a faults::Done,
+    observed: &'a Observed,
+    after: Option<&'a Figures>,
+    before: Option<&'a Figures>,
+}
+
+impl Effects<'_> {
+    fn evidence(self, evidence: &Evidence, scenario: &Scenario) -> FaultEvidence {
+        let Self {
+            done,
+            observed,
+            after,
+            before,
+        } = self;
+        let lock = scenario.has(FaultKind::KillRedis).then(|| {
+            let last = observed
+                .degraded
+                .iter()
+                .rev()
+                .find(|(_, degraded)| *degraded);
+            let taken_then = last.map(|(at, _)| {
+                let by_then = observed.acquired.iter().filter(|(when, _)| when <= at);
+                by_then
+                    .map(|(_, acquired)| *acquired)
+                    .max()
+                    .unwrap_or_default()
+            });
+            let now = after
+                .zip(before)
+                .map(|(after, before)| after.lock_since(before).acquired);
+            [
+                last.is_some(),
+                after.is_some_and(|after| !after.lock_degraded()),
+                now.zip(taken_then).is_some_and(|(now, then)| now > then),
+            ]
         });
-        let now = after
-            .zip(before)
-            .map(|(after, before)| after.lock_since(before).acquired);
-        [
-            last.is_some(),
-            after.is_some_and(|after| !after.lock_degraded()),
-            now.zip(taken_then).is_some_and(|(now, then)| now > then),
-        ]
-    });
-    let end = evidence
-        .samples
-        .last()
-        .map(|sample| sample.answered)
-        .unwrap_or_default();
-    let won_afterwards = done
-        .over
-        .filter(|over| end.saturating_sub(*over) > AFTER_FAULT_LEAST)
-        .map(|over| {
-            let won = evidence
-                .buys()
-                .filter(|sample| sample.sent > over && sample.answer.won());
-            u64::try_from(won.count()).unwrap_or(u64::MAX)
-        });
-    FaultEvidence {
-        lock,
-        paused: done.paused,
-        won_afterwards,
+        let end = evidence
+            .samples
+            .last()
+            .map(|sample| sample.answered)
+            .unwrap_or_default();
+        let won_afterwards = done
+            .over
+            .filter(|over| end.saturating_sub(*over) > AFTER_FAULT_LEAST)
+            .map(|over| {
+                let won = evidence
+                    .buys()
+                    .filter(|sample| sample.sent > over && sample.answer.won());
+                u64::try_from(won.count()).unwrap_or(u64::MAX)
+            });
+        FaultEvidence {
+            lock,
+            paused: done.paused,
+            won_afterwards,
+        }
     }
 }
 

@@ -134,15 +134,12 @@ impl Api {
         let mut offers = Vec::new();
         for number in 1..=scenario.products {
             let sku = format!("{run}-{number}");
-            offers.push(
-                self.offer_one(scenario, (sku, scenario.stock), admin)
-                    .await?,
-            );
+            offers.push(self.offer_one(scenario, sku, scenario.stock, admin).await?);
         }
         if scenario.phase.iter().any(|phase| phase.yardstick) {
             let plenty = scenario.users.saturating_mul(scenario.quantity);
             let sku = format!("{run}-yardstick");
-            let mut offer = self.offer_one(scenario, (sku, plenty), admin).await?;
+            let mut offer = self.offer_one(scenario, sku, plenty, admin).await?;
             offer.is_yardstick = true;
             offers.push(offer);
         }
@@ -152,7 +149,8 @@ impl Api {
     async fn offer_one(
         &mut self,
         scenario: &Scenario,
-        (sku, stock): (String, u32),
+        sku: String,
+        stock: u32,
         admin: &HeaderValue,
     ) -> anyhow::Result<Offer> {
         #[derive(Deserialize)]

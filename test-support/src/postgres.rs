@@ -5,7 +5,7 @@ use std::{
     os::unix::{fs::chown, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -15,6 +15,7 @@ use nix::{
     sys::signal::Signal,
     unistd::{User, geteuid},
 };
+use parking_lot::{Mutex, MutexGuard};
 use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection};
 use tempfile::TempDir;
 
@@ -168,7 +169,7 @@ impl Server {
     }
 
     fn process(&self) -> MutexGuard<'_, Option<Guarded>> {
-        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+        self.process.lock()
     }
 
     fn data(&self) -> PathBuf {

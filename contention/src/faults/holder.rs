@@ -67,7 +67,11 @@ pub(super) async fn pause(
         node.pause()?;
         paused.pauses += 1;
         // Errors are returned only after the node has resumed.
-        let lock = (&mut lock_nodes[..], pattern.as_str(), product);
+        let lock = HeldLock {
+            nodes: &mut lock_nodes,
+            pattern: &pattern,
+            product,
+        };
         let outlived = outlive_lock(service, load, lock, report).await;
         load.route.set(Some(0));
         if matches!(outlived, Ok(true)) {
@@ -88,13 +92,25 @@ pub(super) async fn pause(
     Ok(paused)
 }
 
+/// The lock that the stopped node may hold.
+struct HeldLock<'a> {
+    nodes: &'a mut [MultiplexedConnection],
+    pattern: &'a str,
+    product: Uuid,
+}
+
 /// Whether the stopped node holds the lock, and another node sells after the lock's TTL.
 async fn outlive_lock(
     service: &Service,
     load: &Load,
-    (lock_nodes, pattern, product): (&mut [MultiplexedConnection], &str, Uuid),
+    lock: HeldLock<'_>,
     report: &impl Fn(String),
 ) -> anyhow::Result<bool> {
+    let HeldLock {
+        nodes: lock_nodes,
+        pattern,
+        product,
+    } = lock;
     let stopped = Instant::now();
     let Some(held) = held(lock_nodes, pattern).await? else {
         return Ok(false);

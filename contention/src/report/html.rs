@@ -95,21 +95,13 @@ fn header(report: &Report) -> Markup {
 }
 
 /// A check mark or a cross, readable without its colour.
-fn mark(held: impl Into<Held>) -> Markup {
-    match held.into() {
-        Held::Yes => html! { span.mark-held role="img" aria-label="held" { "✓" } },
-        Held::No => html! { span.mark-broken role="img" aria-label="broken" { "✗" } },
-    }
-}
-
-enum Held {
-    Yes,
-    No,
-}
-
-impl From<bool> for Held {
-    fn from(held: bool) -> Self {
-        if held { Self::Yes } else { Self::No }
+fn mark(held: bool) -> Markup {
+    html! {
+        @if held {
+            span.mark-held role="img" aria-label="held" { "✓" }
+        } @else {
+            span.mark-broken role="img" aria-label="broken" { "✗" }
+        }
     }
 }
 
