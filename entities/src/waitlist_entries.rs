@@ -1,4 +1,5 @@
-//! Entity of the table `waitlist_entries`. `position` is a monotone sequence, never reused.
+//! Entity of the table `waitlist_entries`. `position` is a monotone sequence with gaps, never reused;
+//! buyers see a position that is counted from it.
 
 use sea_orm::entity::prelude::*;
 

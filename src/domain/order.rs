@@ -117,7 +117,8 @@ pub struct IdempotencyKey {
 /// A parsed `POST /orders` request.
 #[derive(Clone, Debug)]
 pub struct OrderRequest {
-    /// Generated before the first attempt, so that an unknown outcome can be looked up.
+    /// The id of the order, or of the waitlist entry, that the request makes. Generated before the
+    /// first attempt, so that an unknown outcome can be looked up.
     pub order_id: OrderId,
     pub product_id: ProductId,
     pub user_id: UserId,

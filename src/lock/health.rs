@@ -1,7 +1,8 @@
 //! Health check of the lock nodes: a ping loop that removes unresponsive nodes from the lock.
 //!
 //! A node is removed at its first missed ping and returns only after it has answered for longer
-//! than a lock's TTL: a node that restarted empty has lost locks that are still held.
+//! than a lock's TTL: a node that restarted empty has lost locks that are still held. Without a
+//! majority of nodes, batches are written under the fence alone.
 
 use std::{
     sync::Arc,

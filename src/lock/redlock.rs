@@ -1,10 +1,11 @@
-//! Redlock over several Redis nodes, by rslock: uses the healthy nodes, so a dead node delays nothing.
+//! Redlock over several Redis nodes, by rslock: a dead or silent node is left out of the lock.
+//!
+//! rslock waits for its slowest node, so it gets the nodes that pass the health check
+//! (`lock/health.rs`) only. [`manager`] keeps its quorum at the majority of all configured nodes, so
+//! that the quorums of any two lock holders share a node. Without a majority, or when an attempt
+//! takes longer than [`TRY_TIMEOUT`], the lane writes under the fence alone.
 //!
 //! The algorithm: <https://redis.io/docs/latest/develop/clients/patterns/distributed-locks/>.
-//!
-//! rslock waits for its slowest node, so an unresponsive one would delay every lock. It therefore
-//! gets the healthy nodes only; [`manager`] keeps its quorum at the majority of all configured
-//! nodes, so that the quorums of any two lock holders share a node.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Sends the catalogue of bad requests: every refusal that §4 of the contract names, one after
+//! Sends the catalogue of bad requests: every refusal that `docs/API.md` names, one after
 //! another, each with its expected status and code.
 
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! SQL that inserts the orders of a batch, alone or together with the fenced update of the stock.
 //!
-//! This file is the only place in the service that lists the columns of an insert: a new column of `orders` is
-//! added to `insert_sql` (PostgreSQL) and to `row` (SQLite).
+//! The only place in the service that lists the columns of an insert into `orders`: a new column is
+//! added to `insert_sql` (PostgreSQL) and to `row` (SQLite). One that an order made for a waitlist
+//! entry must keep also goes through `store/waitlist_entries/queue.rs`.
 
 use std::sync::Arc;
 
@@ -147,7 +148,6 @@ fn fence_sql(change: StockChange, now: DateTime<Utc>, parameters: &mut Parameter
 /// PostgreSQL prepares it once per connection.
 fn insert_sql(first: &Order, new: &NewOrders, parameters: &mut Parameters) -> String {
     let orders = || new.orders.iter().map(|new| &new.order);
-    // Idempotency keys have at least one character, so an empty text can stand for null.
     let key = |field: fn(&IdempotencyKey) -> &String| {
         let keys = new.orders.iter().map(|new| new.key.as_ref());
         array(keys.map(|key| key.map_or_else(String::new, |key| field(key).clone())))
@@ -189,6 +189,8 @@ fn insert_sql(first: &Order, new: &NewOrders, parameters: &mut Parameters) -> St
         ("confirmed_at", first.confirmed_at.into()),
     ];
     let names = per_order.each_ref().map(|(name, ..)| *name).join(", ");
+    // An array has no nulls: an empty text is stored as null. Keys have at least one character, and
+    // so must every text that is added here.
     let selected = per_order.each_ref().map(|(name, kind, _)| match *kind {
         "text" => format!("NULLIF({name}, '')"),
         _ => (*name).to_owned(),
