@@ -181,7 +181,7 @@ pub struct Limits {
     #[arg(long, env, value_name = "SHUTDOWN_TIMEOUT_MS", default_value = "10000", value_parser = value::request_timeout)]
     pub shutdown_timeout_ms: Duration,
 
-    /// Connections that the API serves at once; further ones wait to be accepted
+    /// Connections that each listener serves at once; further ones wait to be accepted
     #[arg(long, env, value_name = "CONNECTIONS_MAX", default_value_t = 20_000,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections_max: u32,

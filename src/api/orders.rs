@@ -66,7 +66,7 @@ pub(super) struct Waitlisted {
     security(("token" = [])),
     responses(
         (status = 201, body = Order, headers(("Location" = String))),
-        (status = 202, body = Waitlisted, description = "on the waitlist, when sold out and `waitlist` is true"),
+        (status = 202, body = Waitlisted, description = "on the waitlist, when the order does not fit and `waitlist` is true"),
         (status = 400, body = ProblemDocument, description = "malformed_json, high_demand"),
         (status = 401, body = ProblemDocument, description = "unauthenticated"),
         (status = 404, body = ProblemDocument, description = "product_not_found"),

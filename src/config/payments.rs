@@ -31,7 +31,7 @@ pub struct Payments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Provider {
-    /// No payments: orders cannot be confirmed
+    /// No payments: only orders with a total of 0 can be confirmed
     None,
     /// Stripe's `PaymentIntents`
     Stripe,
