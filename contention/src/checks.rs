@@ -1,7 +1,7 @@
 //! Checks of every promise: pure functions from the evidence of a run to check results.
 //!
 //! A breach names its ids, so that it can be looked up in the database. A new check is a function in
-//! the file of its subject below, a line in [`all`], and a test in `checks/tests.rs`. A check that
+//! the file of its subject below, a line in `all`, and a test in `checks/tests.rs`. A check that
 //! only some scenarios ask for also needs a field in `Expect` (`scenario.rs`).
 
 use crate::{

@@ -1,6 +1,6 @@
 //! The report types: the single source of the table, the JSON file, the page and the exit code.
 //!
-//! `--json` writes a [`Report`] in this shape. Fields are only ever added; `format` goes up when
+//! `--json` writes a `Report` in this shape. Fields are only ever added; `format` goes up when
 //! one changes its meaning.
 
 use std::collections::BTreeMap;
