@@ -146,19 +146,28 @@ async fn a_flood_of_one_user_does_not_reach_redis() {
     let shop = open(Backend::Postgres, 1).await;
     let product = shop.service().product(1_000, json!({})).await;
     let monitor = shop.redis().0[0].monitor().await;
-    let begun = Instant::now();
-    flood(&shop, "ann", product, LIMIT + 1).await;
 
-    flood(&shop, "ann", product, 300).await;
+    // On a busy machine a call can exceed its 50 ms; then the node counts alone for half a second.
+    let mut users = 0;
+    let what = "Redis checks every admitted request of a flood";
+    eventually(what, SOON * 2, async || {
+        users += 1;
+        let user = format!("ann-{users}");
+        let begun = Instant::now();
+        flood(&shop, &user, product, LIMIT + 1).await;
 
-    let key = "flash-sale:{rate}:ann";
-    let commands = monitor.commands(key);
-    let scripts = commands.iter().filter(|words| words[0].starts_with("EVAL"));
-    // One script call serves all waiting requests.
-    let checks = scripts.flatten().filter(|word| *word == key).count();
-    // One for each admitted request, and for those in flight when the first was refused.
-    assert!(checks <= allowed(begun) + 11, "{checks} checks");
-    assert!(checks >= LIMIT, "{checks} checks");
+        flood(&shop, &user, product, 300).await;
+
+        let key = format!("flash-sale:{{rate}}:{user}");
+        let commands = monitor.commands(&key);
+        let scripts = commands.iter().filter(|words| words[0].starts_with("EVAL"));
+        // One script call serves all waiting requests.
+        let checks = scripts.flatten().filter(|word| **word == key).count();
+        // One for each admitted request, and for those in flight when the first was refused.
+        assert!(checks <= allowed(begun) + 11, "{checks} checks");
+        when(checks >= LIMIT)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
