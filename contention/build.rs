@@ -7,8 +7,9 @@ use std::{
 };
 
 fn main() -> io::Result<()> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("scenarios");
-    let out = env::var_os("OUT_DIR").ok_or_else(|| Error::other("OUT_DIR is not set"))?;
+    // At run time: a target folder that two checkouts share keeps the program of the first one.
+    let folder = variable("CARGO_MANIFEST_DIR")?.join("scenarios");
+    let out = variable("OUT_DIR")?;
     let mut files = fs::read_dir(&folder)?
         .map(|entry| Ok(entry?.path()))
         .collect::<io::Result<Vec<_>>>()?;
@@ -23,6 +24,11 @@ fn main() -> io::Result<()> {
         format!("({name:?}, include_str!({path:?})),\n")
     });
     let list = format!("&[\n{}]\n", items.collect::<String>());
-    fs::write(PathBuf::from(out).join("scenarios.rs"), list)?;
+    fs::write(out.join("scenarios.rs"), list)?;
     writeln!(io::stdout(), "cargo::rerun-if-changed={}", folder.display())
+}
+
+fn variable(name: &str) -> io::Result<PathBuf> {
+    let value = env::var_os(name).ok_or_else(|| Error::other(format!("{name} is not set")))?;
+    Ok(PathBuf::from(value))
 }
