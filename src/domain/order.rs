@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
-use strum::{Display, EnumString, IntoStaticStr};
+use strum::{Display, EnumString};
 use utoipa::ToSchema;
 
 use super::{OrderId, ProductId, UserId};
@@ -94,9 +94,8 @@ pub struct Payment {
 }
 
 /// The state of an order's last payment attempt, or of its refund.
-#[derive(Clone, Copy, Debug, IntoStaticStr, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-#[strum(serialize_all = "lowercase")]
 pub enum PaymentStatus {
     Succeeded,
     Declined,

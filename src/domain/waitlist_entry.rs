@@ -2,7 +2,6 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use strum::Display;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -31,9 +30,8 @@ fn no_user() -> UserId {
 }
 
 /// An `offered` entry has become an order.
-#[derive(Clone, Copy, Debug, Display, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-#[strum(serialize_all = "lowercase")]
 #[schema(as = WaitingStatus)]
 pub enum WaitlistStatus {
     Waiting,

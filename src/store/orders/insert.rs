@@ -47,6 +47,10 @@ impl NewOrders {
     }
 }
 
+/// Columns whose arrays have an empty text for null, because an array of texts has no nulls here;
+/// keys have at least one character.
+const NULL_IF_EMPTY: [&str; 2] = ["idempotency_key", "idempotency_request"];
+
 /// Rows of one insert on SQLite, whose statements take 32,766 parameters.
 const ROWS_SQLITE: usize = 1_000;
 
@@ -189,11 +193,12 @@ fn insert_sql(first: &Order, new: &NewOrders, parameters: &mut Parameters) -> St
         ("confirmed_at", first.confirmed_at.into()),
     ];
     let names = per_order.each_ref().map(|(name, ..)| *name).join(", ");
-    // An array has no nulls: an empty text is stored as null. Keys have at least one character, and
-    // so must every text that is added here.
-    let selected = per_order.each_ref().map(|(name, kind, _)| match *kind {
-        "text" => format!("NULLIF({name}, '')"),
-        _ => (*name).to_owned(),
+    let selected = per_order.each_ref().map(|(name, ..)| {
+        if NULL_IF_EMPTY.contains(name) {
+            format!("NULLIF({name}, '')")
+        } else {
+            (*name).to_owned()
+        }
     });
     let arrays =
         per_order.map(|(_, kind, values)| format!("{}::{kind}[]", parameters.bind(values)));
