@@ -194,38 +194,59 @@ const CLOSE_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(500)
 /// Opens the database with its schema up to date.
 pub async fn open_store(config: &config::Database) -> anyhow::Result<Store> {
     let url = database_url(config)?;
+    prepare_folder(config)?;
     Store::migrate(&url)
         .await
-        .with_context(|| format!("DATABASE_URL: cannot prepare {url:?}"))?;
+        .with_context(|| format!("{}: cannot prepare {url:?}", source_of_url(config)))?;
     connect_store(config).await
 }
 
 /// Opens the database without migrating it.
 pub async fn connect_store(config: &config::Database) -> anyhow::Result<Store> {
     let url = database_url(config)?;
+    let source = source_of_url(config);
+    if let Some(file) = url.path().filter(|_| url.is_missing_file()) {
+        anyhow::bail!("{source}: there is no database {file}");
+    }
     Store::connect(&url, config.database_pool_max)
         .await
-        .with_context(|| format!("DATABASE_URL: cannot open {url:?}"))
+        .with_context(|| format!("{source}: cannot open {url:?}"))
+}
+
+/// The setting that decides which database is used.
+fn source_of_url(config: &config::Database) -> &'static str {
+    match config.database_url {
+        Some(_) => "DATABASE_URL",
+        None => "DATA_DIR",
+    }
 }
 
 fn database_url(config: &config::Database) -> anyhow::Result<Url> {
     config.check()?;
-    if config.database_url.is_none() {
-        std::fs::create_dir_all(&config.data_dir)
-            .with_context(|| format!("DATA_DIR: cannot create {}", config.data_dir.display()))?;
-    }
     let embedded = embedded::database_path(&config.data_dir);
     Ok(Url::choose(config.database_url.as_ref(), &embedded))
 }
 
+/// The folder of the embedded database, which is created if it is missing.
+fn prepare_folder(config: &config::Database) -> anyhow::Result<()> {
+    if config.database_url.is_some() {
+        return Ok(());
+    }
+    let folder = &config.data_dir;
+    embedded::open_folder(folder)
+        .with_context(|| format!("DATA_DIR: cannot create {}", folder.display()))?;
+    embedded::make_database_private(folder)
+        .with_context(|| format!("DATA_DIR: cannot change modes in {}", folder.display()))
+}
+
 /// The secret of HS256 tokens: the configured one, or the one generated into `data_dir`; `None`
 /// when only a public key is configured.
-pub fn auth_secret(config: &config::Auth, data_dir: &Path) -> anyhow::Result<Option<Secret>> {
-    config.check()?;
-    match (&config.auth_secret, &config.auth_public_key) {
+pub fn auth_secret(auth: &config::Auth, data_dir: &Path) -> anyhow::Result<Option<Secret>> {
+    auth.check()?;
+    match (&auth.auth_secret, &auth.auth_public_key) {
         (Some(secret), _) => {
-            if secret.expose().len() < SECRET_MIN {
-                tracing::warn!("AUTH_SECRET: shorter than {SECRET_MIN} bytes can be guessed");
+            if secret.expose().len() < config::SECRET_MIN {
+                tracing::warn!("AUTH_SECRET: a short one can be guessed from a token");
             }
             Ok(Some(secret.clone()))
         }
@@ -235,9 +256,6 @@ pub fn auth_secret(config: &config::Auth, data_dir: &Path) -> anyhow::Result<Opt
             .with_context(|| format!("DATA_DIR: no usable secret in {}", data_dir.display())),
     }
 }
-
-/// RFC 7518 requires a key of at least the size of the hash.
-const SECRET_MIN: usize = 32;
 
 fn start_jobs(state: &SharedState, metrics_upkeep: telemetry::Upkeep) {
     let tasks = &state.tasks;

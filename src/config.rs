@@ -1,6 +1,6 @@
 //! Every setting of the service, as an environment variable and a flag of the same name.
 //!
-//! The only reader of the environment. `check` validates settings that depend on each other; an
+//! The only reader of the environment (`config/environment.rs`). `check` validates settings that depend on each other; an
 //! invalid value ends the start with one line that names the setting.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -10,12 +10,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::domain::Secret;
 
 mod check;
+mod environment;
 mod parse;
 mod payments;
 mod value;
 
 pub use self::{
-    check::Error,
+    check::{Error, SECRET_MIN},
     parse::{Refusal, parse},
     payments::{Payments, Provider},
 };
@@ -76,7 +77,8 @@ pub struct Serve {
     pub limits: Limits,
 
     /// Origins whose pages may call the API, comma-separated; none by default
-    #[arg(long, env, value_name = "CORS_ORIGINS", value_delimiter = ',')]
+    #[arg(long, env, value_name = "CORS_ORIGINS", value_delimiter = ',',
+          value_parser = value::trimmed::<String>)]
     pub cors_origins: Vec<String>,
 
     /// Products with a metric label of their own; later ones share `other`, because every label
@@ -125,6 +127,7 @@ pub struct Redis {
         env,
         value_name = "REDIS_LOCK_URLS",
         value_delimiter = ',',
+        value_parser = value::trimmed::<Secret>,
         hide_env_values = true
     )]
     pub redis_lock_urls: Vec<Secret>,
@@ -146,7 +149,8 @@ pub struct Redis {
 
 #[derive(Args, Clone, Debug)]
 pub struct Auth {
-    /// Secret of HS256 tokens, 32 bytes or more; generated into `DATA_DIR` when no key is given
+    /// Secret of HS256 tokens, 32 bytes or more. Generated into `DATA_DIR` when no key is given and
+    /// neither the database nor Redis is shared with other nodes
     #[arg(long, env, value_name = "AUTH_SECRET", hide_env_values = true)]
     pub auth_secret: Option<Secret>,
 

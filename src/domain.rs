@@ -9,6 +9,7 @@ use chrono::{DateTime, SubsecRound, Utc};
 use rand::RngExt;
 use uuid::Uuid;
 
+mod causes;
 mod code;
 mod order;
 mod outcome;
@@ -18,6 +19,7 @@ mod stock_level;
 mod waitlist_entry;
 
 pub use self::{
+    causes::in_one_line,
     code::Code,
     order::{
         IdempotencyKey, Order, OrderRequest, OrderStatus, OrderTerms, Payment, PaymentStatus,

@@ -6,7 +6,6 @@ use std::{
     fmt::Write as _,
     io::{self, Write},
     net::{Ipv4Addr, TcpListener},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -14,15 +13,20 @@ use std::{
 
 use rand::RngExt;
 
-use self::guard::Guarded;
+use self::{folder::private_file, guard::Guarded};
 use crate::domain::Secret;
 
+pub use self::folder::{make_database_private, open as open_folder};
+
+mod folder;
 pub mod guard;
 
 const NODES: usize = 3;
 /// How long a node may take to open its port; a node that takes longer has failed to start.
 const START_TIMEOUT: Duration = Duration::from_secs(5);
 const START_POLL: Duration = Duration::from_millis(5);
+/// The file with a node's password.
+const SETTINGS: &str = "redis.conf";
 
 /// Private Redis nodes; they end when this is dropped.
 #[derive(Debug)]
@@ -34,6 +38,8 @@ pub struct RedisNodes {
 struct RedisNode {
     port: u16,
     dir: PathBuf,
+    /// Other users of the machine can reach the port.
+    password: Secret,
     /// `None` after `kill`, until `restart`.
     process: Option<Guarded>,
 }
@@ -50,6 +56,7 @@ impl RedisNodes {
         if !installed {
             return Ok(None);
         }
+        folder::open(data_dir)?;
         let nodes = (1..)
             .zip(free_ports(NODES)?)
             .map(|(number, port)| RedisNode::start(&data_dir.join(format!("redis-{number}")), port))
@@ -63,7 +70,10 @@ impl RedisNodes {
     pub fn urls(&self) -> Vec<Secret> {
         self.nodes
             .iter()
-            .map(|node| Secret::new(format!("redis://127.0.0.1:{}", node.port)))
+            .map(|node| {
+                let password = node.password.expose();
+                Secret::new(format!("redis://:{password}@127.0.0.1:{}", node.port))
+            })
             .collect()
     }
 
@@ -87,10 +97,19 @@ impl RedisNodes {
 
 impl RedisNode {
     fn start(dir: &Path, port: u16) -> io::Result<Self> {
-        std::fs::create_dir_all(dir)?;
+        folder::open_inner(dir)?;
         let dir = dir.canonicalize()?;
+        let password = random_digits()?;
+        // In a file, because every user of the machine can read a command line.
+        let settings = format!("requirepass {}\n", password.expose());
+        private_file(&dir.join(SETTINGS))?.write_all(settings.as_bytes())?;
         let process = Some(spawn(port, &dir)?);
-        Ok(Self { port, dir, process })
+        Ok(Self {
+            port,
+            dir,
+            password,
+            process,
+        })
     }
 
     fn wait_until_open(&self) -> io::Result<()> {
@@ -107,7 +126,8 @@ impl RedisNode {
 
 fn spawn(port: u16, dir: &Path) -> io::Result<Guarded> {
     let mut node = Guarded::command("redis-server");
-    node.args(["--bind", "127.0.0.1", "--port", &port.to_string()])
+    node.arg(dir.join(SETTINGS))
+        .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
         .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])
         .arg("--dir")
         .arg(dir)
@@ -141,7 +161,7 @@ const SECRET_DIGITS: usize = 64;
 /// The file gets its name after it is written and synced, so that a crash or a second process
 /// cannot lead to an empty key, with which any caller could sign tokens.
 pub fn auth_secret(data_dir: &Path) -> io::Result<Secret> {
-    std::fs::create_dir_all(data_dir)?;
+    folder::open(data_dir)?;
     let path = data_dir.join("auth_secret");
     if !path.exists() {
         let draft = data_dir.join(format!("auth_secret.{}", std::process::id()));
@@ -162,19 +182,19 @@ pub fn auth_secret(data_dir: &Path) -> io::Result<Secret> {
 }
 
 fn write_secret(path: &Path) -> io::Result<()> {
-    let bytes: [u8; 32] = rand::rng().random();
-    let mut secret = String::with_capacity(SECRET_DIGITS);
-    for byte in bytes {
-        write!(secret, "{byte:02x}").map_err(io::Error::other)?;
-    }
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(secret.as_bytes())?;
+    let mut file = private_file(path)?;
+    file.write_all(random_digits()?.expose().as_bytes())?;
     file.sync_all()
+}
+
+/// 256 random bits as hexadecimal digits.
+fn random_digits() -> io::Result<Secret> {
+    let bytes: [u8; 32] = rand::rng().random();
+    let mut digits = String::with_capacity(SECRET_DIGITS);
+    for byte in bytes {
+        write!(digits, "{byte:02x}").map_err(io::Error::other)?;
+    }
+    Ok(Secret::new(digits))
 }
 
 #[cfg(test)]

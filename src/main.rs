@@ -9,6 +9,7 @@ use flash_sale::{
     api::auth::{self, Role},
     app,
     config::{self, Command},
+    domain,
     store::Store,
     verify,
 };
@@ -25,7 +26,8 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             // One line: the setting or the failed step, and its chain of causes.
-            drop(writeln!(io::stderr(), "error: {error:#}"));
+            let causes = domain::in_one_line(error.chain());
+            drop(writeln!(io::stderr(), "error: {causes}"));
             ExitCode::FAILURE
         }
     }

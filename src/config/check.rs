@@ -19,6 +19,21 @@ pub enum Error {
     NoLockNodes,
     #[error("AUTH_SECRET: is empty")]
     EmptySecret,
+    #[error(
+        "AUTH_SECRET: is missing, but {0} is set: nodes with the same database or Redis need the \
+         same secret of {SECRET_MIN} bytes or more (or AUTH_PUBLIC_KEY)"
+    )]
+    NoSharedSecret(&'static str),
+    #[error(
+        "AUTH_SECRET: give {SECRET_MIN} bytes or more; a shorter one can be guessed from a token"
+    )]
+    ShortSecret,
+    #[error("DATABASE_URL: sslmode is none of {}", SSL_MODES.join(", "))]
+    SslMode,
+    #[error("PGSSLMODE: is none of {}", SSL_MODES.join(", "))]
+    SslModeVariable,
+    #[error("DATABASE_URL: has a parameter that is none of {}", PARAMETERS.join(", "))]
+    Parameter,
     #[error("PAYMENT_KEY: PAYMENTS=stripe needs the secret key of an account")]
     NoPaymentKey,
     #[error("PAYMENT_KEY: is not a key: give visible ASCII characters without a colon")]
@@ -30,6 +45,40 @@ pub enum Error {
 const REDIS_FORM: &str = "redis://host:port or rediss://host:port";
 const REDIS_ANY_FORM: &str = "redis[s][-cluster|-sentinel]://host:port";
 const DATABASE_FORM: &str = "postgres://… or sqlite://…";
+
+/// RFC 7518 requires a key of at least the size of the hash.
+pub const SECRET_MIN: usize = 32;
+
+const SSL_MODES: [&str; 6] = [
+    "disable",
+    "allow",
+    "prefer",
+    "require",
+    "verify-ca",
+    "verify-full",
+];
+/// The parameters that sqlx reads from a PostgreSQL URL. It only logs a warning at others, so that
+/// a typo would connect without what the parameter asks for.
+const PARAMETERS: [&str; 18] = [
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "application_name",
+    "options",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "statement-cache-capacity",
+    "ssl-mode",
+    "ssl-root-cert",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+];
 
 impl Serve {
     /// Checks the settings that clap's value parsers cannot check.
@@ -46,7 +95,25 @@ impl Serve {
                 return Err(Error::Origin(origin.clone()));
             }
         }
-        Ok(())
+        self.check_shared_secret()
+    }
+
+    /// A secret that a node generated would be unknown to the nodes that share its database or
+    /// Redis: each would refuse the tokens of the others.
+    fn check_shared_secret(&self) -> Result<(), Error> {
+        let shared = [
+            ("DATABASE_URL", self.database.database_url.is_some()),
+            ("REDIS_LOCK_URLS", !self.redis.redis_lock_urls.is_empty()),
+            ("REDIS_URL", self.redis.redis_url.is_some()),
+        ];
+        let Some((setting, _)) = shared.into_iter().find(|(_, is_set)| *is_set) else {
+            return Ok(());
+        };
+        match (&self.auth.auth_secret, &self.auth.auth_public_key) {
+            (None, None) => Err(Error::NoSharedSecret(setting)),
+            (Some(secret), _) if secret.expose().len() < SECRET_MIN => Err(Error::ShortSecret),
+            (Some(_), _) | (None, Some(_)) => Ok(()),
+        }
     }
 }
 
@@ -56,6 +123,7 @@ impl Database {
             Some(url) if !url_has_scheme(url.expose(), &["postgres", "postgresql", "sqlite"]) => {
                 Err(Error::Url("DATABASE_URL", DATABASE_FORM))
             }
+            Some(url) if url.expose().starts_with("postgres") => check_parameters(url.expose()),
             Some(_) | None => Ok(()),
         }
     }
@@ -104,6 +172,31 @@ impl Auth {
             Some(_) | None => Ok(()),
         }
     }
+}
+
+/// The errors quote nothing: a password with a question mark looks like a parameter.
+fn check_parameters(url: &str) -> Result<(), Error> {
+    let (_, query) = url.split_once('?').unwrap_or_default();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if matches!(name, "sslmode" | "ssl-mode") && !is_ssl_mode(value) {
+            return Err(Error::SslMode);
+        }
+        let is_option = name.starts_with("options[") || name.starts_with("options%5B");
+        if !is_option && !PARAMETERS.contains(&name) {
+            return Err(Error::Parameter);
+        }
+    }
+    match std::env::var_os("PGSSLMODE") {
+        // sqlx ignores a value that it does not know.
+        Some(mode) if !is_ssl_mode(&mode.to_string_lossy()) => Err(Error::SslModeVariable),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn is_ssl_mode(text: &str) -> bool {
+    let mut modes = SSL_MODES.iter();
+    modes.any(|mode| mode.eq_ignore_ascii_case(text))
 }
 
 fn url_has_scheme(url: &str, schemes: &[&str]) -> bool {

@@ -6,9 +6,9 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::{CommandFactory, FromArgMatches, error::ErrorKind};
 
-use super::Cli;
+use super::{Cli, environment::Environment};
 
 /// A command line without a command to run: it is invalid, or requests help or the version.
 #[derive(Debug)]
@@ -19,13 +19,23 @@ impl Refusal {
     pub fn tell(&self) -> ExitCode {
         if self.0.use_stderr() {
             let text = self.0.to_string();
-            let line = text.lines().next().unwrap_or_default();
-            drop(writeln!(io::stderr(), "{line}"));
+            drop(writeln!(io::stderr(), "{}", first_paragraph(&text)));
             return ExitCode::from(2);
         }
         drop(self.0.print());
         ExitCode::SUCCESS
     }
+}
+
+/// The error in one line: clap puts the possible values and missing arguments on lines of their
+/// own, and tips and the usage after an empty line.
+fn first_paragraph(text: &str) -> String {
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.is_empty())
+        .collect();
+    lines.join(" ")
 }
 
 /// Parses the command line and the environment. `serve` is the default command, also when its
@@ -40,11 +50,36 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Cli, Refusal> 
     if !names_command {
         arguments.insert(1.min(arguments.len()), OsString::from("serve"));
     }
-    let mut command = Cli::command();
-    if let Some(serve) = command.find_subcommand_mut("serve") {
-        let settings = serve.render_long_help().to_string();
-        command = command.after_help(format!("The default command is `serve`:\n\n{settings}"));
-    }
+    let command = with_settings(Cli::command());
+    let subcommand = arguments.get(1).and_then(|name| name.to_str());
+    let command = match subcommand.filter(|name| command.find_subcommand(name).is_some()) {
+        Some(name) => {
+            let read = Environment::read(command, name, &arguments);
+            let mut environment = read.map_err(refuse)?;
+            // After the name of the subcommand.
+            arguments.splice(2..2, environment.arguments.drain(..));
+            environment.command
+        }
+        None => command,
+    };
     let matches = command.try_get_matches_from(arguments).map_err(Refusal)?;
     Cli::from_arg_matches(&matches).map_err(Refusal)
+}
+
+/// Shows the settings of `serve` in the general help too.
+fn with_settings(command: clap::Command) -> clap::Command {
+    let mut built = Cli::command();
+    // Otherwise the usage would lack the program's name.
+    built.build();
+    let settings = built
+        .find_subcommand_mut("serve")
+        .map(|serve| serve.render_long_help().to_string())
+        .unwrap_or_default();
+    command
+        .override_usage("flash-sale [COMMAND] [OPTIONS]")
+        .after_help(format!("The default command is `serve`:\n\n{settings}"))
+}
+
+fn refuse(line: String) -> Refusal {
+    Refusal(clap::Error::raw(ErrorKind::ValueValidation, line))
 }

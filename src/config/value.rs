@@ -1,6 +1,11 @@
-//! Value parsers for durations with units and bounds.
+//! Value parsers: durations with units and bounds, items of lists.
 
-use std::time::Duration;
+use std::{str::FromStr, time::Duration};
+
+/// An item of a comma-separated list, without the white space around it.
+pub(super) fn trimmed<T: FromStr>(text: &str) -> Result<T, T::Err> {
+    text.trim().parse()
+}
 
 fn millis(text: &str, least: u64, most: u64) -> Result<Duration, String> {
     match text.parse::<u64>() {

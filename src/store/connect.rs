@@ -1,6 +1,6 @@
 //! Connection pool options for PostgreSQL and SQLite: sizes, time-outs, connection checks.
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use sea_orm::{
@@ -52,6 +52,21 @@ impl Url {
         let path = self.0.strip_prefix("sqlite:")?;
         let path = path.strip_prefix("//").unwrap_or(path);
         path.split('?').next()
+    }
+
+    /// Whether it names a SQLite file that does not exist.
+    pub fn is_missing_file(&self) -> bool {
+        self.file().is_some_and(|file| !file.exists())
+    }
+
+    /// The file of a SQLite database as sqlx reads it from the URL; `None` for PostgreSQL, an
+    /// invalid URL and a database in memory.
+    pub(super) fn file(&self) -> Option<PathBuf> {
+        if !self.is_sqlite() || self.0.contains(":memory:") || self.0.contains("mode=memory") {
+            return None;
+        }
+        let options = sqlite::SqliteConnectOptions::from_str(&self.0).ok()?;
+        Some(options.get_filename().to_owned())
     }
 
     pub(super) fn text(&self) -> &str {

@@ -2,6 +2,8 @@
 
 use sea_orm::{DbErr, RuntimeErr, sqlx};
 
+use crate::domain::in_one_line;
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nothing was written.
@@ -40,13 +42,8 @@ impl Error {
 
     /// The error with its causes, in one line, for the log.
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
-            text = format!("{text}: {cause}");
-            source = cause.source();
-        }
-        text
+        let first: &dyn std::error::Error = self;
+        in_one_line(std::iter::successors(Some(first), |error| error.source()))
     }
 }
 

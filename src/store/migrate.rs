@@ -1,7 +1,7 @@
 //! Schema migration, one node at a time: an advisory lock (PostgreSQL) or a file lock (SQLite), as
 //! the migrator itself takes no lock.
 
-use std::{fs::File, time::Duration};
+use std::{fs::File, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
 
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection};
@@ -49,14 +49,17 @@ async fn under_advisory_lock(connection: &DatabaseConnection, url: &Url) -> Resu
     Ok(migrated?)
 }
 
-/// Locks a file beside the SQLite database, which has no advisory locks.
+/// Locks a file beside the SQLite database, which has no advisory locks. Creates both files
+/// readable by their owner only; SQLite gives its other files the same mode.
 async fn lock_file(url: &Url) -> Result<Option<File>> {
-    let Some(path) = url.path() else {
+    let Some(database) = url.file() else {
         return Ok(None);
     };
-    let path = format!("{path}.migrating");
+    let mut path = database.clone().into_os_string();
+    path.push(".migrating");
     let locked = tokio::task::spawn_blocking(move || {
-        let file = File::create(path)?;
+        private(&database)?;
+        let file = private(path.as_ref())?;
         file.lock()?;
         Ok::<_, std::io::Error>(file)
     })
@@ -68,4 +71,12 @@ async fn lock_file(url: &Url) -> Result<Option<File>> {
         )))),
         Err(panic) => Err(Error::Refused(sea_orm::DbErr::Custom(panic.to_string()))),
     }
+}
+
+fn private(path: &Path) -> std::io::Result<File> {
+    File::options()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
 }

@@ -47,6 +47,11 @@ fn text(bytes: &[u8]) -> String {
 
 /// Runs `serve` on free ports with one setting that must make it exit at once.
 fn serve_with(name: &str, value: &str) -> Output {
+    refused_start(&[(name, value)])
+}
+
+/// Runs `serve` on free ports with settings that must make it exit at once.
+pub(crate) fn refused_start(settings: &[(&str, &str)]) -> Output {
     let data = TempDir::new().unwrap();
     let mut command = program();
     command
@@ -54,7 +59,7 @@ fn serve_with(name: &str, value: &str) -> Output {
         .env("OPS_ADDR", "127.0.0.1:0");
     command
         .env("DATA_DIR", data.path())
-        .env(name, value)
+        .envs(settings.iter().copied())
         .arg("serve");
     output_within_seconds(command)
 }
@@ -87,6 +92,8 @@ fn output_within_seconds(mut command: Command) -> Output {
 #[case("OPS_ADDR", "127.0.0.1:99999")]
 #[case("DATABASE_URL", "mysql://user@localhost/shop")]
 #[case("DATABASE_URL", "nonsense")]
+#[case("DATABASE_URL", "postgres://shop@127.0.0.1:1/shop?sslmode=requird")]
+#[case("DATABASE_URL", "postgres://shop@127.0.0.1:1/shop?sslmod=require")]
 #[case("DATABASE_POOL_MAX", "0")]
 #[case("DATABASE_POOL_MAX", "many")]
 #[case("REDIS_LOCK_URLS", "redis://127.0.0.1:1,redis://127.0.0.1:2")]
@@ -100,7 +107,7 @@ fn output_within_seconds(mut command: Command) -> Output {
 #[case("PAYMENTS", "cash")]
 #[case("PAYMENTS", "stripe")]
 #[case("PAYMENT_URL", "api.stripe.com")]
-#[case("PAYMENT_KEY", "")]
+#[case("PAYMENT_KEY", "sk:with-a-colon")]
 #[case("CORS_ORIGINS", "no origin \u{1F600}")]
 #[case("LOCK_TTL_MS", "abc")]
 #[case("LOCK_TTL_MS", "0")]
@@ -161,6 +168,57 @@ fn an_unknown_flag_is_refused() {
         text(&output.stderr).contains("--no-such-flag"),
         "{output:?}"
     );
+}
+
+/// clap puts them on a line of their own.
+#[rstest]
+#[case(&["serve", "--payments", "cash"], "stripe")]
+#[case(&["serve", "--log-format", "xml"], "json")]
+#[case(&["token"], "--user")]
+fn the_error_line_has_the_possible_values_and_missing_flags(
+    #[case] arguments: &[&str],
+    #[case] expected: &str,
+) {
+    let mut command = program();
+    command.args(arguments);
+
+    let output = output_within_seconds(command);
+
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert_eq!(stderr.trim().lines().count(), 1, "{stderr}");
+    assert!(stderr.contains(expected), "{stderr}");
+}
+
+#[rstest]
+#[case::embedded("DATA_DIR", "")]
+#[case::configured("DATABASE_URL", "sqlite://")]
+fn verify_names_a_missing_database_and_its_setting(#[case] name: &str, #[case] scheme: &str) {
+    let data = TempDir::new().unwrap();
+    let missing = data.path().join("missing");
+    let mut command = program();
+    let value = format!("{scheme}{}", missing.display());
+    command.arg("verify").env(name, value);
+
+    let output = output_within_seconds(command);
+
+    let stderr = text(&output.stderr);
+    assert!(!output.status.success(), "{output:?}");
+    assert!(stderr.starts_with(&format!("error: {name}: ")), "{stderr}");
+    assert_eq!(
+        stderr.matches("there is no database").count(),
+        1,
+        "{stderr}"
+    );
+    assert!(!missing.exists(), "verify creates nothing");
+}
+
+#[test]
+fn the_usage_names_the_program() {
+    let mut command = program();
+    let help = text(&command.arg("--help").output().unwrap().stdout);
+    assert!(help.contains("Usage: flash-sale serve [OPTIONS]"), "{help}");
+    assert!(!help.contains("Usage: serve"), "{help}");
 }
 
 #[test]

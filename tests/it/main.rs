@@ -51,6 +51,7 @@ mod races;
 mod rate_limit;
 mod refunds;
 mod refusals;
+mod secrets;
 mod shutdown;
 mod sold_out;
 mod stock_stream;
