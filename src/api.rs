@@ -17,6 +17,7 @@ use crate::{
     user_events::UserEvents,
 };
 
+mod audit;
 pub mod auth;
 mod docs;
 mod extract;
@@ -64,6 +65,7 @@ pub fn router(state: &SharedState, cors_origins: &[String]) -> Router {
         .routes(routes!(products::restock))
         .routes(routes!(stock::availability))
         .routes(routes!(stock::events))
+        .routes(routes!(audit::list))
         .routes(routes!(me::events))
         .routes(routes!(waitlist::get, waitlist::leave))
         .routes(routes!(health::health))

@@ -13,10 +13,10 @@ use std::{
 use tokio::sync::oneshot;
 
 use crate::{
-    domain::{Order, OrderId, OrderStatus, UserId, jitter},
+    domain::{Actor, Order, OrderId, OrderStatus, UserId, jitter},
     metrics,
     payment::{self, Charge, ChargeResult, Gateway, SendMode},
-    sequencer::{ANSWER_WITHIN, Cancel, Sequencer},
+    sequencer::{ANSWER_WITHIN, Cancel, Cancellation, Sequencer},
     store::{self, BeginPayment, PaymentAttempt, PaymentEnd, Release, Store},
     tasks::Tasks,
     user_events::UserEvents,
@@ -100,12 +100,17 @@ impl Checkout {
     }
 
     /// Cancels a confirmed order: refunds the payment, then returns the units.
-    pub async fn undo(&self, order: Order, began: Instant) -> Result<Cancel, Error> {
+    pub async fn undo(
+        &self,
+        order: Order,
+        actor: Arc<Actor>,
+        began: Instant,
+    ) -> Result<Cancel, Error> {
         if self.parts.gateway.is_none() && order.payment.is_some() {
             return Err(Error::Disabled);
         }
         let (parts, id) = (Arc::clone(&self.parts), order.id);
-        let work = async move { parts.undo(order, began).await };
+        let work = async move { parts.undo(order, actor, began).await };
         self.run_detached(id, began, work).await
     }
 
@@ -237,7 +242,7 @@ impl Parts {
         write().await
     }
 
-    async fn undo(&self, order: Order, began: Instant) -> Result<Cancel, Error> {
+    async fn undo(&self, order: Order, actor: Arc<Actor>, began: Instant) -> Result<Cancel, Error> {
         if order.payment.is_some() {
             let now = self.store.now();
             let refund = self.store.begin_refund(order.id, now).await;
@@ -247,7 +252,7 @@ impl Parts {
                 BeginPayment::NotFound => return Ok(Cancel::NotFound),
             }
         }
-        self.cancel(&order, began).await
+        self.cancel(&order, actor, began).await
     }
 
     async fn refund(&self, attempt: &PaymentAttempt) -> Result<(), Error> {
@@ -265,10 +270,14 @@ impl Parts {
         }
     }
 
-    async fn cancel(&self, order: &Order, began: Instant) -> Result<Cancel, Error> {
-        let cancelled = self
-            .sequencer
-            .cancel(order.product_id, order.id, Release::Undo, began);
+    async fn cancel(
+        &self,
+        order: &Order,
+        actor: Arc<Actor>,
+        began: Instant,
+    ) -> Result<Cancel, Error> {
+        let cancellation = Cancellation::of(order, Release::Undo, actor);
+        let cancelled = self.sequencer.cancel(cancellation, began);
         // The payment is refunded; the units follow, at the latest with the recovery.
         cancelled.await.map_err(|_| Error::OutcomeUnknown(order.id))
     }
@@ -281,7 +290,8 @@ impl Parts {
             }
             OrderStatus::Confirmed => {
                 self.refund(attempt).await?;
-                self.cancel(&attempt.order, Instant::now()).await?;
+                let (order, now) = (&attempt.order, Instant::now());
+                self.cancel(order, Actor::service(), now).await?;
             }
             OrderStatus::Pending | OrderStatus::Cancelled | OrderStatus::Expired => {}
         }

@@ -1,5 +1,5 @@
 //! Domain types shared by all stages: products, stock levels, orders, waitlist entries, outcomes,
-//! error codes.
+//! error codes, the audit trail.
 //!
 //! Input is parsed into these types at the edge and never validated again.
 
@@ -9,6 +9,7 @@ use chrono::{DateTime, SubsecRound, Utc};
 use rand::RngExt;
 use uuid::Uuid;
 
+mod audit;
 mod causes;
 mod code;
 mod order;
@@ -19,6 +20,9 @@ mod stock_level;
 mod waitlist_entry;
 
 pub use self::{
+    audit::{
+        Actor, ActorRole, AuditAction, AuditRow, Change, first_id_of, order_state, product_state,
+    },
     causes::in_one_line,
     code::Code,
     order::{

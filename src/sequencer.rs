@@ -19,8 +19,8 @@ use self::{
 };
 use crate::{
     domain::{
-        Code, Order, OrderId, OrderRequest, OrderStatus, Outcome, Product, ProductId, Refusal,
-        UserId,
+        Actor, Code, Order, OrderId, OrderRequest, OrderStatus, Outcome, Product, ProductId,
+        Refusal, UserId,
     },
     lock::Lock,
     redis::Redis,
@@ -96,6 +96,26 @@ pub enum Cancel {
     NotFound,
 }
 
+/// An order to be cancelled, why it may be, and by whom.
+#[derive(Clone, Debug)]
+pub struct Cancellation {
+    pub product: ProductId,
+    pub order: OrderId,
+    pub release: Release,
+    pub actor: Arc<Actor>,
+}
+
+impl Cancellation {
+    pub fn of(order: &Order, release: Release, actor: Arc<Actor>) -> Self {
+        Self {
+            product: order.product_id,
+            order: order.id,
+            release,
+            actor,
+        }
+    }
+}
+
 /// The bounds of every lane.
 #[derive(Clone, Copy, Debug)]
 pub struct LaneBounds {
@@ -166,9 +186,10 @@ impl Sequencer {
         &self,
         product: ProductId,
         quantity: i32,
+        actor: Arc<Actor>,
         began: Instant,
     ) -> Result<Restock, Error> {
-        let command = Command::Restock(quantity);
+        let command = Command::Restock(quantity, actor);
         let id = OrderId::now_v7();
         let result = self.submit(product, id, command, began).await?;
         Ok(match (result.reply, result.product) {
@@ -181,12 +202,16 @@ impl Sequencer {
     /// Cancels an order and returns its units.
     pub async fn cancel(
         &self,
-        product: ProductId,
-        order: OrderId,
-        release: Release,
+        cancellation: Cancellation,
         began: Instant,
     ) -> Result<Cancel, Error> {
-        let command = Command::Cancel(order, release);
+        let Cancellation {
+            product,
+            order,
+            release,
+            actor,
+        } = cancellation;
+        let command = Command::Cancel(order, release, actor);
         let result = self.submit(product, order, command, began).await?;
         if let Reply::Cancelled(order) = result.reply {
             return Ok(Cancel::Done(order));

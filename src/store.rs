@@ -15,6 +15,7 @@ use crate::domain::Secret;
 
 pub use self::error::{Constraint, Error};
 
+mod audit;
 mod clock;
 mod connect;
 mod error;
@@ -27,6 +28,7 @@ mod trust;
 mod waitlist_entries;
 
 pub use self::{
+    audit::{AuditFilter, log_audit},
     connect::Url,
     invariants::Breach,
     orders::{

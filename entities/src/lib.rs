@@ -1,5 +1,6 @@
 //! SeaORM entities of the tables: columns and enums only, no behaviour.
 
+pub mod audit;
 pub mod order_status;
 pub mod orders;
 pub mod payment_status;

@@ -16,6 +16,7 @@ mod m20261121_000002_create_orders;
 mod m20261121_000003_create_waitlist_entries;
 mod m20261121_000004_add_payments_and_waiting;
 mod m20261121_000005_let_the_fence_keep_products;
+mod m20261121_000008_create_audit;
 
 /// Runs the migrations in order; the caller holds a lock, so that one node at a time runs them.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000003_create_waitlist_entries::Migration),
             Box::new(m20261121_000004_add_payments_and_waiting::Migration),
             Box::new(m20261121_000005_let_the_fence_keep_products::Migration),
+            Box::new(m20261121_000008_create_audit::Migration),
         ]
     }
 }

@@ -1,13 +1,14 @@
 //! Request extraction and validation, in the order of the contract: size, body time-out, media
 //! type, token and role, JSON, values. Extracted values are never validated again.
 
-use std::{convert::Infallible, time::Instant};
+use std::{convert::Infallible, sync::Arc, time::Instant};
 
 use axum::{
     RequestPartsExt,
     extract::{FromRequestParts, Path, Query, Request},
-    http::{HeaderMap, header, request},
+    http::{Extensions, HeaderMap, header, request},
 };
+use chrono::{DateTime, Datelike, Utc};
 use garde::Validate;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -20,6 +21,7 @@ use super::{
     observe::Began,
     problem::{FieldError, Problem},
 };
+use crate::domain::{Actor, ActorRole, UserId};
 
 /// The largest body, in bytes.
 pub(super) const BODY_MAX: usize = 16 * 1024;
@@ -35,6 +37,26 @@ pub(super) struct Sent<T> {
     pub body: T,
     /// When the request's head arrived; its time-out counts from then.
     pub began: Instant,
+    extensions: Extensions,
+}
+
+impl<T> Sent<T> {
+    /// The caller, for the audit trail.
+    pub(super) fn actor(&self) -> Arc<Actor> {
+        actor(&self.user, &self.headers, &self.extensions)
+    }
+}
+
+/// The caller of a request, for the audit trail.
+pub(super) fn actor(user: &User, headers: &HeaderMap, extensions: &Extensions) -> Arc<Actor> {
+    Arc::new(Actor {
+        id: UserId::clone(&user.id),
+        role: match user.role {
+            Role::Admin => ActorRole::Admin,
+            Role::Buyer => ActorRole::Buyer,
+        },
+        request_id: Began::request_id(headers, extensions),
+    })
 }
 
 /// Reads a JSON body from a user.
@@ -55,7 +77,7 @@ where
 
 /// # Errors
 /// [`Problem::Forbidden`] unless the user is an admin.
-fn require_admin(user: &User) -> Result<(), Problem> {
+pub(super) fn require_admin(user: &User) -> Result<(), Problem> {
     match user.role {
         Role::Admin => Ok(()),
         Role::Buyer => Err(Problem::Forbidden),
@@ -99,6 +121,7 @@ where
         headers: parts.headers,
         body,
         began,
+        extensions: parts.extensions,
     })
 }
 
@@ -227,6 +250,21 @@ pub(super) fn parameter<T: std::str::FromStr>(
             Ok(value) => Ok(Some(value)),
             Err(_) => Err(Problem::invalid(name, format!("must be {must_be}"))),
         },
+    }
+}
+
+/// A parameter that is a time.
+pub(super) fn time(
+    name: &'static str,
+    value: Option<&str>,
+) -> Result<Option<DateTime<Utc>>, Problem> {
+    let must_be = "a time as of RFC 3339, such as 2027-05-01T10:00:00Z, of the years 1970 to 9999";
+    match parameter::<DateTime<Utc>>(name, value, must_be)? {
+        // Databases cannot represent every year that chrono can.
+        Some(time) if !(1970..=9999).contains(&time.year()) => {
+            Err(Problem::invalid(name, format!("must be {must_be}")))
+        }
+        time => Ok(time),
     }
 }
 

@@ -4,7 +4,7 @@ use std::{any::Any, panic::AssertUnwindSafe, time::Instant};
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{HeaderName, HeaderValue, Method},
+    http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -19,13 +19,25 @@ use crate::metrics;
 
 /// When the request's head arrived; its time-out counts from then.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Began(pub(super) Instant);
+pub(super) struct Began {
+    at: Instant,
+    /// The request's id, unless its caller sent one.
+    id: Option<Uuid>,
+}
 
 impl Began {
     /// The time that the middleware stored in the request, or now if it did not run.
     pub(super) fn of(request: &Request) -> Instant {
         let began = request.extensions().get::<Self>();
-        began.map_or_else(Instant::now, |began| began.0)
+        began.map_or_else(Instant::now, |began| began.at)
+    }
+
+    /// The `X-Request-Id` of a request, for the audit trail.
+    pub(super) fn request_id(headers: &HeaderMap, extensions: &Extensions) -> Option<String> {
+        match extensions.get::<Self>()?.id {
+            Some(made) => Some(made.to_string()),
+            None => headers.get(REQUEST_ID)?.to_str().ok().map(str::to_owned),
+        }
     }
 }
 
@@ -42,8 +54,14 @@ pub(super) async fn observe(
     let in_flight = InFlight::begin();
     let method = known_method(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let id = request_id(&request);
-    request.extensions_mut().insert(Began(began));
+    let sent = sent_id(&request).cloned();
+    let made = sent.is_none().then(Uuid::now_v7);
+    let id = sent.unwrap_or_else(|| made_id(made.unwrap_or_default()));
+    let stored = Began {
+        at: began,
+        id: made,
+    };
+    request.extensions_mut().insert(stored);
     let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
     let mut response = match tokio::time::timeout(state.request_timeout, answer).await {
         Ok(Ok(response)) => response,
@@ -74,17 +92,17 @@ fn panicked(panic: &(dyn Any + Send)) -> Response {
     .into_response()
 }
 
-/// The caller's `x-request-id` if it is valid, else a new one.
-fn request_id(request: &Request) -> HeaderValue {
+/// The caller's `x-request-id` if it is valid.
+fn sent_id(request: &Request) -> Option<&HeaderValue> {
     let is_valid = |value: &&HeaderValue| {
         (1..=REQUEST_ID_MAX).contains(&value.len())
             && value.as_bytes().iter().all(u8::is_ascii_graphic)
     };
-    match request.headers().get(REQUEST_ID).filter(is_valid) {
-        Some(id) => id.clone(),
-        None => HeaderValue::from_str(&Uuid::now_v7().to_string())
-            .unwrap_or_else(|_| HeaderValue::from_static("unknown")),
-    }
+    request.headers().get(REQUEST_ID).filter(is_valid)
+}
+
+fn made_id(id: Uuid) -> HeaderValue {
+    HeaderValue::from_str(&id.to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
 /// The method as a metric label; all methods that the API does not use share `other`.

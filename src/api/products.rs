@@ -45,10 +45,9 @@ pub(super) async fn create(
     request: Request,
 ) -> Result<(StatusCode, Json<ProductDocument>), Problem> {
     let sent = extract::from_admin::<NewProductBody>(&state, request).await?;
-    let product = state
-        .store
-        .create_product(sent.body.created_at(state.store.now()))
-        .await?;
+    let actor = sent.actor();
+    let new = sent.body.created_at(state.store.now());
+    let product = state.store.create_product(new, &actor).await?;
     metrics::product(&product.sku)
         .stock
         .set(product.stock.on_hand);
@@ -74,9 +73,8 @@ pub(super) async fn patch(
 ) -> Result<Json<ProductDocument>, Problem> {
     let sent = extract::from_admin::<ProductPatchBody>(&state, request).await?;
     let id = id.or(Problem::ProductNotFound)?;
-    let patched = state
-        .store
-        .patch_product(id, sent.body.into(), state.store.now());
+    let actor = sent.actor();
+    let patched = state.store.patch_product(id, sent.body.into(), &actor);
     let product = patched.await?.ok_or(Problem::ProductNotFound)?;
     // Caches drop an older version.
     state.stock_events.publish(StockEvent::from(&product));
@@ -107,11 +105,10 @@ pub(super) async fn restock(
 ) -> Result<Json<ProductDocument>, Problem> {
     let sent = extract::from_admin::<RestockBody>(&state, request).await?;
     let id = id.or(Problem::ProductNotFound)?;
-    match state
+    let restocked = state
         .sequencer
-        .restock(id, sent.body.quantity, sent.began)
-        .await?
-    {
+        .restock(id, sent.body.quantity, sent.actor(), sent.began);
+    match restocked.await? {
         Restock::Done(product) => {
             state.cache.written(&product);
             Ok(Json((*product).into()))

@@ -128,6 +128,7 @@ impl<'a> Batch<'a> {
         let ended = transaction.leave_entries(&decision.left).await?
             && transaction.offer_entries(&decision.offered).await?;
         transaction.insert_entries(&decision.joined).await?;
+        transaction.insert_audit(&decision.audit).await?;
         Ok(ended)
     }
 

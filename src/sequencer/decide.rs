@@ -7,15 +7,18 @@
 //! `orders.rs` decides orders, `returned_units.rs` restocks, cancellations and expired holds,
 //! `offers.rs` the waitlist.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::{
     domain::{
-        Order, OrderId, OrderRequest, OrderStatus, Outcome, Product, StockLevel, UserId,
-        WaitlistEntry,
+        Actor, AuditRow, Order, OrderId, OrderRequest, OrderStatus, Outcome, Product, StockLevel,
+        UserId, WaitlistEntry,
     },
     store::{
         ExpiredHold, IdempotencyRecord, NewEntry, NewOrders, Queued, Release, StoredOrder, UserKey,
@@ -31,8 +34,8 @@ mod returned_units;
 #[derive(Clone, Debug)]
 pub(super) enum Command {
     Order(Box<OrderRequest>),
-    Restock(i32),
-    Cancel(OrderId, Release),
+    Restock(i32, Arc<Actor>),
+    Cancel(OrderId, Release, Arc<Actor>),
     /// Removes the user from the waitlist.
     Leave(UserId),
     /// Returns the units of expired holds and serves the waitlist.
@@ -100,6 +103,8 @@ pub(super) struct Decision {
     pub(super) affected_users: Vec<UserId>,
     /// Orders made for waitlist entries that ended unpaid.
     pub(super) offers_lost: Vec<Release>,
+    /// Restocks and cancellations, for the audit trail.
+    pub(super) audit: Vec<AuditRow>,
     /// Whether expired holds or serviceable entries remain for another batch.
     pub(super) more: bool,
 }
@@ -154,8 +159,8 @@ pub(super) fn decide<'a>(
     for command in commands {
         let reply = match command {
             Command::Order(request) => Reply::Order(decider.order(request)),
-            Command::Restock(quantity) => decider.restock(*quantity),
-            Command::Cancel(order, release) => decider.cancel(*order, *release),
+            Command::Restock(quantity, actor) => decider.restock(*quantity, actor),
+            Command::Cancel(order, release, actor) => decider.cancel(*order, *release, actor),
             Command::Leave(user) => decider.leave(user),
             Command::ExpireHolds => decider.expire_holds(),
         };

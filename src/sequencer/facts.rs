@@ -47,8 +47,8 @@ pub(super) async fn facts(
                 waitlist_users.push(Arc::clone(&request.user_id));
             }
             Command::Order(_) => {}
-            Command::Restock(_) => returns_units = true,
-            Command::Cancel(order, _) => cancelled.push(*order),
+            Command::Restock(..) => returns_units = true,
+            Command::Cancel(order, ..) => cancelled.push(*order),
             Command::Leave(user) => waitlist_users.push(Arc::clone(user)),
             Command::ExpireHolds => (returns_units, expires_holds) = (true, true),
         }
@@ -77,7 +77,7 @@ pub(super) async fn facts(
 fn requests(pending: &PendingBatch) -> impl Iterator<Item = &OrderRequest> {
     pending.commands().filter_map(|command| match command {
         Command::Order(request) => Some(&**request),
-        Command::Restock(_) | Command::Cancel(..) | Command::Leave(_) | Command::ExpireHolds => {
+        Command::Restock(..) | Command::Cancel(..) | Command::Leave(_) | Command::ExpireHolds => {
             None
         }
     })
@@ -106,7 +106,7 @@ async fn held(
 /// The most units that the waitlist may be offered in this batch.
 fn returning(product: &Product, pending: &PendingBatch, facts: &Facts) -> i32 {
     let restocked = pending.commands().map(|command| match command {
-        Command::Restock(quantity) => *quantity,
+        Command::Restock(quantity, _) => *quantity,
         Command::Order(_) | Command::Cancel(..) | Command::Leave(_) | Command::ExpireHolds => 0,
     });
     let cancelled = facts.orders.values().map(|stored| stored.order.quantity);

@@ -65,7 +65,7 @@ impl PendingBatch {
         let sells = product.for_sale() > 0;
         self.commands().any(|command| match command {
             Command::Order(request) => sells || (product.waitlist && request.waitlist),
-            Command::Restock(_)
+            Command::Restock(..)
             | Command::Cancel(..)
             | Command::Leave(_)
             | Command::ExpireHolds => true,
@@ -76,7 +76,7 @@ impl PendingBatch {
     pub(super) fn need_transaction(&self, product: &Product) -> bool {
         let has_key = |command: &Command| match command {
             Command::Order(request) => request.key.is_some(),
-            Command::Restock(_)
+            Command::Restock(..)
             | Command::Cancel(..)
             | Command::Leave(_)
             | Command::ExpireHolds => true,
@@ -150,7 +150,7 @@ impl PendingBatch {
                     metrics::ordered_unknown(refusal.code().into());
                     Reply::Order(refusal.into())
                 }
-                Command::Restock(_)
+                Command::Restock(..)
                 | Command::Cancel(..)
                 | Command::Leave(_)
                 | Command::ExpireHolds => Reply::NoProduct,

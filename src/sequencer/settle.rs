@@ -74,6 +74,9 @@ async fn is_written(
     if let Some(new) = decision.new.orders.first() {
         return Ok(Some(transaction.has_order(new.order.id).await?));
     }
+    if let Some(row) = decision.audit.first() {
+        return Ok(Some(transaction.has_audit(row.id).await?));
+    }
     if let Some(new) = decision.joined.first() {
         return Ok(Some(transaction.has_entry(new.entry.id).await?));
     }

@@ -1,6 +1,8 @@
 //! SQL for the table `products`: reads, creation, changes, and the fenced write of the
 //! stock (a batch that only sells writes it in `orders/insert.rs`).
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use entities::products::{ActiveModel, COLUMN, Entity, Model};
 use sea_orm::{
@@ -10,7 +12,9 @@ use sea_orm::{
 };
 
 use super::{Result, Store, Transaction};
-use crate::domain::{Product, ProductId, StockLevel};
+use crate::domain::{
+    Actor, AuditAction, AuditRow, Change, Product, ProductId, StockLevel, product_state,
+};
 
 /// A product to be created; the service sets id and times.
 #[derive(Clone, Debug)]
@@ -124,7 +128,8 @@ impl Store {
 
     /// # Errors
     /// [`super::Constraint::Sku`] when another product has the sku.
-    pub async fn create_product(&self, new: NewProduct) -> Result<Product> {
+    pub async fn create_product(&self, new: NewProduct, actor: &Arc<Actor>) -> Result<Product> {
+        let now = new.now;
         let row = ActiveModel {
             id: Set(new.id),
             sku: Set(new.sku),
@@ -146,8 +151,17 @@ impl Store {
             created_at: Set(new.now),
             updated_at: Set(new.now),
         };
-        let insert = Entity::insert(row).exec_with_returning(&self.write);
-        Ok(self.bounded_write(insert).await?.into())
+        let transaction = self.begin().await?;
+        self.in_time(async {
+            let insert = Entity::insert(row).exec_with_returning(&transaction.inner);
+            let product = Product::from(insert.await?);
+            let change = Change::new(product_state(&product));
+            let action = AuditAction::CreateProduct;
+            let row = AuditRow::new(actor, action, product.id, change, now);
+            transaction.commit_audited(row).await?;
+            Ok(product)
+        })
+        .await
     }
 
     /// Changes the given fields and bumps the version, which fences lanes that read the old row.
@@ -159,8 +173,9 @@ impl Store {
         &self,
         id: ProductId,
         patch: ProductPatch,
-        now: DateTime<Utc>,
+        actor: &Arc<Actor>,
     ) -> Result<Option<Product>> {
+        let now = self.now();
         let set = ActiveModel {
             sku: patch.sku.map_or(NotSet, Set),
             name: patch.name.map_or(NotSet, Set),
@@ -180,10 +195,22 @@ impl Store {
         let update = Entity::update_many()
             .set(set)
             .col_expr(entities::products::Column::Version, next_version())
-            .filter(COLUMN.id.eq(id))
-            .exec_with_returning(&self.write);
-        let rows = self.bounded_write(update).await?;
-        Ok(rows.into_iter().next().map(Product::from))
+            .filter(COLUMN.id.eq(id));
+        let transaction = self.begin().await?;
+        self.in_time(async {
+            let Some(before) = transaction.lock_product(id).await? else {
+                return Ok(None);
+            };
+            let rows = update.exec_with_returning(&transaction.inner).await?;
+            let Some(product) = rows.into_iter().next().map(Product::from) else {
+                return Ok(None);
+            };
+            let change = Change::between(product_state(&before), product_state(&product));
+            let row = AuditRow::new(actor, AuditAction::ChangeProduct, id, change, now);
+            transaction.commit_audited(row).await?;
+            Ok(Some(product))
+        })
+        .await
     }
 }
 

@@ -19,6 +19,7 @@ const CALLS: &[(&str, &[&str])] = &[
     ("/products/{id}/restock", &["post"]),
     ("/products/{id}/availability", &["get"]),
     ("/products/{id}/events", &["get"]),
+    ("/audit", &["get"]),
     ("/health", &["get"]),
     ("/health/live", &["get"]),
     ("/health/ready", &["get"]),

@@ -9,6 +9,7 @@
     reason = "a test ends by panicking, also in the helpers that it calls"
 )]
 
+mod audit;
 mod auth;
 mod auth_keys;
 mod availability;

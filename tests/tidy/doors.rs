@@ -25,6 +25,11 @@ const DOORS: &[Door] = &[
         ],
         modules: &["sequencer", "store"],
     },
+    // Rows of the audit trail are written with the change that they describe.
+    Door {
+        names: &["insert_audit"],
+        modules: &["sequencer", "store"],
+    },
     // Whatever writes payments.
     Door {
         names: &[

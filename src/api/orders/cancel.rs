@@ -10,12 +10,12 @@ use crate::{
     api::{
         SharedState,
         auth::Role,
-        extract::PathId,
+        extract::{self, PathId},
         observe::Began,
         problem::{Problem, ProblemDocument},
     },
     domain::{Order, OrderStatus},
-    sequencer::Cancel,
+    sequencer::{Cancel, Cancellation},
     store::Release,
 };
 
@@ -38,13 +38,13 @@ pub(in crate::api) async fn cancel(
     let began = Began::of(&request);
     let user = state.keys.user(request.headers())?;
     let order = visible(&state, id, &user).await?;
+    let actor = extract::actor(&user, request.headers(), request.extensions());
     let cancelled = match (order.status, user.role) {
         (OrderStatus::Pending, _) => {
-            let (product, id) = (order.product_id, order.id);
-            let cancelled = state.sequencer.cancel(product, id, Release::Cancel, began);
-            cancelled.await?
+            let cancellation = Cancellation::of(&order, Release::Cancel, actor);
+            state.sequencer.cancel(cancellation, began).await?
         }
-        (OrderStatus::Confirmed, Role::Admin) => state.checkout.undo(order, began).await?,
+        (OrderStatus::Confirmed, Role::Admin) => state.checkout.undo(order, actor, began).await?,
         (order_status, _) => return Err(Problem::OrderNotPending { order_status }),
     };
     match cancelled {

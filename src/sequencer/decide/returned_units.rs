@@ -2,22 +2,35 @@
 
 use std::sync::Arc;
 
+use serde_json::{Value, json};
+
 use super::{Reply, decider::Decider};
 use crate::{
-    domain::{Order, OrderId, OrderStatus, Payment, PaymentStatus},
+    domain::{
+        Actor, AuditAction, AuditRow, Change, Order, OrderId, OrderStatus, Payment, PaymentStatus,
+        StockLevel, order_state,
+    },
     store::{Release, StoredOrder},
 };
 
 impl<R: FnMut() -> String> Decider<'_, R> {
-    pub(super) fn restock(&mut self, quantity: i32) -> Reply {
+    pub(super) fn restock(&mut self, quantity: i32, actor: &Arc<Actor>) -> Reply {
+        let before = self.decision.stock;
         if !self.decision.stock.restock(quantity) {
             return Reply::RestockTooLarge;
         }
+        let change = Change {
+            before: level_state(before),
+            after: level_state(self.decision.stock),
+        };
+        let (action, product) = (AuditAction::Restock, self.product.id);
+        let row = AuditRow::new(actor, action, product, change, self.now);
+        self.decision.audit.push(row);
         self.offer_to_waitlist();
         Reply::Restocked
     }
 
-    pub(super) fn cancel(&mut self, id: OrderId, release: Release) -> Reply {
+    pub(super) fn cancel(&mut self, id: OrderId, release: Release, actor: &Arc<Actor>) -> Reply {
         let Some(StoredOrder {
             order,
             from_waitlist,
@@ -28,6 +41,7 @@ impl<R: FnMut() -> String> Decider<'_, R> {
         if let Some(status) = self.refuse_to_cancel(&order, release) {
             return Reply::NotCancelled(Some(status));
         }
+        let before = order_state(&order);
         let cancelled = Order {
             status: OrderStatus::Cancelled,
             payment: order.payment.clone().map(|payment| match release {
@@ -39,6 +53,9 @@ impl<R: FnMut() -> String> Decider<'_, R> {
             }),
             ..order
         };
+        let change = Change::between(before, order_state(&cancelled));
+        let row = AuditRow::new(actor, AuditAction::CancelOrder, id, change, self.now);
+        self.decision.audit.push(row);
         // A second cancellation in this batch finds the order cancelled.
         let entry = StoredOrder {
             order: cancelled.clone(),
@@ -98,4 +115,9 @@ impl<R: FnMut() -> String> Decider<'_, R> {
         self.decision.stock.give_back(quantity);
         self.offer_to_waitlist();
     }
+}
+
+/// A stock level in the audit trail: its units as the API names them.
+fn level_state(level: StockLevel) -> Value {
+    json!({ "stock_total": level.total, "stock": level.on_hand })
 }

@@ -56,11 +56,15 @@ fn request(user: usize, quantity: i32, key: Option<u8>) -> OrderRequest {
     }
 }
 
+fn restock(quantity: i32) -> Command {
+    Command::Restock(quantity, Actor::service())
+}
+
 fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         9 => (0..4_usize, 1..12, prop::option::of(0..6_u8))
             .prop_map(|(user, quantity, key)| Command::Order(Box::new(request(user, quantity, key)))),
-        1 => (1..20).prop_map(Command::Restock),
+        1 => (1..20).prop_map(restock),
     ]
 }
 
@@ -84,7 +88,7 @@ proptest! {
         let decision = run(&product, &commands);
         let sold: i32 = decision.replies.iter().filter_map(created).map(|o| o.quantity).sum();
         let restocked: i32 = commands.iter().map(|command| match command {
-            Command::Restock(quantity) => *quantity,
+            Command::Restock(quantity, _) => *quantity,
             Command::Order(_) | Command::Cancel(..) | Command::Leave(_) | Command::ExpireHolds => 0,
         }).sum();
         prop_assert_eq!(decision.stock.on_hand, stock + restocked - sold);
@@ -103,7 +107,7 @@ proptest! {
         let mut left = stock;
         for (command, reply) in commands.iter().zip(&decision.replies) {
             match (command, reply) {
-                (Command::Restock(quantity), _) => left += quantity,
+                (Command::Restock(quantity, _), _) => left += quantity,
                 (Command::Order(_), Reply::Order(Outcome::Created(order))) => left -= order.quantity,
                 (Command::Order(_), Reply::Order(Outcome::Refused(Refusal::SoldOut { .. }))) => {
                     prop_assert_eq!(left, 0);
@@ -205,10 +209,7 @@ fn a_hold_makes_the_order_pending() {
 #[test]
 fn a_restock_beyond_the_bound_changes_nothing() {
     let product = product(0, None);
-    let decision = run(
-        &product,
-        &[Command::Restock(i32::MAX), Command::Restock(STOCK_MAX)],
-    );
+    let decision = run(&product, &[restock(i32::MAX), restock(STOCK_MAX)]);
     assert_eq!(
         decision.replies,
         [Reply::RestockTooLarge, Reply::RestockTooLarge]

@@ -13,7 +13,7 @@ use crate::{
     domain::Product,
     lock::Guard,
     metrics,
-    store::{self, Release},
+    store::{self, Release, log_audit},
 };
 
 impl Lane {
@@ -35,8 +35,10 @@ impl Lane {
         pending.reply(decision.replies, product);
     }
 
-    /// Reports holds, offers and the waitlist to the metrics, and new holds to the expiry job.
+    /// Reports holds, offers and the waitlist to the metrics, new holds to the expiry job, and
+    /// restocks and cancellations to the log.
     pub(super) fn report_changes(&self, decision: &Decision) {
+        log_audit(&decision.audit);
         let expired = decision.released_by(Release::Expire).len();
         metrics::holds::expired(expired);
         metrics::holds::offered(decision.offers());

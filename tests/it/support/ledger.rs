@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use entities::{
-    order_status::OrderStatus, orders, products, waitlist_entries as entries,
+    audit, order_status::OrderStatus, orders, products, waitlist_entries as entries,
     waitlist_status::WaitlistStatus,
 };
 use sea_orm::{
@@ -39,6 +39,16 @@ impl Ledger {
     pub(crate) async fn orders(&self, product: Uuid) -> Vec<orders::Model> {
         orders::Entity::find()
             .filter(orders::Column::ProductId.eq(product))
+            .all(&self.connection)
+            .await
+            .unwrap()
+    }
+
+    /// The audit trail, oldest row first.
+    pub(crate) async fn audit(&self) -> Vec<audit::Model> {
+        audit::Entity::find()
+            .order_by_asc(audit::Column::At)
+            .order_by_asc(audit::Column::Id)
             .all(&self.connection)
             .await
             .unwrap()

@@ -71,10 +71,11 @@ impl Model {
                 request.waitlist = *waits;
                 Command::Order(Box::new(request))
             }
-            Step::Restock(quantity) => Command::Restock(*quantity),
+            Step::Restock(quantity) => Command::Restock(*quantity, Actor::service()),
             Step::Cancel(index) => {
                 let index = index.checked_rem(self.orders.len())?;
-                Command::Cancel(self.orders[index].order.id, Release::Cancel)
+                let order = self.orders[index].order.id;
+                Command::Cancel(order, Release::Cancel, Actor::service())
             }
             Step::Leave(number) => Command::Leave(user(*number)),
             Step::ExpireHolds(seconds) => {
@@ -121,8 +122,8 @@ impl Model {
     fn returning(&self, commands: &[Command]) -> i32 {
         let over = |order: &&Order| order.expires_at.is_some_and(|end| end <= self.now);
         let of = |command: &Command| match command {
-            Command::Restock(quantity) => *quantity,
-            Command::Cancel(id, _) => self
+            Command::Restock(quantity, _) => *quantity,
+            Command::Cancel(id, ..) => self
                 .live()
                 .filter(|o| o.id == *id)
                 .map(|o| o.quantity)
