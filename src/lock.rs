@@ -15,9 +15,13 @@ use crate::{
     tasks::Tasks,
 };
 
+mod fault;
 mod health;
 mod local;
+mod node;
 mod redlock;
+
+pub use self::fault::Fault;
 
 /// The result of an attempt to acquire the lock.
 #[derive(Debug)]
@@ -70,7 +74,8 @@ impl Lock {
 
     /// An in-process lock, for one node without Redis.
     pub fn local(ttl: Duration) -> Self {
-        metrics::lock_nodes(0, false);
+        metrics::lock::nodes(0, false);
+        fault::report(&[]);
         Self::Local(Arc::new(local::Local::new(ttl)))
     }
 
@@ -80,6 +85,15 @@ impl Lock {
         match self {
             Self::Redlock(redlock) => redlock.try_acquire(key).await,
             Self::Local(local) => local.try_acquire(key),
+        }
+    }
+
+    /// Why each configured node is out of the lock, in the order of the settings; none for one that
+    /// is in use.
+    pub fn faults(&self) -> Vec<Option<Fault>> {
+        match self {
+            Self::Redlock(redlock) => redlock.faults(),
+            Self::Local(_) => Vec::new(),
         }
     }
 

@@ -18,6 +18,7 @@ pub mod gate;
 pub mod holds;
 pub mod http;
 mod label;
+pub mod lock;
 pub mod payments;
 
 /// Seconds: from 0.1 ms, the scale of a lock attempt, to the request time-out.
@@ -37,7 +38,7 @@ pub const UNKNOWN: &str = "unknown";
 /// Describes every metric and starts the counters whose labels are known at 0.
 pub fn init(products_max: usize) {
     label::limit(products_max);
-    describe_lock();
+    lock::init();
     describe_orders();
     describe_service();
     holds::init();
@@ -56,39 +57,6 @@ pub fn init(products_max: usize) {
     http::init();
     payments::init();
     cache::init();
-}
-
-fn describe_lock() {
-    describe_counter!(
-        "flash_sale_lock_acquire_total",
-        "Attempts to acquire a product's lock, by outcome: acquired, busy, no_quorum (too few Redis nodes), error."
-    );
-    describe_histogram!(
-        "flash_sale_lock_wait_seconds",
-        Unit::Seconds,
-        "Time from the start of a batch to its acquired lock, over all attempts."
-    );
-    describe_histogram!(
-        "flash_sale_lock_hold_seconds",
-        Unit::Seconds,
-        "Time from the acquisition of a lock to its release."
-    );
-    describe_counter!(
-        "flash_sale_lock_lost_total",
-        "Locks whose validity ended before their release; only the fence protected the stock."
-    );
-    describe_gauge!(
-        "flash_sale_lock_nodes_healthy",
-        "Redis lock nodes that answer and are in use."
-    );
-    describe_gauge!(
-        "flash_sale_lock_degraded",
-        "1 while fewer than a majority of lock nodes answer, so that only the fence protects the stock."
-    );
-    describe_counter!(
-        "flash_sale_fence_rejected_total",
-        "Batches that the fence rejected because another node had written the product first."
-    );
 }
 
 fn describe_orders() {
@@ -236,16 +204,6 @@ pub fn rate_limited() {
 /// Counts a stock change that other nodes will read only by their poll.
 pub fn event_dropped() {
     counter!("flash_sale_stock_events_dropped_total").increment(1);
-}
-
-pub fn lock_lost() {
-    counter!("flash_sale_lock_lost_total").increment(1);
-}
-
-/// `healthy` nodes are in use; `degraded` when they are fewer than a majority.
-pub fn lock_nodes(healthy: u32, degraded: bool) {
-    gauge!("flash_sale_lock_nodes_healthy").set(healthy);
-    gauge!("flash_sale_lock_degraded").set(u8::from(degraded));
 }
 
 pub fn db_pool(idle: u32, used: u32) {

@@ -5,7 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::SharedState;
-use crate::lock;
+use crate::lock::{self, Lock};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -21,8 +21,8 @@ pub(super) struct HealthReport {
     /// `down` means that orders cannot be taken, `degraded` that they can.
     status: Condition,
     database: Condition,
-    /// `degraded` while some lock nodes are unreachable or there are none, `down` while no
-    /// majority answers and only the version check in the database protects the stock.
+    /// `degraded` while some lock nodes take no locks or there are none, `down` while no majority
+    /// takes them and only the version check in the database protects the stock.
     redis: Condition,
     lock: LockHealth,
 }
@@ -33,6 +33,16 @@ struct LockHealth {
     kind: &'static str,
     nodes: usize,
     nodes_healthy: usize,
+    /// The nodes that are out of the lock, and why.
+    nodes_out: Vec<NodeOut>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct NodeOut {
+    /// Its place in `REDIS_LOCK_URLS`, from 1.
+    node: usize,
+    #[schema(example = "read_only")]
+    reason: &'static str,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -50,8 +60,7 @@ pub(super) async fn health(State(state): State<SharedState>) -> (StatusCode, Jso
         Ok(()) => Condition::Up,
         Err(_) => Condition::Down,
     };
-    let lock = state.lock.health();
-    let redis = redis(lock);
+    let redis = redis(state.lock.health());
     let status = match (database, redis) {
         (Condition::Up, Condition::Up) => Condition::Up,
         (Condition::Up, _) => Condition::Degraded,
@@ -61,17 +70,24 @@ pub(super) async fn health(State(state): State<SharedState>) -> (StatusCode, Jso
         status,
         database,
         redis,
-        lock: LockHealth {
-            kind: if lock.nodes == 0 {
-                "in-process"
-            } else {
-                "redlock"
-            },
-            nodes: lock.nodes,
-            nodes_healthy: lock.healthy,
-        },
+        lock: lock_health(&state.lock),
     };
     (status_code(status), Json(health))
+}
+
+fn lock_health(lock: &Lock) -> LockHealth {
+    let lock::Health { nodes, healthy } = lock.health();
+    let faults = lock.faults();
+    let nodes_out = faults.iter().zip(1..).filter_map(|(fault, node)| {
+        let reason = (*fault)?.name();
+        Some(NodeOut { node, reason })
+    });
+    LockHealth {
+        kind: if nodes == 0 { "in-process" } else { "redlock" },
+        nodes,
+        nodes_healthy: healthy,
+        nodes_out: nodes_out.collect(),
+    }
 }
 
 /// Report that the process runs

@@ -14,7 +14,7 @@ use redis::{Client, IntoConnectionInfo, RedisError, io::tcp::TcpSettings};
 use rslock::{LockError, LockManager};
 use tokio::sync::{Notify, oneshot};
 
-use super::{Attempt, Guard, Health, HeldLock};
+use super::{Attempt, Guard, Health, HeldLock, fault::Fault};
 use crate::{domain::Secret, tasks::Tasks};
 
 /// A longer attempt has met an unresponsive node; the health check finds out which one.
@@ -33,9 +33,10 @@ pub struct Redlock {
     pub(super) failed_attempt: Notify,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Current {
-    healthy: Vec<bool>,
+    /// Why each node is out of the lock; none for one that is in use.
+    faults: Vec<Option<Fault>>,
     manager: Option<LockManager>,
 }
 
@@ -46,19 +47,19 @@ impl Redlock {
             .iter()
             .map(|url| open(url.expose()))
             .collect::<Result<Vec<_>, _>>()?;
-        let healthy = vec![true; clients.len()];
-        let manager = manager(&clients, &healthy)?;
+        let faults = vec![None; clients.len()];
+        let manager = manager(&clients, &faults)?;
         Ok(Self {
             clients,
             ttl,
             tasks,
-            current: RwLock::new(Current { healthy, manager }),
+            current: RwLock::new(Current { faults, manager }),
             failed_attempt: Notify::new(),
         })
     }
 
     pub(super) async fn try_acquire(&self, key: String) -> Attempt {
-        let Some(manager) = self.current().manager else {
+        let Some(manager) = self.manager() else {
             return Attempt::NoQuorum;
         };
         let started = Instant::now();
@@ -88,10 +89,10 @@ impl Redlock {
     }
 
     pub(super) fn health(&self) -> Health {
-        let current = self.current();
+        let current = self.current.read();
         Health {
-            nodes: current.healthy.len(),
-            healthy: current.healthy.iter().filter(|healthy| **healthy).count(),
+            nodes: current.faults.len(),
+            healthy: current.faults.iter().filter(|it| it.is_none()).count(),
         }
     }
 
@@ -99,25 +100,37 @@ impl Redlock {
         self.ttl
     }
 
-    pub(super) fn healthy(&self) -> Vec<bool> {
-        self.current().healthy
+    pub(super) fn faults(&self) -> Vec<Option<Fault>> {
+        self.current.read().faults.clone()
+    }
+
+    /// Records the result of a health check; true if other nodes are healthy than before.
+    pub(super) fn set_faults(&self, faults: Vec<Option<Fault>>) -> bool {
+        let healthy = |faults: &[Option<Fault>]| {
+            let healthy = faults.iter().map(Option::is_none);
+            healthy.collect::<Vec<_>>()
+        };
+        let mut current = self.current.write();
+        let changed = healthy(&faults) != healthy(&current.faults);
+        current.faults = faults;
+        changed
     }
 
     /// Uses the nodes that are healthy now, over new connections: rslock never replaces one that
     /// timed out.
-    pub(super) fn use_nodes(&self, healthy: Vec<bool>) {
-        let manager = match manager(&self.clients, &healthy) {
+    pub(super) fn use_healthy_nodes(&self) {
+        let manager = match manager(&self.clients, &self.faults()) {
             Ok(manager) => manager,
             Err(error) => {
                 tracing::error!(%error, "cannot use the lock nodes: {error}");
                 None
             }
         };
-        *self.current.write() = Current { healthy, manager };
+        self.current.write().manager = manager;
     }
 
-    fn current(&self) -> Current {
-        self.current.read().clone()
+    fn manager(&self) -> Option<LockManager> {
+        self.current.read().manager.clone()
     }
 }
 
@@ -125,12 +138,15 @@ impl Redlock {
 ///
 /// rslock's quorum is the majority of its own nodes. Where that is smaller than the majority of all
 /// nodes (three healthy of five), the manager also gets nodes that always fail.
-fn manager(clients: &[Client], healthy: &[bool]) -> Result<Option<LockManager>, RedisError> {
+fn manager(
+    clients: &[Client],
+    faults: &[Option<Fault>],
+) -> Result<Option<LockManager>, RedisError> {
     let majority = clients.len() / 2 + 1;
     let mut usable: Vec<Client> = clients
         .iter()
-        .zip(healthy)
-        .filter(|(_, healthy)| **healthy)
+        .zip(faults)
+        .filter(|(_, fault)| fault.is_none())
         .map(|(client, _)| client.clone())
         .collect();
     if usable.len() < majority {
@@ -185,14 +201,15 @@ mod tests {
             let clients = clients(nodes);
             let majority = nodes / 2 + 1;
             for pattern in 0..1_u32 << nodes {
-                let healthy: Vec<bool> = (0..nodes).map(|node| pattern >> node & 1 == 1).collect();
-                let count = healthy.iter().filter(|healthy| **healthy).count();
-                let manager = manager(&clients, &healthy).unwrap();
+                let fault = |node| (pattern >> node & 1 == 0).then_some(Fault::ReadOnly);
+                let faults: Vec<_> = (0..nodes).map(fault).collect();
+                let count = faults.iter().filter(|fault| fault.is_none()).count();
+                let manager = manager(&clients, &faults).unwrap();
                 assert_eq!(manager.is_some(), count >= majority);
                 if let Some(manager) = manager {
                     let quorum = quorum(&manager);
-                    assert!(quorum >= majority, "{quorum} of {healthy:?}");
-                    assert!(quorum <= count, "{quorum} of {healthy:?}");
+                    assert!(quorum >= majority, "{quorum} of {faults:?}");
+                    assert!(quorum <= count, "{quorum} of {faults:?}");
                 }
             }
         }

@@ -38,6 +38,7 @@ mod knobs;
 mod life;
 mod limits;
 mod lock_faults;
+mod lock_refusals;
 mod lock_wire;
 mod lost_commits;
 mod lost_releases;

@@ -78,7 +78,7 @@ impl Lane {
     /// Releases after the replies; before the next batch only if that needs the `same` key.
     pub(super) async fn release_lock(&self, guard: Guard, same: bool) {
         if !guard.is_valid(Instant::now()) {
-            metrics::lock_lost();
+            metrics::lock::lost();
         }
         if let Some(metrics) = self.metrics.get() {
             metrics.lock_hold.record(guard.taken().elapsed());

@@ -76,7 +76,7 @@ impl Node {
     async fn start() -> Self {
         for _ in 0..TRIES {
             let (port, directory) = (free_port().unwrap(), TempDir::new().unwrap());
-            let process = spawn(port, &directory);
+            let process = spawn(port, &directory, &[]);
             let mut node = Self {
                 port,
                 process,
@@ -87,6 +87,10 @@ impl Node {
             }
         }
         panic!("redis-server does not start");
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) fn url(&self) -> String {
@@ -108,9 +112,14 @@ impl Node {
 
     /// Restarts it on the same port, without data.
     pub(crate) async fn restart(&mut self) {
-        self.kill();
-        self.process = spawn(self.port, &self.directory);
+        self.restart_as(&[]);
         assert!(self.is_ready().await, "a killed node restarts");
+    }
+
+    /// Restarts it on the same port with these options, and does not wait for its first answer.
+    pub(crate) fn restart_as(&mut self, options: &[&str]) {
+        self.kill();
+        self.process = spawn(self.port, &self.directory, options);
     }
 
     pub(crate) async fn run<T: FromRedisValue>(&self, words: &[&str]) -> T {
@@ -169,7 +178,7 @@ impl Node {
     }
 }
 
-fn spawn(port: u16, directory: &TempDir) -> Owned {
+fn spawn(port: u16, directory: &TempDir, options: &[&str]) -> Owned {
     let port = port.to_string();
     let child = Command::new("redis-server")
         .args([
@@ -184,6 +193,7 @@ fn spawn(port: u16, directory: &TempDir) -> Owned {
         ])
         .arg("--dir")
         .arg(directory.path())
+        .args(options)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
