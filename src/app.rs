@@ -1,6 +1,6 @@
 //! Starts the service: connects, builds the modules in order, binds both listeners, stops in order.
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -15,7 +15,7 @@ use crate::{
     redis::Redis,
     sequencer,
     stock_events::StockEvents,
-    store::{Store, Url},
+    store::{Connections, Store, Url},
     tasks::{RequestRuntime, Tasks},
     telemetry,
     user_events::UserEvents,
@@ -70,7 +70,8 @@ impl App {
         // Settings are checked before anything is started.
         let secret = auth_secret(&config.auth, data_dir)?;
         let keys = Keys::new(secret.as_ref(), config.auth.auth_public_key.as_deref())?;
-        let store = open_store(&config.database).await?;
+        let write_within = sequencer::write_within(config.limits.request_timeout_ms);
+        let store = open_store(&config.database, write_within).await?;
         let nodes = private_nodes(&config.redis, data_dir)?;
         let lock = lock(&config.redis, nodes.as_ref(), &tasks)?;
         let redis = redis(&config.redis, nodes.as_ref())?;
@@ -149,7 +150,7 @@ impl App {
 
     /// Stops requests, then lanes, then everything else; true if all ended in time and no task
     /// panicked.
-    pub async fn stop(mut self, deadline: std::time::Duration) -> bool {
+    pub async fn stop(mut self, deadline: Duration) -> bool {
         self.tasks.stop();
         let state = Arc::clone(&self.state);
         let in_order = async {
@@ -189,26 +190,40 @@ fn serve(
 }
 
 /// Closing a connection to an unreachable server must not delay the stop.
-const CLOSE_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(500);
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The time that a batch has to write at the default time-out of requests, for commands that serve
+/// none.
+pub const WRITE_WITHIN: Duration = Duration::from_millis(1_250);
 
 /// Opens the database with its schema up to date.
-pub async fn open_store(config: &config::Database) -> anyhow::Result<Store> {
+pub async fn open_store(
+    config: &config::Database,
+    write_within: Duration,
+) -> anyhow::Result<Store> {
     let url = database_url(config)?;
     prepare_folder(config)?;
     Store::migrate(&url)
         .await
         .with_context(|| format!("{}: cannot prepare {url:?}", source_of_url(config)))?;
-    connect_store(config).await
+    connect_store(config, write_within).await
 }
 
 /// Opens the database without migrating it.
-pub async fn connect_store(config: &config::Database) -> anyhow::Result<Store> {
+pub async fn connect_store(
+    config: &config::Database,
+    write_within: Duration,
+) -> anyhow::Result<Store> {
     let url = database_url(config)?;
     let source = source_of_url(config);
     if let Some(file) = url.path().filter(|_| url.is_missing_file()) {
         anyhow::bail!("{source}: there is no database {file}");
     }
-    Store::connect(&url, config.database_pool_max)
+    let connections = Connections {
+        max: config.database_pool_max,
+        write_within,
+    };
+    Store::connect(&url, connections)
         .await
         .with_context(|| format!("{source}: cannot open {url:?}"))
 }

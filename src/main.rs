@@ -40,7 +40,10 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(config) => app::run(&config).await,
         Command::Migrate(config) => {
-            app::open_store(&config).await?.close().await;
+            app::open_store(&config, app::WRITE_WITHIN)
+                .await?
+                .close()
+                .await;
             print_line("the schema is up to date")
         }
         Command::Token(config) => token(&config),
@@ -59,7 +62,7 @@ fn token(config: &config::Token) -> anyhow::Result<ExitCode> {
 }
 
 async fn check(config: &config::Database) -> anyhow::Result<ExitCode> {
-    let store: Store = app::connect_store(config).await?;
+    let store: Store = app::connect_store(config, app::WRITE_WITHIN).await?;
     let mut out = io::stdout();
     let mut all_hold = true;
     for invariant in verify::INVARIANTS {

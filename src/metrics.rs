@@ -14,6 +14,7 @@ use self::label::label;
 use crate::domain::OutcomeLabel;
 
 pub mod cache;
+pub mod database;
 pub mod gate;
 pub mod holds;
 pub mod http;
@@ -41,6 +42,7 @@ pub fn init(products_max: usize) {
     lock::init();
     describe_orders();
     describe_service();
+    database::init();
     holds::init();
     for outcome in OutcomeLabel::all() {
         orders(UNKNOWN, outcome).absolute(0);
@@ -93,10 +95,6 @@ fn describe_orders() {
 }
 
 fn describe_service() {
-    describe_gauge!(
-        "flash_sale_db_pool_connections",
-        "Database connections by state: idle, used."
-    );
     describe_counter!(
         "flash_sale_stock_events_dropped_total",
         "Stock events that were not published to other nodes because the outbox was full."
@@ -204,9 +202,4 @@ pub fn rate_limited() {
 /// Counts a stock change that other nodes will read only by their poll.
 pub fn event_dropped() {
     counter!("flash_sale_stock_events_dropped_total").increment(1);
-}
-
-pub fn db_pool(idle: u32, used: u32) {
-    gauge!("flash_sale_db_pool_connections", "state" => "idle").set(idle);
-    gauge!("flash_sale_db_pool_connections", "state" => "used").set(used);
 }

@@ -49,6 +49,11 @@ pub use self::deadlines::Deadlines;
 /// for sending it.
 pub const ANSWER_WITHIN: f64 = 0.96;
 
+/// The time that writing a batch may take.
+pub fn write_within(request_timeout: Duration) -> Duration {
+    request_timeout.mul_f64(lane::write::WRITE_WITHIN)
+}
+
 /// Why a command got no reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {

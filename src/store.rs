@@ -26,10 +26,11 @@ mod payments;
 mod products;
 mod trust;
 mod waitlist_entries;
+mod writable;
 
 pub use self::{
     audit::{AuditFilter, log_audit},
-    connect::Url,
+    connect::{Connections, Url},
     invariants::Breach,
     orders::{
         ExpiredHold, IdempotencyRecord, NewOrder, NewOrders, OrderFilter, Recorded, Release,
@@ -38,6 +39,7 @@ pub use self::{
     payments::{BeginPayment, PaymentAttempt, PaymentEnd},
     products::{NewProduct, ProductPatch, StockChange},
     waitlist_entries::{NewEntry, Queued},
+    writable::Condition,
 };
 
 type Result<T> = std::result::Result<T, Error>;
@@ -47,8 +49,6 @@ type Result<T> = std::result::Result<T, Error>;
 const BEGIN_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// Time limit of a query outside of a transaction; after it the request fails as `unavailable`.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
-/// Time limit of the health check; a slower database counts as unable to take orders.
-const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The database; clones share its pools.
 #[derive(Clone, Debug)]
@@ -57,6 +57,7 @@ pub struct Store {
     read: DatabaseConnection,
     trust: Arc<connect::PoolTrust>,
     clock: Arc<clock::Clock>,
+    writable: Arc<writable::Writable>,
 }
 
 impl Store {
@@ -64,7 +65,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn connect(url: &Url, connections: u32) -> Result<Self> {
+    pub async fn connect(url: &Url, connections: Connections) -> Result<Self> {
         connect::check_syntax(url)?;
         let trust = Arc::<connect::PoolTrust>::default();
         let (write, read) = connect::options(url, connections, &trust);
@@ -73,6 +74,7 @@ impl Store {
             read: Database::connect(read).await?,
             trust,
             clock: Arc::new(clock::Clock::new()),
+            writable: Arc::default(),
         };
         store.read_clock().await?;
         Ok(store)
@@ -94,15 +96,6 @@ impl Store {
         };
         let inner = bounded_with_retry(&self.trust.write, BEGIN_TIMEOUT, begin).await?;
         Ok(Transaction { inner })
-    }
-
-    /// Checks whether the database can take an order. Uses the pool that orders use, so that many
-    /// reads do not make a node look unhealthy.
-    pub async fn ping(&self) -> Result<()> {
-        match tokio::time::timeout(PING_TIMEOUT, self.write.ping()).await {
-            Ok(result) => Ok(result?),
-            Err(_) => Err(Error::Silent),
-        }
     }
 
     /// Records that the database did not answer a write: the connections of the writing pool that
@@ -134,7 +127,7 @@ impl Store {
     where
         F: Future<Output = std::result::Result<T, sea_orm::DbErr>>,
     {
-        bounded_with_retry(&self.trust.read, QUERY_TIMEOUT, read).await
+        self.noted(bounded_with_retry(&self.trust.read, QUERY_TIMEOUT, read).await)
     }
 
     /// Runs a query of the writing pool with a time limit.
@@ -142,7 +135,7 @@ impl Store {
         &self,
         query: impl Future<Output = std::result::Result<T, sea_orm::DbErr>>,
     ) -> Result<T> {
-        bounded(&self.trust.write, QUERY_TIMEOUT, query).await
+        self.noted(bounded(&self.trust.write, QUERY_TIMEOUT, query).await)
     }
 }
 

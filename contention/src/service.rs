@@ -184,7 +184,8 @@ impl Service {
             database_url: Some(database.url().clone()),
             database_pool_max: 4,
         };
-        app::connect_store(&config).await.map(Some)
+        let store = app::connect_store(&config, app::WRITE_WITHIN);
+        store.await.map(Some)
     }
 
     pub(crate) fn describe(&self) -> ServiceUnderTest {

@@ -5,7 +5,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::SharedState;
-use crate::lock::{self, Lock};
+use crate::{
+    lock::{self, Lock},
+    store,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -21,6 +24,10 @@ pub(super) struct HealthReport {
     /// `down` means that orders cannot be taken, `degraded` that they can.
     status: Condition,
     database: Condition,
+    /// Why it is `down`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "read_only")]
+    database_reason: Option<&'static str>,
     /// `degraded` while some lock nodes take no locks or there are none, `down` while no majority
     /// takes them and only the version check in the database protects the stock.
     redis: Condition,
@@ -56,10 +63,8 @@ pub(super) struct Alive {
     responses((status = 200, body = HealthReport), (status = 503, body = HealthReport, description = "orders cannot be taken")),
 )]
 pub(super) async fn health(State(state): State<SharedState>) -> (StatusCode, Json<HealthReport>) {
-    let database = match state.store.ping().await {
-        Ok(()) => Condition::Up,
-        Err(_) => Condition::Down,
-    };
+    let condition = state.store.condition().await;
+    let database = database(condition);
     let redis = redis(state.lock.health());
     let status = match (database, redis) {
         (Condition::Up, Condition::Up) => Condition::Up,
@@ -69,6 +74,7 @@ pub(super) async fn health(State(state): State<SharedState>) -> (StatusCode, Jso
     let health = HealthReport {
         status,
         database,
+        database_reason: reason(condition),
         redis,
         lock: lock_health(&state.lock),
     };
@@ -104,11 +110,23 @@ pub(super) async fn live() -> Json<Alive> {
     responses((status = 200, body = Alive), (status = 503, body = Alive)),
 )]
 pub(super) async fn ready(State(state): State<SharedState>) -> (StatusCode, Json<Alive>) {
-    let status = match state.store.ping().await {
-        Ok(()) => Condition::Up,
-        Err(_) => Condition::Down,
-    };
+    let status = database(state.store.condition().await);
     (status_code(status), Json(Alive { status }))
+}
+
+fn database(condition: store::Condition) -> Condition {
+    match condition {
+        store::Condition::TakesWrites => Condition::Up,
+        store::Condition::OnlyReads | store::Condition::Unreachable => Condition::Down,
+    }
+}
+
+fn reason(condition: store::Condition) -> Option<&'static str> {
+    match condition {
+        store::Condition::TakesWrites => None,
+        store::Condition::OnlyReads => Some("read_only"),
+        store::Condition::Unreachable => Some("unreachable"),
+    }
 }
 
 /// Without lock nodes the lock is in-process: `degraded`, because it protects one node only.

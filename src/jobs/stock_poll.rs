@@ -45,7 +45,7 @@ impl StockPoll {
 
     pub async fn run_once(&mut self) -> Result<(), Error> {
         let (idle, used) = self.store.connections();
-        metrics::db_pool(idle, used);
+        metrics::database::pool(idle, used);
         self.store.read_clock().await?;
         let products = self.store.products(None, PRODUCTS).await?;
         for product in &products {

@@ -40,7 +40,7 @@ use crate::{
 
 mod lock_prefetch;
 mod report;
-mod write;
+pub(super) mod write;
 
 /// A lane without commands ends after this long.
 const IDLE: Duration = Duration::from_secs(10);

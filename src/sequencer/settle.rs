@@ -36,7 +36,10 @@ pub(super) async fn commit_status(
     loop {
         match tokio::time::timeout(LOOKUP_TIMEOUT, look_up(store, before, decision)).await {
             Ok(Ok(status)) => return status,
-            Ok(Err(error)) => tracing::debug!(%error, "cannot look up a lost commit: {error}"),
+            Ok(Err(error)) => {
+                store.note_failure(&error);
+                tracing::debug!(%error, "cannot look up a lost commit: {error}");
+            }
             Err(_) => drop(store.mark_silent()),
         }
         if Instant::now() >= deadline {

@@ -113,7 +113,7 @@ impl Store {
         let Ok(result) = tokio::time::timeout(QUERY_TIMEOUT, change).await else {
             return Err(self.mark_silent());
         };
-        result.inspect_err(|error| {
+        self.noted(result).inspect_err(|error| {
             if error.is_broken_connection() {
                 self.trust.write.revoke();
             }

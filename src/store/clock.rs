@@ -12,7 +12,7 @@ use std::{
 use chrono::{DateTime, SubsecRound, Utc};
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
-use super::{Result, Store};
+use super::{Result, Store, writable::READS_ONLY};
 use crate::domain::now;
 
 /// A slower answer is too inaccurate, unless it took at most twice as long as the fastest one.
@@ -69,18 +69,21 @@ impl Store {
         }
     }
 
-    /// Reads the server's clock.
+    /// Reads the server's clock, and whether the server takes writes.
     pub async fn read_clock(&self) -> Result<()> {
         if !self.is_postgres() {
             return Ok(());
         }
-        let statement = Statement::from_string(DbBackend::Postgres, "SELECT clock_timestamp()");
+        let question = format!("SELECT clock_timestamp(), {READS_ONLY}");
+        let statement = Statement::from_string(DbBackend::Postgres, question);
         let query = async || {
             let sent_at = Instant::now();
             Ok((self.read.query_one_raw(statement.clone()).await?, sent_at))
         };
         if let (Some(row), sent_at) = self.bounded(query).await? {
             self.clock.set(row.try_get_by_index(0)?, sent_at);
+            // The readers may be connected to a server that was demoted, and read old rows.
+            self.note_access(row.try_get_by_index(1)?);
         }
         Ok(())
     }

@@ -15,14 +15,49 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time limit of the ping of a connection that returns to its pool; after it the pool closes it.
 const RETURN_TIMEOUT: Duration = Duration::from_millis(500);
 /// PostgreSQL cancels statements that run longer; all statements of the service should be faster.
-const STATEMENT_TIMEOUT_MS: &str = "2000";
-/// How long a write waits for a row that another node is writing.
-const LOCK_TIMEOUT_MS: &str = "1500";
+const STATEMENT_TIMEOUT_MAX: Duration = Duration::from_secs(2);
+/// How long a statement waits for a row at most; below every time limit of a caller, who would take
+/// the database for silent.
+const LOCK_TIMEOUT_MAX: Duration = Duration::from_millis(750);
+/// The shares of the time to write a batch that a statement of the writing pool may take, and wait
+/// for a row: a locked row is refused while there is time to say so, even if a second one follows.
+const STATEMENT_SHARE: f64 = 0.8;
+const LOCK_SHARE: f64 = 0.4;
 /// PostgreSQL ends the transaction of a node that was cut off or paused, so that other nodes can
 /// sell.
 const IDLE_IN_TRANSACTION_TIMEOUT_MS: &str = "1000";
 /// How long SQLite waits for another process's write.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(1_500);
+
+/// How a store connects.
+#[derive(Clone, Copy, Debug)]
+pub struct Connections {
+    /// Of both pools together.
+    pub max: u32,
+    /// The time that a batch has to write.
+    pub write_within: Duration,
+}
+
+impl Connections {
+    fn statement_timeout(self, access: Access) -> Duration {
+        match access {
+            Access::Read => STATEMENT_TIMEOUT_MAX,
+            Access::Write => self
+                .write_within
+                .mul_f64(STATEMENT_SHARE)
+                .min(STATEMENT_TIMEOUT_MAX),
+        }
+    }
+
+    fn lock_timeout(self) -> Duration {
+        self.write_within.mul_f64(LOCK_SHARE).min(LOCK_TIMEOUT_MAX)
+    }
+}
+
+/// In the milliseconds of PostgreSQL's settings, of which 0 would mean no limit.
+fn setting(limit: Duration) -> String {
+    limit.as_millis().max(1).to_string()
+}
 
 /// A database URL, of PostgreSQL or SQLite; its `Debug` output omits the password.
 #[derive(Clone, PartialEq, Eq)]
@@ -84,26 +119,25 @@ pub(super) struct PoolTrust {
 /// The options of the writing and of the reading pool.
 pub(super) fn options(
     url: &Url,
-    connections: u32,
+    connections: Connections,
     trust: &PoolTrust,
 ) -> (ConnectOptions, ConnectOptions) {
-    let half = (connections / 2).max(1);
+    let Connections { max, .. } = connections;
+    let half = (max / 2).max(1);
     if url.is_sqlite() {
-        (
+        return (
             sqlite(url, 1, Access::Write),
-            sqlite(url, connections.saturating_sub(1).max(1), Access::Read),
-        )
-    } else {
-        (
-            postgres(url, half, Access::Write, &trust.write),
-            postgres(
-                url,
-                connections.saturating_sub(half).max(1),
-                Access::Read,
-                &trust.read,
-            ),
-        )
+            sqlite(url, max.saturating_sub(1).max(1), Access::Read),
+        );
     }
+    let pool = |size: u32, access, trust| {
+        let max = size.max(1);
+        postgres(url, Connections { max, ..connections }, access, trust)
+    };
+    (
+        pool(half, Access::Write, &trust.write),
+        pool(max.saturating_sub(half), Access::Read, &trust.read),
+    )
 }
 
 fn common(url: &Url, connections: u32) -> ConnectOptions {
@@ -119,20 +153,27 @@ fn common(url: &Url, connections: u32) -> ConnectOptions {
     options
 }
 
-fn postgres(url: &Url, connections: u32, access: Access, trust: &Arc<Trust>) -> ConnectOptions {
+fn postgres(
+    url: &Url,
+    connections: Connections,
+    access: Access,
+    trust: &Arc<Trust>,
+) -> ConnectOptions {
     // All queries of a lane have an index. A plan made while a table was small may scan the whole
     // table, and stays cached while the table grows by thousands of rows a second.
     let seqscan = match access {
         Access::Write => "off",
         Access::Read => "on",
     };
-    let mut options = common(url, connections);
+    let statement_timeout = setting(connections.statement_timeout(access));
+    let lock_timeout = setting(connections.lock_timeout());
+    let mut options = common(url, connections.max);
     options.set_application_name("flash-sale");
     options.map_sqlx_postgres_opts(move |options| {
         options.options([
             ("enable_seqscan", seqscan),
-            ("statement_timeout", STATEMENT_TIMEOUT_MS),
-            ("lock_timeout", LOCK_TIMEOUT_MS),
+            ("statement_timeout", statement_timeout.as_str()),
+            ("lock_timeout", lock_timeout.as_str()),
             (
                 "idle_in_transaction_session_timeout",
                 IDLE_IN_TRANSACTION_TIMEOUT_MS,

@@ -40,6 +40,17 @@ impl Error {
         matches!(**cause, sqlx::Error::Io(_))
     }
 
+    /// Whether the server refused a write because it only reads.
+    pub(super) fn is_read_only(&self) -> bool {
+        let (Self::Unreachable(error) | Self::CommitUnknown(Some(error))) = self else {
+            return false;
+        };
+        let Some(sqlx::Error::Database(refusal)) = sqlx_error(error) else {
+            return false;
+        };
+        refusal.code().as_deref() == Some(READ_ONLY)
+    }
+
     /// The error with its causes, in one line, for the log.
     pub fn chain(&self) -> String {
         let first: &dyn std::error::Error = self;
@@ -85,12 +96,15 @@ const CONSTRAINTS: [(Constraint, &str, &str); 5] = [
 /// shutdown, statement and lock time-outs, serialization and deadlock, a transaction ended for
 /// idling while its node was paused, a read-only server after a fail-over.
 const TRANSIENT: [&str; 8] = [
-    "08", "53", "57", "55P03", "40001", "40P01", "25P03", "25006",
+    "08", "53", "57", "55P03", "40001", "40P01", "25P03", READ_ONLY,
 ];
+/// SQLSTATE of a write that a server refuses because it only reads.
+const READ_ONLY: &str = "25006";
 /// SQLSTATE codes of a closed connection: server shutdown, or idle for too long.
 const TERMINATED: [&str; 2] = ["57P01", "57P05"];
-/// SQLite's BUSY and LOCKED, with their extended codes.
-const TRANSIENT_SQLITE: [&str; 6] = ["5", "6", "261", "262", "517", "773"];
+/// SQLite's primary codes of faults that pass, or that an operator ends: BUSY, LOCKED, READONLY,
+/// IOERR, FULL. An extended code has them in its last byte.
+const TRANSIENT_SQLITE: [u32; 5] = [5, 6, 8, 10, 13];
 
 impl From<DbErr> for Error {
     fn from(error: DbErr) -> Self {
@@ -115,7 +129,7 @@ impl From<DbErr> for Error {
         let transient = if postgres {
             TRANSIENT.iter().any(|class| code.starts_with(class))
         } else {
-            TRANSIENT_SQLITE.contains(&code.as_ref())
+            is_transient_in_sqlite(&code)
         };
         if transient {
             Self::Unreachable(error)
@@ -123,6 +137,11 @@ impl From<DbErr> for Error {
             Self::Refused(error)
         }
     }
+}
+
+fn is_transient_in_sqlite(code: &str) -> bool {
+    let code = code.parse::<u32>().unwrap_or_default();
+    TRANSIENT_SQLITE.contains(&(code & 0xff))
 }
 
 fn sqlx_error(error: &DbErr) -> Option<&sqlx::Error> {
@@ -140,4 +159,19 @@ fn violated(message: &str) -> Option<Constraint> {
         .iter()
         .find(|(_, postgres, sqlite)| message.contains(postgres) || message.contains(sqlite))
         .map(|(constraint, _, _)| *constraint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_no_bug_and_a_violated_constraint_is_no_outage() {
+        for transient in ["5", "517", "8", "1032", "778", "13"] {
+            assert!(is_transient_in_sqlite(transient), "{transient}");
+        }
+        for permanent in ["1", "19", "2067", ""] {
+            assert!(!is_transient_in_sqlite(permanent), "{permanent}");
+        }
+    }
 }

@@ -62,32 +62,46 @@ impl Postgres {
         let programs = programs().context(
             "initdb and postgres are not installed: install your system's postgresql package",
         )?;
-        let dir = tempfile::Builder::new()
-            .prefix("flash-sale-pg-")
-            .tempdir()?;
-        let user = if geteuid().is_root() {
-            let user = ["postgres", "nobody"]
-                .iter()
-                .find_map(|name| User::from_name(name).ok().flatten());
-            let user = user.context("there is no user to run PostgreSQL as")?;
-            chown(dir.path(), Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
-            Some(user)
-        } else {
-            None
-        };
-        let server = Server {
-            process: Mutex::default(),
-            programs,
-            port: free_port()?,
-            user,
-            dir,
-        };
+        let server = Server::new(programs)?;
         server.create()?;
         let postgres = Self(Arc::new(server));
         postgres.start().await?;
         Ok(postgres)
     }
 
+    /// A standby of this server, which only reads until it is promoted.
+    ///
+    /// # Errors
+    /// When `pg_basebackup` is not installed, or the standby does not start.
+    pub async fn standby(&self) -> anyhow::Result<Self> {
+        let server = Server::new(self.0.programs.clone())?;
+        server.copy(self.0.port)?;
+        let postgres = Self(Arc::new(server));
+        postgres.start().await?;
+        Ok(postgres)
+    }
+
+    /// Makes a standby the primary.
+    pub async fn promote(&self) -> anyhow::Result<()> {
+        self.execute("SELECT pg_promote()").await
+    }
+
+    /// Refuses writes from now on, or takes them again; open connections stay.
+    pub async fn only_reads(&self, only_reads: bool) -> anyhow::Result<()> {
+        let state = if only_reads { "on" } else { "off" };
+        let set = format!("ALTER SYSTEM SET default_transaction_read_only = {state}");
+        self.execute(&set).await?;
+        self.execute("SELECT pg_reload_conf()").await
+    }
+
+    /// Runs a statement, in a session that may write on a server that only reads.
+    async fn execute(&self, statement: &str) -> anyhow::Result<()> {
+        let connection = self.connect().await?;
+        let write = "SET default_transaction_read_only = off";
+        connection.execute_unprepared(write).await?;
+        connection.execute_unprepared(statement).await?;
+        Ok(connection.close().await?)
+    }
     /// The database that every server has.
     pub fn url(&self) -> String {
         self.0.url("postgres")
@@ -164,6 +178,49 @@ impl Postgres {
 }
 
 impl Server {
+    /// A server that has a folder and a port, but no data yet.
+    fn new(programs: PathBuf) -> anyhow::Result<Self> {
+        let dir = tempfile::Builder::new()
+            .prefix("flash-sale-pg-")
+            .tempdir()?;
+        let user = if geteuid().is_root() {
+            let user = ["postgres", "nobody"]
+                .iter()
+                .find_map(|name| User::from_name(name).ok().flatten());
+            let user = user.context("there is no user to run PostgreSQL as")?;
+            chown(dir.path(), Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
+            Some(user)
+        } else {
+            None
+        };
+        Ok(Self {
+            process: Mutex::default(),
+            programs,
+            port: free_port()?,
+            user,
+            dir,
+        })
+    }
+
+    /// Copies the data of the server at this port, as its standby.
+    fn copy(&self, port: u16) -> anyhow::Result<()> {
+        // The folder on the `PATH` may have links to the server's programs only.
+        let beside = self.programs.join("postgres").canonicalize()?;
+        let mut copy = Command::new(beside.with_file_name("pg_basebackup"));
+        let copied = self
+            .as_user(&mut copy)
+            .arg("-D")
+            .arg(self.data())
+            .args(["-h", "127.0.0.1", "-p", &port.to_string()])
+            .args(["-U", "postgres", "-R", "-X", "stream", "-c", "fast"])
+            .stdin(Stdio::null())
+            .output()
+            .context("cannot run pg_basebackup")?;
+        let errors = String::from_utf8_lossy(&copied.stderr);
+        ensure!(copied.status.success(), "pg_basebackup failed: {errors}");
+        Ok(())
+    }
+
     fn url(&self, database: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }

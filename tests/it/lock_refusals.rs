@@ -198,7 +198,7 @@ async fn a_node_that_loads_its_data_is_left_out_until_it_has_finished() {
         .open()
         .await;
     let node = &mut shop.redis_mut().0[2];
-    for key in 0..40 {
+    for key in 0..400 {
         let (key, value) = (format!("large:{key}"), "x".repeat(4_000));
         node.run::<()>(&["SET", &key, &value]).await;
     }
@@ -207,7 +207,7 @@ async fn a_node_that_loads_its_data_is_left_out_until_it_has_finished() {
         "--rdbcompression",
         "no",
         "--key-load-delay",
-        "100000",
+        "10000",
         "--loading-process-events-interval-bytes",
         "1024",
     ]);

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use flash_sale::{
+    app,
     domain::{Product, Secret},
     lock::{Attempt, Lock},
-    store::{NewOrder, NewOrders, StockChange, Store, Url},
+    store::{Connections, NewOrder, NewOrders, StockChange, Store, Url},
     tasks::Tasks,
 };
 
@@ -36,6 +37,10 @@ impl Naive {
             !nodes.is_empty(),
             "the naive design needs --redis-lock-urls"
         );
+        let connections = Connections {
+            max: connections,
+            write_within: app::WRITE_WITHIN,
+        };
         Ok(Self {
             store: Store::connect(&Url::new(url), connections)
                 .await

@@ -26,7 +26,7 @@ use crate::{
 /// The share of the request time-out after which a command is too old to be claimed.
 const CLAIM_WITHIN: f64 = 0.65;
 /// The share that writing a batch may take.
-const WRITE_WITHIN: f64 = 0.25;
+pub(in crate::sequencer) const WRITE_WITHIN: f64 = 0.25;
 /// The share that settling a lost commit may take; callers that time out meanwhile get
 /// `outcome_unknown`.
 const SETTLE_WITHIN: f64 = 0.25;
@@ -109,6 +109,9 @@ impl Lane {
             Ok(written) => written,
             Err(_) => Err(parts.store.mark_silent()),
         };
+        if let Err(error) = &written {
+            parts.store.note_failure(error);
+        }
         if prefetch.is_some() {
             self.release_prefetched();
             self.prefetch = prefetch;

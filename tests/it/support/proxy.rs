@@ -3,7 +3,7 @@
 //! It recognizes statements by their text: drivers send BEGIN and COMMIT as simple queries.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
@@ -47,7 +47,7 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Shared {
-            server: address_of(database_url),
+            server: Arc::new(Mutex::new(address_of(database_url))),
             fault: watch::channel(Fault::None).0,
             hits: Arc::default(),
         };
@@ -62,7 +62,13 @@ impl Proxy {
 
     /// The URL of the same database through the proxy.
     pub(crate) fn url(&self, database_url: &str) -> String {
-        database_url.replacen(&self.shared.server, &format!("127.0.0.1:{}", self.port), 1)
+        let server = address_of(database_url);
+        database_url.replacen(&server, &format!("127.0.0.1:{}", self.port), 1)
+    }
+
+    /// New connections lead to the server of this URL; open ones stay where they are.
+    pub(crate) fn lead_to(&self, database_url: &str) {
+        *self.shared.server.lock().unwrap() = address_of(database_url);
     }
 
     pub(crate) fn set(&self, fault: Fault) {
@@ -114,7 +120,7 @@ async fn accept(listener: TcpListener, shared: Shared) {
 
 #[derive(Clone, Debug)]
 struct Shared {
-    server: String,
+    server: Arc<Mutex<String>>,
     fault: watch::Sender<Fault>,
     hits: Arc<AtomicUsize>,
 }
@@ -125,7 +131,8 @@ impl Shared {
         if *fault.borrow() == Fault::Down {
             return;
         }
-        let Ok(server) = TcpStream::connect(&self.server).await else {
+        let server = self.server.lock().unwrap().clone();
+        let Ok(server) = TcpStream::connect(server).await else {
             return;
         };
         let (from_client, to_client) = client.into_split();

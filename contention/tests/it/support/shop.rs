@@ -120,7 +120,9 @@ impl Shop {
             database_url: Some(url_in(&self.directory).parse().unwrap()),
             database_pool_max: 1,
         };
-        let store = app::connect_store(&config).await.unwrap();
+        let store = app::connect_store(&config, app::WRITE_WITHIN)
+            .await
+            .unwrap();
         for invariant in verify::INVARIANTS {
             let breaches = invariant.breaches(&store).await.unwrap();
             assert!(breaches.is_empty(), "{}: {breaches:?}", invariant.name);
