@@ -82,6 +82,8 @@ pub(crate) struct FaultEvidence {
     /// Redis: whether the lock was degraded, was no longer degraded after the fault, and was then
     /// taken again.
     pub(crate) lock: Option<[bool; 3]>,
+    /// Database: whether a node noticed that it only reads, and that it writes again.
+    pub(crate) read_only: Option<[bool; 2]>,
     /// The pauses of the lock's holder.
     pub(crate) paused: Option<Paused>,
     /// Orders that were won after the end of the last fault.

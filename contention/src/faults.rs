@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use flash_sale::embedded::RedisNodes;
 use parking_lot::Mutex;
 
 use crate::{
@@ -25,7 +26,7 @@ pub(crate) struct Done {
 
 /// Why the faults of a scenario cannot be injected into the service; `None` if they can.
 pub(crate) fn impossible(scenario: &Scenario, service: &Service) -> Option<&'static str> {
-    let redis = scenario.has(FaultKind::KillRedis) || scenario.has(FaultKind::StartRedis);
+    let redis = scenario.has_lock_fault() || scenario.has(FaultKind::StartRedis);
     let database = scenario.has(FaultKind::StopDatabase) || scenario.has(FaultKind::StartDatabase);
     let can_stop = service.database.as_ref().is_some_and(Database::can_stop);
     if scenario.fault.is_empty() {
@@ -36,6 +37,8 @@ pub(crate) fn impossible(scenario: &Scenario, service: &Service) -> Option<&'sta
         Some("it needs lock nodes that this run started: install redis-server")
     } else if database && !can_stop {
         Some("it needs a database that this run started")
+    } else if scenario.needs_postgres() && !has_postgres(service) {
+        Some("it needs a PostgreSQL that this run started")
     } else if scenario.has(FaultKind::PauseHolder) && service.nodes.len() < 2 {
         Some("it needs at least two nodes")
     } else if scenario.has(FaultKind::PauseHolder) && service.redis.is_none() {
@@ -43,6 +46,11 @@ pub(crate) fn impossible(scenario: &Scenario, service: &Service) -> Option<&'sta
     } else {
         None
     }
+}
+
+fn has_postgres(service: &Service) -> bool {
+    let database = service.database.as_ref();
+    database.is_some_and(|database| database.can_stop() && !database.is_file())
 }
 
 pub(crate) async fn inject(
@@ -59,42 +67,60 @@ pub(crate) async fn inject(
             let at_ms = millis(load.recorder.now());
             faults.lock().push(Fault { at_ms, what });
         };
-        match fault.what {
-            FaultKind::KillRedis => {
-                let redis = service
-                    .redis
-                    .as_mut()
-                    .context("this run started no Redis nodes")?;
-                tokio::task::block_in_place(|| redis.kill());
-                report("all Redis nodes killed".to_owned());
-            }
-            FaultKind::StartRedis => {
-                let redis = service
-                    .redis
-                    .as_mut()
-                    .context("this run started no Redis nodes")?;
-                tokio::task::block_in_place(|| redis.restart())?;
-                report("all Redis nodes back".to_owned());
-            }
-            FaultKind::StopDatabase => {
-                let database = service
-                    .database
-                    .as_mut()
-                    .context("this run started no database")?;
-                report(database.stop().await?.to_owned());
-            }
-            FaultKind::StartDatabase => {
-                let database = service
-                    .database
-                    .as_mut()
-                    .context("this run started no database")?;
-                report(database.start().await?.to_owned());
-            }
-            FaultKind::PauseHolder => {
-                done.paused = Some(holder::pause(service, load, &report).await?);
-            }
+        if fault.what == FaultKind::PauseHolder {
+            done.paused = Some(holder::pause(service, load, &report).await?);
+        } else {
+            report(apply(fault.what, service).await?.to_owned());
         }
         done.over = Some(load.recorder.now());
     }
     Ok(done)
+}
+
+/// Begins or ends a fault of a part, and describes it for the report.
+async fn apply(kind: FaultKind, service: &mut Service) -> anyhow::Result<&'static str> {
+    let redis = service.redis.as_mut();
+    let redis = redis.context("this run started no Redis nodes");
+    let database = service.database.as_mut();
+    let database = database.context("this run started no database");
+    match kind {
+        FaultKind::KillRedis => {
+            let redis = redis?;
+            tokio::task::block_in_place(|| redis.kill());
+            Ok("all Redis nodes killed")
+        }
+        FaultKind::StartRedis => {
+            let redis = redis?;
+            tokio::task::block_in_place(|| redis.restart())?;
+            Ok("all Redis nodes back")
+        }
+        FaultKind::RefuseLocks => {
+            // Of a master that does not exist: a replica refuses writes all the same.
+            on_all(redis?, &["REPLICAOF", "127.0.0.1", "1"]).await?;
+            Ok("all Redis nodes are replicas")
+        }
+        FaultKind::TakeLocks => {
+            on_all(redis?, &["REPLICAOF", "NO", "ONE"]).await?;
+            Ok("all Redis nodes take writes again")
+        }
+        FaultKind::StopDatabase => database?.stop().await,
+        FaultKind::StartDatabase => database?.start().await,
+        FaultKind::RefuseWrites => database?.only_reads(true).await,
+        FaultKind::TakeWrites => database?.only_reads(false).await,
+        FaultKind::PauseHolder => anyhow::bail!("a pause needs the load"),
+    }
+}
+
+/// Runs a command on every node.
+async fn on_all(nodes: &RedisNodes, words: &[&str]) -> anyhow::Result<()> {
+    for url in nodes.urls() {
+        let client = redis::Client::open(url.expose())?;
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        let mut command = redis::Cmd::new();
+        for word in words {
+            command.arg(*word);
+        }
+        command.exec_async(&mut connection).await?;
+    }
+    Ok(())
 }

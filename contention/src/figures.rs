@@ -95,6 +95,11 @@ impl Figures {
     pub(crate) fn lock_degraded(&self) -> bool {
         self.sum("flash_sale_lock_degraded", &[]) > 0.5
     }
+
+    /// Whether any node found that the database only reads.
+    pub(crate) fn database_only_reads(&self) -> bool {
+        self.sum("flash_sale_db_only_reads", &[]) > 0.5
+    }
 }
 
 /// A counter as an integer.

@@ -64,14 +64,12 @@ impl Plan {
     pub(crate) async fn execute(&self, args: &Args) -> anyhow::Result<bool> {
         let began = Instant::now();
         let started_at = now().to_rfc3339();
-        let postgres = if args.postgres {
-            Some(Postgres::open().await.context("--postgres")?)
-        } else {
-            None
-        };
+        let postgres = self.postgres(args).await?;
         let mut runs = Vec::new();
         for job in &self.jobs {
-            let run = Box::pin(self.one(job, args, postgres.as_ref())).await;
+            let needed = args.postgres || job.scenario.needs_postgres();
+            let server = postgres.as_ref().filter(|_| needed);
+            let run = Box::pin(self.one(job, args, server)).await;
             runs.push(run.with_context(|| job.scenario.name.clone())?);
         }
         let report = Report {
@@ -98,6 +96,21 @@ impl Plan {
             report::html::write(path, &report)?;
         }
         Ok(report.held)
+    }
+
+    /// The server of the runs that need one, unless another database is given.
+    async fn postgres(&self, args: &Args) -> anyhow::Result<Option<Postgres>> {
+        let given = args.database_url.is_some() || self.tokens.is_some();
+        let mut jobs = self.jobs.iter();
+        let needed = jobs.find(|job| !given && job.scenario.needs_postgres());
+        match (args.postgres, needed) {
+            (true, _) => Ok(Some(Postgres::open().await.context("--postgres")?)),
+            (false, Some(job)) => {
+                let server = Postgres::open().await;
+                Ok(Some(server.with_context(|| job.scenario.name.clone())?))
+            }
+            (false, None) => Ok(None),
+        }
     }
 
     async fn one(

@@ -86,7 +86,7 @@ pub(crate) async fn run(
     };
     let (done, observed) = sending.send(&mut service, screen).await?;
     let used = usage.since();
-    if scenario.has(FaultKind::StartRedis) {
+    if scenario.has_lock_fault() {
         wait_for_lock(&operations).await;
     }
     let after = Figures::read(&operations).await;
@@ -211,7 +211,7 @@ impl Effects<'_> {
             after,
             before,
         } = self;
-        let lock = scenario.has(FaultKind::KillRedis).then(|| {
+        let lock = scenario.has_lock_fault().then(|| {
             let last = observed
                 .degraded
                 .iter()
@@ -247,8 +247,16 @@ impl Effects<'_> {
                     .filter(|sample| sample.sent > over && sample.answer.won());
                 u64::try_from(won.count()).unwrap_or(u64::MAX)
             });
+        let read_only = scenario.has(FaultKind::RefuseWrites).then(|| {
+            let seen = observed.only_reads.iter().any(|only_reads| *only_reads);
+            [
+                seen,
+                after.is_some_and(|after| !after.database_only_reads()),
+            ]
+        });
         FaultEvidence {
             lock,
+            read_only,
             paused: done.paused,
             won_afterwards,
         }

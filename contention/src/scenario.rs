@@ -137,8 +137,14 @@ pub(crate) struct PlannedFault {
 pub(crate) enum FaultKind {
     KillRedis,
     StartRedis,
+    /// The lock nodes answer, and refuse every lock, as replicas do.
+    RefuseLocks,
+    TakeLocks,
     StopDatabase,
     StartDatabase,
+    /// The database answers, and refuses every write, as after a fail-over.
+    RefuseWrites,
+    TakeWrites,
     /// Pauses the node that holds the lock for longer than the lock's TTL, then resumes it.
     PauseHolder,
 }
@@ -213,6 +219,16 @@ impl Scenario {
 
     pub(crate) fn has(&self, kind: FaultKind) -> bool {
         self.fault.iter().any(|fault| fault.what == kind)
+    }
+
+    /// Whether a fault of the scenario exists only with PostgreSQL.
+    pub(crate) fn needs_postgres(&self) -> bool {
+        self.has(FaultKind::RefuseWrites)
+    }
+
+    /// Whether a fault of the scenario takes the lock away.
+    pub(crate) fn has_lock_fault(&self) -> bool {
+        self.has(FaultKind::KillRedis) || self.has(FaultKind::RefuseLocks)
     }
 
     pub(crate) fn sells(&self) -> bool {

@@ -35,6 +35,8 @@ pub(crate) struct Observed {
     pub(crate) stock: Vec<(Duration, Option<i64>)>,
     /// Whether the lock was degraded, at each sample.
     pub(crate) degraded: Vec<(Duration, bool)>,
+    /// Whether a node found that the database only reads, at each sample.
+    pub(crate) only_reads: Vec<bool>,
     /// Locks acquired so far.
     pub(crate) acquired: Vec<(Duration, u64)>,
 }
@@ -121,6 +123,7 @@ impl Watch<'_> {
         let degraded = figures.lock_degraded();
         let mut observed = self.observed.lock();
         observed.degraded.push((now, degraded));
+        observed.only_reads.push(figures.database_only_reads());
         observed.acquired.push((now, lock.acquired));
         drop(observed);
         LockState {

@@ -5,10 +5,30 @@ use crate::faults::holder::Paused;
 use crate::report::Check;
 
 pub(super) fn all(evidence: &Evidence) -> Vec<Check> {
-    [lock_back(evidence), fenced(evidence), sales_go_on(evidence)]
-        .into_iter()
-        .flatten()
-        .collect()
+    let checks = [
+        lock_back(evidence),
+        read_only_noticed(evidence),
+        fenced(evidence),
+        sales_go_on(evidence),
+    ];
+    checks.into_iter().flatten().collect()
+}
+
+fn read_only_noticed(evidence: &Evidence) -> Option<Check> {
+    let observed = evidence.faults.read_only?;
+    let steps = [
+        "no node noticed that the database only reads",
+        "a node still takes the database for one that only reads",
+    ];
+    let missing = observed
+        .iter()
+        .zip(steps)
+        .filter(|(observed, _)| !**observed);
+    Some(check_result(
+        "a database that only reads is noticed",
+        "noticed, and noticed when it was over".to_owned(),
+        missing.map(|(_, step)| step.to_owned()).collect(),
+    ))
 }
 
 fn lock_back(evidence: &Evidence) -> Option<Check> {

@@ -130,6 +130,19 @@ impl Database {
         Ok(begun.is_err())
     }
 
+    /// Makes the server refuse writes, or take them again; connections stay open.
+    pub(crate) async fn only_reads(&self, only_reads: bool) -> anyhow::Result<&'static str> {
+        let Backing::Postgres { server } = &self.kind else {
+            anyhow::bail!("this run did not start PostgreSQL");
+        };
+        server.only_reads(only_reads).await?;
+        Ok(if only_reads {
+            "PostgreSQL only reads"
+        } else {
+            "PostgreSQL takes writes again"
+        })
+    }
+
     /// Returns a description for the report.
     pub(crate) async fn stop(&mut self) -> anyhow::Result<&'static str> {
         let options = self.options();

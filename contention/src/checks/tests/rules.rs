@@ -51,6 +51,7 @@ fn lasting_effects_of_a_fault_are_found() {
     let mut evidence = sound();
     evidence.faults = FaultEvidence {
         lock: Some([true, true, false]),
+        read_only: Some([false, true]),
         paused: Some(Paused {
             pauses: 9,
             with_lock: 1,
@@ -60,6 +61,7 @@ fn lasting_effects_of_a_fault_are_found() {
         won_afterwards: Some(0),
     };
     assert_broken(&evidence, "the lock comes back", &["no lock was taken"]);
+    assert_broken(&evidence, "only reads is noticed", &["no node noticed"]);
     assert_broken(&evidence, "the fence rejects", &["rejected nothing"]);
     assert_broken(&evidence, "sales go on", &["no order was won"]);
 }
