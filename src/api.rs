@@ -2,15 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{
-    Router,
-    http::{HeaderName, HeaderValue, Method, header},
-    middleware,
-};
+use axum::{Router, middleware};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tower_http::cors::CorsLayer;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use self::docs::QueryNames;
 use crate::{
     admission::Gate, cache::Cache, checkout::Checkout, domain::Secret, lock::Lock,
     sequencer::Sequencer, stock_events::StockEvents, store::Store, tasks::Tasks,
@@ -19,6 +16,7 @@ use crate::{
 
 mod audit;
 pub mod auth;
+mod cors;
 mod docs;
 mod extract;
 mod guests;
@@ -32,6 +30,7 @@ mod products;
 pub mod serve;
 mod stock;
 mod waitlist;
+mod whole;
 
 /// The services that handlers use.
 #[derive(Debug)]
@@ -75,9 +74,10 @@ pub fn router(state: &SharedState, cors_origins: &[String]) -> Router {
         api = api.routes(routes!(guests::create));
     }
     let (router, document) = api.split_for_parts();
+    let document = docs::complete(document);
+    let queries = QueryNames::of(&document);
     let router = router.merge(docs::pages(document));
-    let cors = (!cors_origins.is_empty()).then(|| cors(cors_origins));
-    layered(router, state, cors)
+    layered(router, state, queries, cors::layer(cors_origins))
 }
 
 /// Metrics and health, for the operators' listener.
@@ -86,12 +86,17 @@ pub fn ops_router(state: &SharedState, recorder: PrometheusHandle) -> Router {
     let router = Router::new()
         .route("/metrics", axum::routing::get(render))
         .route("/health", axum::routing::get(health::health));
-    layered(router, state, None)
+    layered(router, state, QueryNames::default(), None)
 }
 
-/// Adds the common layers: problem documents for unknown paths and methods, and `observe` (time
-/// limit, request id, metrics).
-fn layered(router: Router<SharedState>, state: &SharedState, cors: Option<CorsLayer>) -> Router {
+/// Adds the common layers: problem documents for unknown paths and methods, and `observe` (query
+/// parameters, time limit, request id, metrics).
+fn layered(
+    router: Router<SharedState>,
+    state: &SharedState,
+    queries: QueryNames,
+    cors: Option<CorsLayer>,
+) -> Router {
     let mut router = router
         .fallback(async || problem::Problem::NotFound)
         .method_not_allowed_fallback(async || problem::Problem::MethodNotAllowed);
@@ -101,33 +106,8 @@ fn layered(router: Router<SharedState>, state: &SharedState, cors: Option<CorsLa
     }
     router
         .layer(middleware::from_fn_with_state(
-            Arc::clone(state),
+            (Arc::clone(state), queries),
             observe::observe,
         ))
         .with_state(Arc::clone(state))
-}
-
-fn cors(origins: &[String]) -> CorsLayer {
-    let origins: Vec<HeaderValue> = origins
-        .iter()
-        .filter_map(|origin| origin.parse().ok())
-        .collect();
-    CorsLayer::new()
-        .allow_origin(origins)
-        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
-        .allow_headers([
-            header::AUTHORIZATION,
-            header::CONTENT_TYPE,
-            HeaderName::from_static("idempotency-key"),
-            HeaderName::from_static("x-request-id"),
-        ])
-        .expose_headers([
-            header::LOCATION,
-            header::RETRY_AFTER,
-            HeaderName::from_static("idempotency-replayed"),
-            HeaderName::from_static("ratelimit-limit"),
-            HeaderName::from_static("ratelimit-remaining"),
-            HeaderName::from_static("ratelimit-reset"),
-            HeaderName::from_static("x-request-id"),
-        ])
 }

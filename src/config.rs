@@ -11,12 +11,14 @@ use crate::domain::Secret;
 
 mod check;
 mod environment;
+mod origin;
 mod parse;
 mod payments;
 mod value;
 
 pub use self::{
     check::{Error, SECRET_MIN},
+    origin::Origin,
     parse::{Refusal, parse},
     payments::{Payments, Provider},
 };
@@ -76,7 +78,8 @@ pub struct Serve {
     #[command(flatten)]
     pub limits: Limits,
 
-    /// Origins whose pages may call the API, comma-separated; none by default
+    /// Origins whose pages may call the API, comma-separated; `https://*.shop.example` names every
+    /// host below a domain, `*` all; none by default
     #[arg(long, env, value_name = "CORS_ORIGINS", value_delimiter = ',',
           value_parser = value::trimmed::<String>)]
     pub cors_origins: Vec<String>,

@@ -10,27 +10,31 @@ use uuid::Uuid;
 use super::{
     SharedState,
     extract::{self, Params},
-    problem::{Problem, ProblemDocument},
+    problem::Problem,
 };
-use crate::{domain::AuditRow, store::AuditFilter};
+use crate::{
+    domain::{AuditRow, Code},
+    store::AuditFilter,
+};
 
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct AuditParams {
     /// The `sub` of the caller's token.
+    #[param(required = false, nullable = false, min_length = 1, max_length = 255, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]*$")]
     actor: Option<String>,
     /// The id of a product or an order.
-    #[param(value_type = Option<Uuid>)]
+    #[param(required = false, nullable = false, value_type = Option<Uuid>)]
     target: Option<String>,
     /// From this time on.
-    #[param(value_type = Option<DateTime<Utc>>)]
+    #[param(required = false, nullable = false, value_type = Option<DateTime<Utc>>)]
     created_after: Option<String>,
     /// Before this time.
-    #[param(value_type = Option<DateTime<Utc>>)]
+    #[param(required = false, nullable = false, value_type = Option<DateTime<Utc>>)]
     created_before: Option<String>,
-    #[param(value_type = Option<u64>)]
+    #[param(required = false, nullable = false, value_type = Option<u64>, minimum = 1, maximum = 100)]
     limit: Option<String>,
-    #[param(value_type = Option<Uuid>)]
+    #[param(required = false, nullable = false, value_type = Option<Uuid>)]
     cursor: Option<String>,
 }
 
@@ -83,13 +87,10 @@ pub(super) struct AuditPage {
 
 /// Read the audit trail, newest first (admin)
 #[utoipa::path(
-    get, path = "/audit", tag = "audit", params(AuditParams), security(("token" = [])),
-    responses(
-        (status = 200, body = AuditPage),
-        (status = 401, body = ProblemDocument, description = "unauthenticated"),
-        (status = 403, body = ProblemDocument, description = "forbidden"),
-        (status = 422, body = ProblemDocument, description = "invalid_request"),
-    ),
+    get, path = "/audit", tag = "audit", operation_id = "listAudit", params(AuditParams),
+    security(("token" = [])),
+    responses((status = 200, body = AuditPage, description = "a page of the audit trail")),
+    extensions(("x-codes" = json!([Code::Forbidden]))),
 )]
 pub(super) async fn list(
     State(state): State<SharedState>,
@@ -99,7 +100,7 @@ pub(super) async fn list(
     extract::require_admin(&state.keys.user(&headers)?)?;
     let limit = extract::limit(params.limit.as_deref())?;
     let filter = AuditFilter {
-        actor: params.actor.filter(|actor| !actor.is_empty()),
+        actor: extract::user("actor", params.actor)?,
         target: extract::parameter("target", params.target.as_deref(), "a UUID")?,
         from: extract::time("created_after", params.created_after.as_deref())?,
         until: extract::time("created_before", params.created_before.as_deref())?,

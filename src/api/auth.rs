@@ -142,11 +142,14 @@ impl Verifier {
     }
 }
 
+/// Whether this can be the `sub` of a token.
+pub(super) fn is_user_id(text: &str) -> bool {
+    (1..=USER_ID_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
 impl Claims {
     fn into_user(self) -> Result<User, Problem> {
-        let usable =
-            (1..=USER_ID_MAX).contains(&self.sub.len()) && !self.sub.chars().any(char::is_control);
-        if !usable {
+        if !is_user_id(&self.sub) {
             return Err(refuse("The token's sub is empty or unusable."));
         }
         Ok(User {

@@ -18,14 +18,26 @@ use utoipa::{
 };
 use utoipa_swagger_ui::{Config, SwaggerFile};
 
-use super::{SharedState, problem::Problem};
+use super::{
+    SharedState,
+    problem::{Problem, ProblemDocument},
+};
+
+mod operations;
+mod query;
+
+pub(super) use self::query::QueryNames;
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "flash-sale",
-        description = "Orders for flash sales: no unit is sold twice, none is left unsold."
+        description = "Orders for flash sales: no unit is sold twice, none is left unsold.\n\n\
+            Every error is a problem document (RFC 9457); callers branch on its `code`. A path with another method \
+            answers 405 (`method_not_allowed`), any other path 404 (`not_found`).",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
+    components(schemas(ProblemDocument)),
     modifiers(&Bearer),
 )]
 struct ApiDocument;
@@ -48,6 +60,12 @@ impl Modify for Bearer {
 /// The OpenAPI document without paths; the router adds them.
 pub(super) fn document() -> openapi::OpenApi {
     ApiDocument::openapi()
+}
+
+/// Adds to the paths what every operation has in common.
+pub(super) fn complete(mut document: openapi::OpenApi) -> openapi::OpenApi {
+    operations::complete(&mut document);
+    document
 }
 
 /// Swagger UI from assets in the binary, so that it works offline.

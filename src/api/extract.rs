@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::{
     SharedState,
-    auth::{Role, User},
+    auth::{self, Role, User},
     observe::Began,
     problem::{FieldError, Problem},
 };
@@ -238,18 +238,29 @@ impl<S: Send + Sync, T: DeserializeOwned + 'static> FromRequestParts<S> for Para
     }
 }
 
-/// Parses one parameter of a query string; an empty value counts as absent.
+/// Parses one parameter of a query string.
 pub(super) fn parameter<T: std::str::FromStr>(
     name: &'static str,
     value: Option<&str>,
     must_be: &str,
 ) -> Result<Option<T>, Problem> {
-    match value.filter(|value| !value.is_empty()) {
+    match value {
         None => Ok(None),
         Some(text) => match text.parse() {
             Ok(value) => Ok(Some(value)),
             Err(_) => Err(Problem::invalid(name, format!("must be {must_be}"))),
         },
+    }
+}
+
+/// A parameter that is the `sub` of a token.
+pub(super) fn user(name: &'static str, value: Option<String>) -> Result<Option<String>, Problem> {
+    match value {
+        Some(user) if !auth::is_user_id(&user) => {
+            let must_be = "must be 1 to 255 bytes without control characters";
+            Err(Problem::invalid(name, must_be))
+        }
+        user => Ok(user),
     }
 }
 

@@ -26,8 +26,8 @@ pub(super) struct GuestSession {
 
 /// Create a guest session (demo only)
 #[utoipa::path(
-    post, path = "/guest-sessions", tag = "demo",
-    responses((status = 201, body = GuestSession)),
+    post, path = "/guest-sessions", tag = "demo", operation_id = "createGuestSession",
+    responses((status = 201, body = GuestSession, description = "a token for a new guest")),
 )]
 pub(super) async fn create(
     State(state): State<SharedState>,

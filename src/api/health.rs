@@ -59,8 +59,8 @@ pub(super) struct Alive {
 
 /// Report the condition of the service, the database, Redis and the lock
 #[utoipa::path(
-    get, path = "/health", tag = "health",
-    responses((status = 200, body = HealthReport), (status = 503, body = HealthReport, description = "orders cannot be taken")),
+    get, path = "/health", tag = "health", operation_id = "getHealth",
+    responses((status = 200, body = HealthReport, description = "orders can be taken"), (status = 503, body = HealthReport, description = "orders cannot be taken")),
 )]
 pub(super) async fn health(State(state): State<SharedState>) -> (StatusCode, Json<HealthReport>) {
     let condition = state.store.condition().await;
@@ -97,7 +97,10 @@ fn lock_health(lock: &Lock) -> LockHealth {
 }
 
 /// Report that the process runs
-#[utoipa::path(get, path = "/health/live", tag = "health", responses((status = 200, body = Alive)))]
+#[utoipa::path(
+    get, path = "/health/live", tag = "health", operation_id = "getLiveness",
+    responses((status = 200, body = Alive, description = "the process runs")),
+)]
 pub(super) async fn live() -> Json<Alive> {
     Json(Alive {
         status: Condition::Up,
@@ -106,8 +109,11 @@ pub(super) async fn live() -> Json<Alive> {
 
 /// Report whether orders can be taken
 #[utoipa::path(
-    get, path = "/health/ready", tag = "health",
-    responses((status = 200, body = Alive), (status = 503, body = Alive)),
+    get, path = "/health/ready", tag = "health", operation_id = "getReadiness",
+    responses(
+        (status = 200, body = Alive, description = "orders can be taken"),
+        (status = 503, body = Alive, description = "orders cannot be taken"),
+    ),
 )]
 pub(super) async fn ready(State(state): State<SharedState>) -> (StatusCode, Json<Alive>) {
     let status = database(state.store.condition().await);

@@ -16,10 +16,7 @@ use serde::Serialize;
 use tokio::{sync::watch, time::timeout};
 use uuid::Uuid;
 
-use super::{
-    SharedState,
-    problem::{Problem, ProblemDocument},
-};
+use super::{SharedState, problem::Problem};
 use crate::{
     domain::{Order, OrderId, OrderStatus, Payment, UserId, WaitlistEntry, jitter},
     store::{Error, OrderFilter},
@@ -35,12 +32,11 @@ const FOLLOWED_MAX: u64 = 100;
 
 /// Follow the caller's orders and places: server-sent events of types `order` and `waitlist`
 #[utoipa::path(
-    get, path = "/me/events", tag = "me", security(("token" = [])),
+    get, path = "/me/events", tag = "me", operation_id = "watchOwnOrders", security(("token" = [])),
     responses(
         (status = 200, content_type = "text/event-stream", body = String,
             description = "`event: order` with an order, `event: waitlist` with an entry: first the current \
                 state, then every change"),
-        (status = 401, body = ProblemDocument, description = "unauthenticated"),
     ),
 )]
 pub(super) async fn events(

@@ -1,6 +1,10 @@
-//! Middleware around every request: request id, time-out, metrics, log of internal errors.
+//! Middleware around every request: request id, unknown query parameters, time-out, metrics, log of internal errors.
 
-use std::{any::Any, panic::AssertUnwindSafe, time::Instant};
+use std::{
+    any::Any,
+    panic::AssertUnwindSafe,
+    time::{Duration, Instant},
+};
 
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -13,6 +17,7 @@ use uuid::Uuid;
 
 use super::{
     SharedState,
+    docs::QueryNames,
     problem::{FailureCause, Problem},
 };
 use crate::metrics;
@@ -46,7 +51,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_MAX: usize = 128;
 
 pub(super) async fn observe(
-    State(state): State<SharedState>,
+    State((state, queries)): State<(SharedState, QueryNames)>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -62,11 +67,9 @@ pub(super) async fn observe(
         id: made,
     };
     request.extensions_mut().insert(stored);
-    let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
-    let mut response = match tokio::time::timeout(state.request_timeout, answer).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(panic)) => panicked(&*panic),
-        Err(_) => Problem::NotInTime.into_response(),
+    let mut response = match queries.check(&request) {
+        Ok(()) => answer(state.request_timeout, next.run(request)).await,
+        Err(problem) => problem.into_response(),
     };
     if let Some(FailureCause(cause)) = response.extensions().get() {
         let request = id.to_str().unwrap_or_default();
@@ -77,6 +80,16 @@ pub(super) async fn observe(
     response.headers_mut().insert(REQUEST_ID, id);
     drop(in_flight);
     response
+}
+
+/// The handler's response, unless it panics or takes too long.
+async fn answer(within: Duration, handler: impl Future<Output = Response>) -> Response {
+    let handler = AssertUnwindSafe(handler).catch_unwind();
+    match tokio::time::timeout(within, handler).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(panic)) => panicked(&*panic),
+        Err(_) => Problem::NotInTime.into_response(),
+    }
 }
 
 /// The response to a request whose handler panicked, which is a bug.

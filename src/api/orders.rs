@@ -18,11 +18,12 @@ use super::{
     auth::{Role, User},
     extract::{self, Params, PathId},
     observe::Began,
-    problem::{Problem, ProblemDocument},
+    problem::Problem,
+    whole,
 };
 use crate::{
     domain::{
-        IdempotencyKey, Order, OrderId, OrderRequest, OrderStatus, Outcome, ProductId,
+        Code, IdempotencyKey, Order, OrderId, OrderRequest, OrderStatus, Outcome, ProductId,
         QUANTITY_MAX, Refusal, WaitlistEntry,
     },
     metrics, sequencer,
@@ -44,7 +45,8 @@ pub(super) struct OrderBody {
     #[schema(value_type = Uuid)]
     product_id: ProductId,
     #[garde(range(min = 1, max = QUANTITY_MAX))]
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    #[serde(deserialize_with = "whole::whole")]
     quantity: i32,
     /// Whether to join the waitlist when the product is sold out.
     #[serde(default)]
@@ -61,27 +63,18 @@ pub(super) struct Waitlisted {
 /// Place an order
 #[utoipa::path(
     post, path = "/orders", tag = "orders", request_body = OrderBody,
-    params(("Idempotency-Key" = Option<String>, Header,
+    operation_id = "placeOrder",
+    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$",
         description = "1 to 255 visible ASCII characters; a repeated request returns the order or place that the first one made")),
     security(("token" = [])),
     responses(
-        (status = 201, body = Order, headers(("Location" = String))),
-        (status = 202, body = Waitlisted, description = "on the waitlist, when the order does not fit and `waitlist` is true"),
-        (status = 400, body = ProblemDocument, description = "malformed_json, high_demand"),
-        (status = 401, body = ProblemDocument, description = "unauthenticated"),
-        (status = 404, body = ProblemDocument, description = "product_not_found"),
-        (status = 408, body = ProblemDocument, description = "request_timeout"),
-        (status = 409, body = ProblemDocument,
-            description = "not_on_sale, purchase_limit, sold_out, insufficient_stock"),
-        (status = 413, body = ProblemDocument, description = "payload_too_large"),
-        (status = 415, body = ProblemDocument, description = "unsupported_media_type"),
-        (status = 422, body = ProblemDocument, description = "invalid_request, idempotency_key_reused"),
-        (status = 429, body = ProblemDocument, description = "rate_limited", headers(
-            ("Retry-After" = u64), ("RateLimit-Limit" = u32), ("RateLimit-Remaining" = u32),
-            ("RateLimit-Reset" = u64, description = "seconds until the full limit is available again"))),
-        (status = 500, body = ProblemDocument, description = "internal"),
-        (status = 503, body = ProblemDocument, description = "unavailable, outcome_unknown"),
+        (status = 201, body = Order, description = "the order", headers(
+            ("Location" = String, description = "the order's path"),
+            ("Idempotency-Replayed" = Option<String>, description = "`true` when an earlier request made the order"))),
+        (status = 202, body = Waitlisted, description = "on the waitlist, when the order does not fit and `waitlist` is true", headers(
+            ("Idempotency-Replayed" = Option<String>, description = "`true` when an earlier request joined the waitlist"))),
     ),
+    extensions(("x-codes" = json!(Code::all().filter(|code| code.refuses_orders()).collect::<Vec<_>>()))),
 )]
 pub(super) async fn place(State(state): State<SharedState>, request: Request) -> Response {
     let began = Began::of(&request);
@@ -113,8 +106,9 @@ pub(super) async fn place(State(state): State<SharedState>, request: Request) ->
 /// Read an order
 #[utoipa::path(
     get, path = "/orders/{id}", tag = "orders", params(("id" = Uuid, Path)),
-    security(("token" = [])),
-    responses((status = 200, body = Order), (status = 404, body = ProblemDocument)),
+    operation_id = "getOrder", security(("token" = [])),
+    responses((status = 200, body = Order, description = "the order")),
+    extensions(("x-codes" = json!([Code::OrderNotFound]))),
 )]
 pub(super) async fn get(
     State(state): State<SharedState>,
@@ -136,14 +130,15 @@ async fn visible(state: &SharedState, id: PathId, user: &User) -> Result<Order, 
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct OrderListParams {
-    #[param(value_type = Option<Uuid>)]
+    #[param(required = false, nullable = false, value_type = Option<Uuid>)]
     product_id: Option<String>,
-    #[param(value_type = Option<OrderStatus>)]
+    #[param(required = false, nullable = false, value_type = Option<OrderStatus>)]
     status: Option<String>,
-    #[param(value_type = Option<u64>)]
+    #[param(required = false, nullable = false, value_type = Option<u64>, minimum = 1, maximum = 100)]
     limit: Option<String>,
-    #[param(value_type = Option<Uuid>)]
+    #[param(required = false, nullable = false, value_type = Option<Uuid>)]
     cursor: Option<String>,
 }
 
@@ -156,8 +151,9 @@ pub(super) struct OrderPage {
 
 /// List the caller's orders, newest first; for an admin, the orders of all users
 #[utoipa::path(
-    get, path = "/orders", tag = "orders", params(OrderListParams), security(("token" = [])),
-    responses((status = 200, body = OrderPage), (status = 422, body = ProblemDocument)),
+    get, path = "/orders", tag = "orders", params(OrderListParams), operation_id = "listOrders",
+    security(("token" = [])),
+    responses((status = 200, body = OrderPage, description = "a page of orders")),
 )]
 pub(super) async fn list(
     State(state): State<SharedState>,

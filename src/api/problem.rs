@@ -20,8 +20,7 @@ mod document;
 mod failure;
 mod order_refusal;
 
-use self::document::title;
-pub(super) use self::document::{Extras, ProblemDocument};
+pub(super) use self::document::{Extras, ProblemDocument, title, type_of};
 
 /// An invalid field of the request, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -133,21 +132,14 @@ impl Problem {
     }
 
     fn extras(&self) -> Extras {
+        let mut extras = Extras::default();
         match self {
-            Self::PayloadTooLarge { limit } => Extras::Limit { limit: *limit },
-            Self::InvalidRequest { errors } => Extras::Errors {
-                errors: errors.clone(),
-            },
-            Self::RateLimited(refusal) => Extras::Limit {
-                limit: usize::try_from(refusal.limit).unwrap_or(usize::MAX),
-            },
-            Self::OutcomeUnknown { order_id } => Extras::OrderId {
-                order_id: *order_id,
-            },
-            Self::OrderNotPending { order_status } => Extras::OrderStatus {
-                order_status: *order_status,
-            },
-            Self::Refused(refusal) => order_refusal::extras(refusal),
+            Self::PayloadTooLarge { limit } => extras.limit = u64::try_from(*limit).ok(),
+            Self::InvalidRequest { errors } => extras.errors = Some(errors.clone()),
+            Self::RateLimited(refusal) => extras.limit = Some(refusal.limit.into()),
+            Self::OutcomeUnknown { order_id } => extras.order_id = Some(*order_id),
+            Self::OrderNotPending { order_status } => extras.order_status = Some(*order_status),
+            Self::Refused(refusal) => return order_refusal::extras(refusal),
             Self::UnsupportedMediaType
             | Self::Unauthenticated { .. }
             | Self::Forbidden
@@ -164,8 +156,9 @@ impl Problem {
             | Self::Unavailable
             | Self::NotInTime
             | Self::RequestTimeout
-            | Self::Internal { .. } => Extras::None {},
+            | Self::Internal { .. } => {}
         }
+        extras
     }
 
     fn retry_after(&self) -> Option<Duration> {
@@ -201,7 +194,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let code = self.code();
         let document = ProblemDocument {
-            r#type: format!("urn:flash-sale:problem:{code}"),
+            r#type: type_of(code),
             title: title(code),
             status: code.status(),
             detail: self.detail(),

@@ -17,10 +17,10 @@ use super::{
     SharedState,
     extract::{self, Params, PathId},
     json_document::{JsonDocument, json},
-    problem::{Problem, ProblemDocument},
+    problem::Problem,
 };
 use crate::{
-    domain::{Product, STOCK_MAX},
+    domain::{Code, Product, STOCK_MAX},
     metrics,
     sequencer::Restock,
     stock_events::StockEvent,
@@ -32,13 +32,9 @@ mod document;
 /// Create a product (admin)
 #[utoipa::path(
     post, path = "/products", tag = "products", request_body = NewProductBody,
-    security(("token" = [])),
-    responses(
-        (status = 201, body = ProductDocument),
-        (status = 403, body = ProblemDocument, description = "forbidden"),
-        (status = 409, body = ProblemDocument, description = "sku_taken"),
-        (status = 422, body = ProblemDocument, description = "invalid_request"),
-    ),
+    operation_id = "createProduct", security(("token" = [])),
+    responses((status = 201, body = ProductDocument, description = "the product")),
+    extensions(("x-codes" = json!([Code::Forbidden, Code::SkuTaken]))),
 )]
 pub(super) async fn create(
     State(state): State<SharedState>,
@@ -58,13 +54,9 @@ pub(super) async fn create(
 /// Change a product (admin)
 #[utoipa::path(
     patch, path = "/products/{id}", tag = "products", params(("id" = Uuid, Path)),
-    request_body = ProductPatchBody, security(("token" = [])),
-    responses(
-        (status = 200, body = ProductDocument),
-        (status = 404, body = ProblemDocument, description = "product_not_found"),
-        (status = 409, body = ProblemDocument, description = "sku_taken"),
-        (status = 422, body = ProblemDocument, description = "invalid_request"),
-    ),
+    operation_id = "changeProduct", request_body = ProductPatchBody, security(("token" = [])),
+    responses((status = 200, body = ProductDocument, description = "the changed product")),
+    extensions(("x-codes" = json!([Code::Forbidden, Code::ProductNotFound, Code::SkuTaken]))),
 )]
 pub(super) async fn patch(
     State(state): State<SharedState>,
@@ -91,12 +83,9 @@ pub(super) async fn patch(
 /// Add units to a product (admin)
 #[utoipa::path(
     post, path = "/products/{id}/restock", tag = "products", params(("id" = Uuid, Path)),
-    request_body = RestockBody, security(("token" = [])),
-    responses(
-        (status = 200, body = ProductDocument),
-        (status = 404, body = ProblemDocument, description = "product_not_found"),
-        (status = 422, body = ProblemDocument, description = "invalid_request"),
-    ),
+    operation_id = "restockProduct", request_body = RestockBody, security(("token" = [])),
+    responses((status = 200, body = ProductDocument, description = "the product with its new stock")),
+    extensions(("x-codes" = json!([Code::Forbidden, Code::ProductNotFound, Code::HighDemand, Code::OutcomeUnknown]))),
 )]
 pub(super) async fn restock(
     State(state): State<SharedState>,
@@ -124,7 +113,9 @@ pub(super) async fn restock(
 /// Read a product; at most a second old
 #[utoipa::path(
     get, path = "/products/{id}", tag = "products", params(("id" = Uuid, Path)),
-    responses((status = 200, body = ProductDocument), (status = 404, body = ProblemDocument)),
+    operation_id = "getProduct",
+    responses((status = 200, body = ProductDocument, description = "the product")),
+    extensions(("x-codes" = json!([Code::ProductNotFound]))),
 )]
 pub(super) async fn get(
     State(state): State<SharedState>,
@@ -137,10 +128,11 @@ pub(super) async fn get(
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ProductListParams {
-    #[param(value_type = Option<u64>)]
+    #[param(required = false, nullable = false, value_type = Option<u64>, minimum = 1, maximum = 100)]
     limit: Option<String>,
-    #[param(value_type = Option<Uuid>)]
+    #[param(required = false, nullable = false, value_type = Option<Uuid>)]
     cursor: Option<String>,
 }
 
@@ -154,7 +146,8 @@ pub(super) struct ProductPage {
 /// List products, newest first; at most a second old
 #[utoipa::path(
     get, path = "/products", tag = "products", params(ProductListParams),
-    responses((status = 200, body = ProductPage), (status = 422, body = ProblemDocument)),
+    operation_id = "listProducts",
+    responses((status = 200, body = ProductPage, description = "a page of products")),
 )]
 pub(super) async fn list(
     State(state): State<SharedState>,

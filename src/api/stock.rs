@@ -16,10 +16,10 @@ use super::{
     SharedState,
     extract::PathId,
     json_document::{JsonDocument, json},
-    problem::{Problem, ProblemDocument},
+    problem::Problem,
 };
 use crate::{
-    domain::{Product, ProductId},
+    domain::{Code, Product, ProductId},
     stock_events::StockEvent,
 };
 
@@ -41,7 +41,9 @@ pub(super) struct Availability {
 /// Read the units for sale; at most a second old
 #[utoipa::path(
     get, path = "/products/{id}/availability", tag = "products", params(("id" = Uuid, Path)),
-    responses((status = 200, body = Availability), (status = 404, body = ProblemDocument)),
+    operation_id = "getAvailability",
+    responses((status = 200, body = Availability, description = "the units for sale")),
+    extensions(("x-codes" = json!([Code::ProductNotFound]))),
 )]
 pub(super) async fn availability(
     State(state): State<SharedState>,
@@ -85,11 +87,12 @@ struct StockEventData {
 /// Watch the units for sale: server-sent events of type `stock`
 #[utoipa::path(
     get, path = "/products/{id}/events", tag = "products", params(("id" = Uuid, Path)),
+    operation_id = "watchStock",
     responses(
         (status = 200, content_type = "text/event-stream", body = String,
             description = "`event: stock`, `data: {\"stock\", \"version\"}`: first the current state, then changes, at most ten a second"),
-        (status = 404, body = ProblemDocument),
     ),
+    extensions(("x-codes" = json!([Code::ProductNotFound]))),
 )]
 pub(super) async fn events(
     State(state): State<SharedState>,

@@ -6,22 +6,15 @@ use axum::{
     http::{HeaderMap, StatusCode},
 };
 
-use super::{
-    SharedState,
-    extract::PathId,
-    observe::Began,
-    problem::{Problem, ProblemDocument},
-};
-use crate::domain::WaitlistEntry;
+use super::{SharedState, extract::PathId, observe::Began, problem::Problem};
+use crate::domain::{Code, WaitlistEntry};
 
 /// Read the caller's place on a product's waitlist
 #[utoipa::path(
     get, path = "/products/{id}/waitlist", tag = "waitlist", params(("id" = Uuid, Path)),
-    security(("token" = [])),
-    responses(
-        (status = 200, body = WaitlistEntry),
-        (status = 404, body = ProblemDocument, description = "not_waiting"),
-    ),
+    operation_id = "getPlace", security(("token" = [])),
+    responses((status = 200, body = WaitlistEntry, description = "the place")),
+    extensions(("x-codes" = json!([Code::NotWaiting]))),
 )]
 pub(super) async fn get(
     State(state): State<SharedState>,
@@ -37,11 +30,9 @@ pub(super) async fn get(
 /// Leave a product's waitlist
 #[utoipa::path(
     delete, path = "/products/{id}/waitlist", tag = "waitlist", params(("id" = Uuid, Path)),
-    security(("token" = [])),
-    responses(
-        (status = 204),
-        (status = 404, body = ProblemDocument, description = "not_waiting"),
-    ),
+    operation_id = "leaveWaitlist", security(("token" = [])),
+    responses((status = 204, description = "the place is given up")),
+    extensions(("x-codes" = json!([Code::NotWaiting, Code::HighDemand, Code::OutcomeUnknown]))),
 )]
 pub(super) async fn leave(
     State(state): State<SharedState>,

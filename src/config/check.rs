@@ -1,6 +1,6 @@
 //! Validates settings that clap's value parsers cannot check, with one-line errors.
 
-use super::{Auth, Database, Redis, Serve};
+use super::{Auth, Database, Origin, Redis, Serve};
 use crate::domain::Secret;
 
 /// An invalid setting or combination of settings, described in one line.
@@ -38,7 +38,9 @@ pub enum Error {
     NoPaymentKey,
     #[error("PAYMENT_KEY: is not a key: give visible ASCII characters without a colon")]
     PaymentKey,
-    #[error("CORS_ORIGINS: {0} is not an origin such as https://shop.example")]
+    #[error(
+        "CORS_ORIGINS: {0} is not an origin such as https://shop.example or https://*.shop.example"
+    )]
     Origin(String),
 }
 
@@ -88,10 +90,7 @@ impl Serve {
         self.redis.check()?;
         self.payments.check()?;
         for origin in &self.cors_origins {
-            let is_origin = url_has_scheme(origin, &["http", "https"])
-                && origin.matches('/').count() == 2
-                && axum::http::HeaderValue::from_str(origin).is_ok();
-            if !is_origin {
+            if Origin::parse(origin).is_none() {
                 return Err(Error::Origin(origin.clone()));
             }
         }

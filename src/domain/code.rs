@@ -3,7 +3,7 @@
 //! Problem documents, metric labels, the OpenAPI document and `contention` take the codes from
 //! this enum. `docs/API.md` describes when each code is sent and how a client should react.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use strum::{Display, EnumIter, EnumString, IntoEnumIterator, IntoStaticStr};
 use utoipa::ToSchema;
 
@@ -19,6 +19,9 @@ use utoipa::ToSchema;
     IntoStaticStr,
     PartialEq,
     Eq,
+    PartialOrd,
+    Ord,
+    Deserialize,
     Serialize,
     ToSchema,
 )]
@@ -123,6 +126,14 @@ impl Code {
             | Self::PaymentsDisabled
             | Self::SkuTaken => false,
         }
+    }
+
+    /// Whether its problems have the header `Retry-After`.
+    pub fn has_retry_after(self) -> bool {
+        matches!(
+            self,
+            Self::HighDemand | Self::RateLimited | Self::Unavailable | Self::OutcomeUnknown
+        )
     }
 
     /// Every code.

@@ -26,7 +26,6 @@ const QUANTITIES: &[&str] = &[
     "-1",
     "-0",
     "1.5",
-    "1.0",
     "\"1\"",
     "null",
     "true",

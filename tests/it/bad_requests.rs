@@ -57,6 +57,39 @@ async fn an_invalid_query_parameter_is_named(#[case] backend: Backend) {
     }
 }
 
+/// A misspelt filter would answer with more than was asked for.
+#[tokio::test]
+async fn unknown_query_parameters_are_refused_by_name() {
+    let shop = Shop::open(Backend::Sqlite).await;
+    let service = shop.service();
+    let product = service.product(1, json!({})).await;
+    let order = json!({ "product_id": product, "quantity": 1 });
+    let ann = tokens::user("ann");
+
+    for call in [
+        service.get("/orders?product=1").bearer(&ann),
+        service.get("/orders?limit=5&product=1").bearer(&ann),
+        service.get("/products?product=1"),
+        service.get(&format!("/products/{product}?product=1")),
+        service.get("/health/live?product=1"),
+        service.post("/orders?product=1").bearer(&ann).json(&order),
+    ] {
+        let problem = call.send().await.refusal(422, "invalid_request");
+        let errors = problem["errors"].as_array().unwrap();
+        assert_eq!(errors.len(), 1, "{problem}");
+        assert_eq!(errors[0]["field"], "product", "{problem}");
+    }
+    let left = service.get(&format!("/products/{product}")).send().await;
+    assert_eq!(left.success(200)["stock"], 1);
+    service
+        .get("/orders?")
+        .bearer(&ann)
+        .send()
+        .await
+        .success(200);
+    assert_eq!(service.get("/docs?x=1").send().await.status, 200);
+}
+
 /// The contract does not define these queries: they may be refused, but not with a server error.
 #[tokio::test]
 async fn undefined_queries_cause_no_server_error() {

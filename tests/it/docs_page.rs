@@ -100,6 +100,45 @@ async fn the_openapi_document_lists_the_codes_under_their_statuses() {
     assert_eq!(of_orders, expected.map(|code| code.to_string()).collect());
 }
 
+/// Generators name their functions by the ids, and show the descriptions.
+#[tokio::test]
+async fn every_call_has_an_id_of_its_own_and_every_answer_a_description() {
+    let shop = Shop::plan(Backend::Sqlite).flag("--demo").open().await;
+    let answer = shop.service().get("/openapi.json").send().await;
+    let document = answer.success(200);
+
+    let mut ids = BTreeSet::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let id = operation["operationId"].as_str().unwrap();
+            assert!(ids.insert(id.to_owned()), "{id} names two calls");
+            let responses = operation["responses"].as_object().unwrap();
+            for (status, response) in responses {
+                let context = format!("{status} of {method} {path}");
+                let description = response["description"].as_str().unwrap_or_default();
+                assert!(!description.is_empty(), "{context}");
+                let problem = &response["content"]["application/problem+json"];
+                assert_eq!(
+                    problem.is_object(),
+                    status.starts_with(['4', '5']),
+                    "{context}"
+                );
+            }
+            let has = |status: &str| responses.contains_key(status);
+            assert_eq!(
+                has("401"),
+                operation["security"].is_array(),
+                "{method} {path}"
+            );
+            let has_body = operation["requestBody"].is_object();
+            for status in ["408", "413", "415"] {
+                assert_eq!(has(status), has_body, "{status} of {method} {path}");
+            }
+            assert!(has("422") && has("429") && has("503"), "{method} {path}");
+        }
+    }
+}
+
 /// Every `$ref` of the document resolves within it.
 fn assert_references_resolve(document: &Value, part: &Value) {
     match part {

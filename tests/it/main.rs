@@ -45,6 +45,7 @@ mod lost_commits;
 mod lost_releases;
 mod me_events;
 mod mixed;
+mod openapi;
 mod orders_read;
 mod paused_holder;
 mod payment_client;

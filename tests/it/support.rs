@@ -11,6 +11,7 @@ pub(crate) mod localstripe;
 pub(crate) mod postgres;
 pub(crate) mod prometheus;
 pub(crate) mod proxy;
+pub(crate) mod python;
 pub(crate) mod race;
 pub(crate) mod redis;
 pub(crate) mod service;

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
+use rstest::rstest;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -114,6 +115,22 @@ async fn only_configured_origins_may_call_from_a_page() {
         allowed(&read("https://shop.example.evil").send().await),
         None
     );
+}
+
+#[rstest]
+#[case::below_a_domain("https://*.shop.example", "https://de.shop.example", true)]
+#[case::the_domain("https://*.shop.example", "https://shop.example", false)]
+#[case::another_domain("https://*.shop.example", "https://de.shop.example.evil", false)]
+#[case::all("*", "https://any.example", true)]
+#[tokio::test]
+async fn a_wildcard_names_origins(#[case] origins: &str, #[case] origin: &str, #[case] may: bool) {
+    let plan = Shop::plan(Backend::Sqlite).set("CORS_ORIGINS", origins);
+    let shop = plan.open().await;
+
+    let answer = preflight(shop.service(), origin).await;
+
+    assert_eq!(allowed(&answer).is_some(), may, "{answer:?}");
+    assert_eq!(answer.header("access-control-max-age"), Some("7200"));
 }
 
 #[tokio::test]

@@ -12,9 +12,9 @@ use crate::{
         auth::Role,
         extract::{self, PathId},
         observe::Began,
-        problem::{Problem, ProblemDocument},
+        problem::Problem,
     },
-    domain::{Order, OrderStatus},
+    domain::{Code, Order, OrderStatus},
     sequencer::{Cancel, Cancellation},
     store::Release,
 };
@@ -22,13 +22,11 @@ use crate::{
 /// Cancel an order: a pending one by its buyer, a confirmed one by an admin
 #[utoipa::path(
     post, path = "/orders/{id}/cancel", tag = "orders", params(("id" = Uuid, Path)),
-    security(("token" = [])),
-    responses(
-        (status = 200, body = Order),
-        (status = 404, body = ProblemDocument, description = "order_not_found"),
-        (status = 409, body = ProblemDocument, description = "order_not_pending"),
-        (status = 503, body = ProblemDocument, description = "unavailable, outcome_unknown"),
-    ),
+    operation_id = "cancelOrder", security(("token" = [])),
+    responses((status = 200, body = Order, description = "the cancelled order")),
+    extensions(("x-codes" = json!([
+        Code::OrderNotFound, Code::OrderNotPending, Code::PaymentsDisabled, Code::HighDemand, Code::OutcomeUnknown,
+    ]))),
 )]
 pub(in crate::api) async fn cancel(
     State(state): State<SharedState>,

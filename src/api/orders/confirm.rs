@@ -13,10 +13,10 @@ use crate::{
     api::{
         SharedState,
         extract::{self, PathId},
-        problem::{Problem, ProblemDocument},
+        problem::Problem,
     },
     checkout::Confirmed,
-    domain::Order,
+    domain::{Code, Order},
 };
 
 /// The buyer's payment method.
@@ -25,21 +25,18 @@ use crate::{
 pub(in crate::api) struct Confirmation {
     /// The gateway's identifier of the payment method, such as `pm_card_visa`.
     #[garde(length(bytes, min = 1, max = 255), custom(visible_ascii))]
+    #[schema(min_length = 1, max_length = 255, pattern = "^[!-~]+$")]
     payment_method: String,
 }
 
 /// Pay for a pending order
 #[utoipa::path(
     post, path = "/orders/{id}/confirm", tag = "orders", params(("id" = Uuid, Path)),
-    request_body = Confirmation, security(("token" = [])),
-    responses(
-        (status = 200, body = Order),
-        (status = 402, body = ProblemDocument, description = "payment_declined"),
-        (status = 404, body = ProblemDocument, description = "order_not_found"),
-        (status = 409, body = ProblemDocument, description = "order_not_pending, payments_disabled"),
-        (status = 422, body = ProblemDocument, description = "invalid_request"),
-        (status = 503, body = ProblemDocument, description = "unavailable, outcome_unknown"),
-    ),
+    operation_id = "confirmOrder", request_body = Confirmation, security(("token" = [])),
+    responses((status = 200, body = Order, description = "the confirmed order")),
+    extensions(("x-codes" = json!([
+        Code::PaymentDeclined, Code::OrderNotFound, Code::OrderNotPending, Code::PaymentsDisabled, Code::OutcomeUnknown,
+    ]))),
 )]
 pub(in crate::api) async fn confirm(
     State(state): State<SharedState>,

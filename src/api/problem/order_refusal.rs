@@ -24,17 +24,25 @@ pub(super) fn detail(refusal: &Refusal) -> Cow<'static, str> {
 }
 
 pub(super) fn extras(refusal: &Refusal) -> Extras {
+    let mut extras = Extras::default();
     match *refusal {
-        Refusal::ProductNotFound | Refusal::IdempotencyKeyReused => Extras::None {},
-        Refusal::QuantityOverLimit { max_per_order } => Extras::Errors {
-            errors: vec![FieldError::new(
+        Refusal::ProductNotFound | Refusal::IdempotencyKeyReused => {}
+        Refusal::QuantityOverLimit { max_per_order } => {
+            extras.errors = Some(vec![FieldError::new(
                 "quantity",
                 format!("must be at most {max_per_order}, the product's max_per_order"),
-            )],
-        },
-        Refusal::NotOnSale { starts_at, ends_at } => Extras::SaleWindow { starts_at, ends_at },
-        Refusal::PurchaseLimit { limit, held } => Extras::Held { limit, held },
-        Refusal::SoldOut { waitlist } => Extras::Waitlist { waitlist },
-        Refusal::InsufficientStock { available } => Extras::Available { available },
+            )]);
+        }
+        Refusal::NotOnSale { starts_at, ends_at } => {
+            extras.starts_at = Some(starts_at);
+            extras.ends_at = Some(ends_at);
+        }
+        Refusal::PurchaseLimit { limit, held } => {
+            extras.limit = u64::try_from(limit).ok();
+            extras.held = Some(held);
+        }
+        Refusal::SoldOut { waitlist } => extras.waitlist = Some(waitlist),
+        Refusal::InsufficientStock { available } => extras.available = Some(available),
     }
+    extras
 }

@@ -2,10 +2,14 @@
 
 use chrono::{DateTime, SubsecRound, Utc};
 use garde::Validate;
+use iso_currency::{Currency, IntoEnumIterator};
 use serde::{Deserialize, Deserializer};
-use utoipa::ToSchema;
+use utoipa::{
+    ToSchema,
+    openapi::schema::{ObjectBuilder, Schema, Type},
+};
 
-use super::super::extract::printable;
+use super::super::{extract::printable, whole};
 use crate::{
     domain::{PRICE_MAX, ProductId, QUANTITY_MAX, STOCK_MAX},
     store,
@@ -22,22 +26,47 @@ const HOLD_MAX: i32 = 7 * 24 * 60 * 60;
 #[schema(as = NewProduct)]
 pub(in crate::api) struct NewProductBody {
     #[garde(length(chars, min = 1, max = 64), custom(printable))]
+    #[schema(
+        min_length = 1,
+        max_length = 64,
+        pattern = "^[^\\x00-\\x09\\x0B-\\x1F\\x7F-\\x9F]*$"
+    )]
     sku: String,
     #[garde(length(chars, min = 1, max = 200), custom(printable))]
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = "^[^\\x00-\\x09\\x0B-\\x1F\\x7F-\\x9F]*$"
+    )]
     name: String,
     #[garde(inner(length(chars, max = 2_000), custom(printable)))]
+    #[schema(
+        max_length = 2_000,
+        pattern = "^[^\\x00-\\x09\\x0B-\\x1F\\x7F-\\x9F]*$"
+    )]
     description: Option<String>,
     #[garde(range(min = 0, max = PRICE_MAX))]
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
+    #[serde(deserialize_with = "whole::whole")]
     price: i64,
     #[garde(custom(iso_4217))]
+    #[schema(schema_with = currencies)]
     currency: String,
     #[garde(range(min = 0, max = STOCK_MAX))]
+    #[schema(minimum = 0, maximum = 1_000_000_000)]
+    #[serde(deserialize_with = "whole::whole")]
     stock: i32,
     #[garde(inner(range(min = 1, max = QUANTITY_MAX)))]
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    #[serde(default, deserialize_with = "whole::optional")]
     max_per_order: Option<i32>,
     #[garde(inner(range(min = 1, max = STOCK_MAX)))]
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
+    #[serde(default, deserialize_with = "whole::optional")]
     max_per_user: Option<i32>,
     #[garde(inner(range(min = 1, max = HOLD_MAX)))]
+    #[schema(minimum = 1, maximum = 604_800)]
+    #[serde(default, deserialize_with = "whole::optional")]
     hold_seconds: Option<i32>,
     #[serde(default)]
     #[garde(skip)]
@@ -60,33 +89,56 @@ pub(in crate::api) struct NewProductBody {
 pub(in crate::api) struct ProductPatchBody {
     #[garde(inner(length(chars, min = 1, max = 64), custom(printable)))]
     #[serde(default, deserialize_with = "present")]
+    #[schema(
+        nullable = false,
+        min_length = 1,
+        max_length = 64,
+        pattern = "^[^\\x00-\\x09\\x0B-\\x1F\\x7F-\\x9F]*$"
+    )]
     sku: Option<String>,
     #[garde(inner(length(chars, min = 1, max = 200), custom(printable)))]
     #[serde(default, deserialize_with = "present")]
+    #[schema(
+        nullable = false,
+        min_length = 1,
+        max_length = 200,
+        pattern = "^[^\\x00-\\x09\\x0B-\\x1F\\x7F-\\x9F]*$"
+    )]
     name: Option<String>,
     #[garde(inner(inner(length(chars, max = 2_000), custom(printable))))]
     #[serde(default, deserialize_with = "present")]
+    #[schema(
+        max_length = 2_000,
+        pattern = "^[^\\x00-\\x09\\x0B-\\x1F\\x7F-\\x9F]*$"
+    )]
     description: Option<Option<String>>,
     #[garde(inner(range(min = 0, max = PRICE_MAX)))]
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "whole::present")]
+    #[schema(nullable = false, minimum = 0, maximum = 1_000_000_000_000_i64)]
     price: Option<i64>,
     #[garde(inner(custom(iso_4217)))]
     #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false, schema_with = currencies)]
     currency: Option<String>,
     #[garde(inner(range(min = 1, max = QUANTITY_MAX)))]
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "whole::present")]
+    #[schema(nullable = false, minimum = 1, maximum = 1_000_000)]
     max_per_order: Option<i32>,
     #[garde(inner(inner(range(min = 1, max = STOCK_MAX))))]
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "whole::nullable")]
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
     max_per_user: Option<Option<i32>>,
     #[garde(inner(inner(range(min = 1, max = HOLD_MAX))))]
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "whole::nullable")]
+    #[schema(minimum = 1, maximum = 604_800)]
     hold_seconds: Option<Option<i32>>,
     #[garde(skip)]
     #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false)]
     waitlist: Option<bool>,
     #[garde(skip)]
     #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false)]
     waitlist_skip: Option<bool>,
     #[garde(inner(inner(custom(year))))]
     #[serde(default, deserialize_with = "present")]
@@ -101,6 +153,8 @@ pub(in crate::api) struct ProductPatchBody {
 #[serde(deny_unknown_fields)]
 pub(in crate::api) struct RestockBody {
     #[garde(range(min = 1, max = STOCK_MAX))]
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
+    #[serde(deserialize_with = "whole::whole")]
     pub(super) quantity: i32,
 }
 
@@ -163,10 +217,20 @@ fn micros(at: DateTime<Utc>) -> DateTime<Utc> {
     reason = "garde passes the context by reference"
 )]
 fn iso_4217(code: &str, _context: &()) -> garde::Result {
-    match iso_currency::Currency::from_code(code) {
+    match Currency::from_code(code) {
         Some(_) => Ok(()),
         None => Err(garde::Error::new("must be an ISO 4217 code, such as EUR")),
     }
+}
+
+/// The schema of a currency: every code that [`iso_4217`] accepts.
+fn currencies() -> Schema {
+    let codes = Currency::iter().map(|currency| currency.code());
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some("ISO 4217"))
+        .enum_values(Some(codes))
+        .into()
 }
 
 /// Rejects years that some databases or clients cannot represent.

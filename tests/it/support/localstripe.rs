@@ -1,17 +1,13 @@
 //! localstripe process of a test: a local payment gateway with Stripe's API.
 
-use std::{
-    path::PathBuf,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{process::Stdio, time::Duration};
 
 use reqwest::Client;
 use serde_json::Value;
 
 use test_support::{free_port, http, process::Owned};
 
-use super::{eventually, when};
+use super::{eventually, python, when};
 
 const STARTS_WITHIN: Duration = Duration::from_secs(20);
 const TRIES: usize = 5;
@@ -106,25 +102,11 @@ impl Localstripe {
 }
 
 fn spawn(port: u16) -> std::process::Child {
-    let python = python();
-    Command::new(&python)
+    python::command("localstripe", "python")
         .args(["-c", START, &port.to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .unwrap_or_else(|error| {
-            panic!(
-                "{}: {error}: run scripts/localstripe first",
-                python.display()
-            )
-        })
-}
-
-/// The Python interpreter that `scripts/localstripe` installed.
-fn python() -> PathBuf {
-    std::env::var_os("FLASH_SALE_TEST_LOCALSTRIPE").map_or_else(
-        || PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("../localstripe/bin/python"),
-        PathBuf::from,
-    )
+        .unwrap()
 }
