@@ -36,7 +36,7 @@ async fn every_scenario_is_listed_with_its_question() {
         "redis-down",
         "lock-refuses",
         "database-down",
-        "database-read-only",
+        "read-only",
         "paused-holder",
         "rate-limit",
         "scalper",
