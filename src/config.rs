@@ -145,7 +145,7 @@ pub struct Redis {
     #[arg(long, env, value_name = "LOCK_TTL_MS", default_value = "2000", value_parser = value::lock_ttl)]
     pub lock_ttl_ms: Duration,
 
-    /// How long an order waits for a busy lock before `high_demand`, in milliseconds
+    /// How long an order waits for locks of other nodes before `high_demand`, in milliseconds
     #[arg(long, env, value_name = "LOCK_PATIENCE_MS", default_value = "250", value_parser = value::patience)]
     pub lock_patience_ms: Duration,
 }

@@ -109,6 +109,7 @@ pub struct ProductMetrics {
     pub busy: Counter,
     pub no_quorum: Counter,
     pub lock_error: Counter,
+    pub lock_bypassed: Counter,
     pub lock_wait: Histogram,
     pub lock_hold: Histogram,
     pub fence_rejected: Counter,
@@ -139,6 +140,7 @@ pub fn product(sku: &str) -> ProductMetrics {
         busy: acquire("busy"),
         no_quorum: acquire("no_quorum"),
         lock_error: acquire("error"),
+        lock_bypassed: counter!("flash_sale_lock_bypassed_total", "product" => label.clone()),
         lock_wait: histogram!("flash_sale_lock_wait_seconds", "product" => label.clone()),
         lock_hold: histogram!("flash_sale_lock_hold_seconds", "product" => label.clone()),
         fence_rejected: counter!("flash_sale_fence_rejected_total", "product" => label.clone()),
@@ -154,6 +156,7 @@ pub fn product(sku: &str) -> ProductMetrics {
         &handles.busy,
         &handles.no_quorum,
         &handles.lock_error,
+        &handles.lock_bypassed,
         &handles.fence_rejected,
         &handles.units,
     ] {

@@ -57,8 +57,8 @@ pub fn write_within(request_timeout: Duration) -> Duration {
 /// Why a command got no reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The lock stayed busy for longer than `LOCK_PATIENCE_MS`, or the queue is full. Nothing was
-    /// written.
+    /// Other nodes held the locks for longer than `LOCK_PATIENCE_MS`, or the queue is full. Nothing
+    /// was written.
     #[error("too many requests for this product at once")]
     HighDemand,
     /// The database cannot be reached in time. Nothing was written.
@@ -271,6 +271,7 @@ impl Sequencer {
             command,
             id,
             arrived: Instant::now(),
+            busy_since: None,
             claim,
             result: sender,
         };

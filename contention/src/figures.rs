@@ -58,6 +58,7 @@ impl Figures {
             error: acquire("error"),
             lost: grown("flash_sale_lock_lost_total", &[]),
             fence_rejected: grown("flash_sale_fence_rejected_total", &[]),
+            bypassed: grown("flash_sale_lock_bypassed_total", &[]),
         }
     }
 

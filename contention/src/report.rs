@@ -134,6 +134,8 @@ pub(crate) struct Lock {
     pub(crate) error: u64,
     pub(crate) lost: u64,
     pub(crate) fence_rejected: u64,
+    /// Batches written without their lock, whose holder showed no sign of life.
+    pub(crate) bypassed: u64,
 }
 
 /// Sizes of batches: orders per lock and transaction.

@@ -21,6 +21,10 @@ pub(super) fn init() {
         "flash_sale_lock_lost_total",
         "Locks whose validity ended before their release; only the fence protected the stock."
     );
+    describe_counter!(
+        "flash_sale_lock_bypassed_total",
+        "Batches written without their lock because its holder showed no sign of life; only the fence protected the stock."
+    );
     describe_gauge!(
         "flash_sale_lock_nodes_healthy",
         "Redis lock nodes that take locks and are in use."

@@ -21,7 +21,7 @@ use tokio::{
     time::timeout,
 };
 
-use self::lock_prefetch::LockPrefetch;
+use self::{busy_lock::BusyLock, lock_prefetch::LockPrefetch};
 use super::{
     Error, Parts,
     backoff::Backoff,
@@ -32,12 +32,13 @@ use super::{
 };
 use crate::{
     domain::{Product, ProductId, jitter},
-    lock::{Attempt, Guard},
     metrics,
     stock_events::StockEvent,
     store,
 };
 
+mod acquire;
+mod busy_lock;
 mod lock_prefetch;
 mod report;
 pub(super) mod write;
@@ -61,6 +62,8 @@ pub(super) struct Lane {
     cached_product: Option<Product>,
     /// The lock of the level that the row has or will have.
     prefetch: Option<LockPrefetch>,
+    /// The lock that the last tries found busy.
+    busy_lock: Option<BusyLock>,
     /// Set once the product has been read.
     metrics: Arc<OnceLock<metrics::ProductMetrics>>,
     /// Wakes the lane when another node has written the product.
@@ -134,6 +137,7 @@ impl Lane {
             context,
             cached_product: None,
             prefetch: None,
+            busy_lock: None,
             metrics,
             name: ProductId::now_v7().to_string(),
             turns: handover::Turns::default(),
@@ -215,8 +219,7 @@ impl Lane {
                 Step::NoProduct => return Exists::No,
                 Step::Again => {}
                 Step::Busy => {
-                    let patience = self.context.bounds.patience;
-                    pending.refuse_older(patience, Error::HighDemand);
+                    pending.lock_was_busy(self.context.bounds.patience);
                     let redis = self.parts().redis.as_ref();
                     handover::announce_waiting(redis, self.product_id, &self.name).await;
                     self.wait_for_change(busy.next()).await;
@@ -297,44 +300,5 @@ impl Lane {
         let product = self.parts().store.product_for_write(self.product_id);
         let source = RowSource::Database;
         Ok(product.await?.map(|product| ProductRow { product, source }))
-    }
-
-    /// Acquires the lock of the row's level, or uses the prefetched one.
-    async fn acquire(&mut self, product: &Product) -> Attempt {
-        let level = product.stock.on_hand;
-        if let Some(prefetch) = self.prefetch.take()
-            && let Some(attempt) = prefetch.take_at(level, &self.parts().tasks).await
-        {
-            return attempt;
-        }
-        self.parts().lock.try_acquire(product.id, level).await
-    }
-
-    /// Acquires the lock. Without a majority of lock nodes, or when they do not answer in time, the
-    /// batch goes on without it, under the fence alone.
-    async fn lock(&mut self, product: &Product, begun: Instant) -> Result<Option<Guard>, Step> {
-        let attempt = self.acquire(product).await;
-        let Some(metrics) = self.metrics.get() else {
-            return Ok(None);
-        };
-        match attempt {
-            Attempt::Acquired(guard) => {
-                metrics.acquired.increment(1);
-                metrics.lock_wait.record(begun.elapsed());
-                Ok(Some(guard))
-            }
-            Attempt::Busy => {
-                metrics.busy.increment(1);
-                Err(Step::Busy)
-            }
-            Attempt::NoQuorum => {
-                metrics.no_quorum.increment(1);
-                Ok(None)
-            }
-            Attempt::Failed => {
-                metrics.lock_error.increment(1);
-                Ok(None)
-            }
-        }
     }
 }

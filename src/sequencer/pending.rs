@@ -21,6 +21,8 @@ pub(super) struct PendingCommand {
     /// Names the command while its outcome is unknown.
     pub(super) id: OrderId,
     pub(super) arrived: Instant,
+    /// The first busy try at a lock with this command in the batch.
+    pub(super) busy_since: Option<Instant>,
     pub(super) claim: Claim,
     pub(super) result: oneshot::Sender<Result<CommandResult, Error>>,
 }
@@ -33,6 +35,7 @@ impl PendingCommand {
             command,
             id: OrderId::now_v7(),
             arrived: Instant::now(),
+            busy_since: None,
             claim: claim::without_caller(),
             result,
         }
@@ -111,6 +114,19 @@ impl PendingBatch {
         let too_old = |pending: &mut PendingCommand| now.duration_since(pending.arrived) >= age_max;
         for pending in self.0.extract_if(.., too_old) {
             drop(pending.result.send(Err(error)));
+        }
+    }
+
+    /// Counts a busy try at the lock: refuses the commands that have met busy locks for `patience`.
+    /// The time that they were queued behind other batches does not count.
+    pub(super) fn lock_was_busy(&mut self, patience: Duration) {
+        let now = Instant::now();
+        let out_of_patience = |pending: &mut PendingCommand| {
+            let since = *pending.busy_since.get_or_insert(now);
+            now.duration_since(since) >= patience
+        };
+        for pending in self.0.extract_if(.., out_of_patience) {
+            drop(pending.result.send(Err(Error::HighDemand)));
         }
     }
 

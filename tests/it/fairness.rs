@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 use crate::support::{
     SOON, eventually,
     load::{Load, door},
+    rival::Rival,
     shop::{Backend, Shop},
     when,
 };
@@ -20,8 +21,7 @@ async fn orders_are_served_in_order_of_arrival() {
         .open()
         .await;
     let product = shop.service().product(3, json!({})).await;
-    let key = format!("lock:product:{product}:stock:3");
-    shop.redis().set(&key, "somebody-else").await;
+    let rival = Rival::holds(&shop, product).await;
 
     let mut waiting = JoinSet::new();
     for arrival in 0..6 {
@@ -30,7 +30,7 @@ async fn orders_are_served_in_order_of_arrival() {
         waiting.spawn(async move { (arrival, front.buy(&user, product, 1).await) });
         shop.service().has_queued(arrival + 1).await;
     }
-    shop.redis().delete(&key).await;
+    rival.leaves(shop.redis()).await;
 
     for (arrival, answer) in waiting.join_all().await {
         if arrival < 3 {

@@ -9,6 +9,7 @@ use test_support::process::redis_servers_of;
 use crate::support::{
     SOON, eventually,
     race::{rush, together},
+    rival::Rival,
     shop::{Backend, Plan, Shop},
     when,
 };
@@ -105,8 +106,7 @@ async fn a_full_lane_refuses_at_once_and_serves_its_queue() {
         .set("ORDER_BATCH_MAX", "5");
     let shop = plan.set("LOCK_PATIENCE_MS", "4000").open().await;
     let product = shop.service().product(100, json!({})).await;
-    let key = format!("lock:product:{product}:stock:100");
-    shop.redis().set(&key, "somebody-else").await;
+    let rival = Rival::holds(&shop, product).await;
     let front = shop.service().front();
     let calls = (0..40)
         .map(|n| front.order(&format!("user-{n}"), product, 1))
@@ -124,7 +124,7 @@ async fn a_full_lane_refuses_at_once_and_serves_its_queue() {
         begun.elapsed() < Duration::from_secs(3),
         "well before the lock patience ends"
     );
-    shop.redis().delete(&key).await;
+    rival.leaves(shop.redis()).await;
 
     let answers: Vec<_> = waiting.join_all().await.into_iter().flatten().collect();
     let served = answers.iter().filter(|answer| answer.status == 201).count();

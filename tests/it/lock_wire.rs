@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use crate::support::{
     SOON, eventually,
-    http::Answer,
     race::{rush, together},
     redis::Monitor,
+    rival::Rival,
     shop::{Backend, Plan, Shop},
     when,
 };
@@ -90,57 +90,6 @@ async fn each_order_takes_and_releases_the_lock_of_its_stock_on_every_node(
     }
 }
 
-#[rstest]
-#[case::one_owner("somebody-else")]
-#[case::an_empty_owner("")]
-#[tokio::test]
-async fn a_lock_of_another_owner_is_respected_and_never_deleted(#[case] owner: &str) {
-    let shop = Shop::open(Backend::Postgres).await;
-    let product = shop.service().product(5, json!({})).await;
-    let key = lock_key(product, 5);
-    shop.redis().set(&key, owner).await;
-    let before = shop.ledger.everything().await;
-
-    for user in ["ann", "bob"] {
-        let begun = Instant::now();
-        assert_high_demand(&shop.service().buy(user, product, 1).await);
-        let waited = begun.elapsed();
-        assert!(
-            waited >= Duration::from_millis(200),
-            "LOCK_PATIENCE_MS is 250 ms, it waited {waited:?}"
-        );
-        assert!(
-            waited < Duration::from_secs(2),
-            "LOCK_PATIENCE_MS is 250 ms, it waited {waited:?}"
-        );
-    }
-    assert_eq!(shop.ledger.everything().await, before);
-    for node in &shop.redis().0 {
-        assert_eq!(
-            node.run::<Option<String>>(&["GET", &key]).await.as_deref(),
-            Some(owner)
-        );
-    }
-    let busy = [("outcome", "busy")];
-    let metrics = shop.service().metrics().await;
-    assert!(
-        metrics
-            .value("flash_sale_lock_acquire_total", &busy)
-            .unwrap()
-            >= 1.0
-    );
-
-    shop.redis().delete(&key).await;
-    shop.service().buy("ann", product, 1).await.success(201);
-    shop.assert_books(product).await;
-}
-
-fn assert_high_demand(answer: &Answer) {
-    let body = answer.refusal(400, "high_demand");
-    assert_eq!(body["detail"], "High demand! Please try again.");
-    answer.retry_after();
-}
-
 /// A waiting order takes a lock that is released within `LOCK_PATIENCE_MS`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_waiting_order_succeeds_when_the_lock_is_released() {
@@ -149,8 +98,7 @@ async fn a_waiting_order_succeeds_when_the_lock_is_released() {
         .open()
         .await;
     let product = shop.service().product(5, json!({})).await;
-    let key = lock_key(product, 5);
-    shop.redis().set(&key, "somebody-else").await;
+    let rival = Rival::holds(&shop, product).await;
 
     let (answer, ()) = tokio::join!(shop.service().buy("ann", product, 1), async {
         eventually("the order waits", SOON, async || {
@@ -159,7 +107,7 @@ async fn a_waiting_order_succeeds_when_the_lock_is_released() {
             (busy? >= 1.0).then_some(())
         })
         .await;
-        shop.redis().delete(&key).await;
+        rival.leaves(shop.redis()).await;
     });
 
     answer.success(201);

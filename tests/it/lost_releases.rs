@@ -12,6 +12,7 @@ use crate::support::{
     http::Answer,
     postgres::Database,
     proxy::{Fault, Proxy},
+    rival::Rival,
     shop::{Backend, Shop},
     tokens, when,
 };
@@ -65,10 +66,15 @@ async fn a_commit_of_another_node_is_not_taken_for_the_lost_one() {
     proxy.set(Fault::LoseCommitAndServer);
     let lost = cancel(&cut_off, "ann", &order);
     commit_is_lost(&proxy).await;
-    // The lost commit's lock has not expired: both commands wait for it and form one batch.
+    // Both commands wait for a lock and form one batch.
+    let rival = Rival::holds(&shop, product).await;
     let cancelled = cancel(&other, "ann", &order);
     shop.nodes[1].has_queued(1).await;
-    other.buy("bob", product, 2).await.success(201);
+    let bought = other.order("bob", product, 2).send();
+    let bought = [bought].into_iter().collect();
+    shop.nodes[1].has_queued(2).await;
+    rival.leaves(shop.redis()).await;
+    answer(bought).await.success(201);
     answer(cancelled).await.success(200);
     proxy.set(Fault::None);
 
@@ -86,15 +92,14 @@ async fn a_lost_commit_that_another_node_did_in_part_is_not_done() {
     let product = cut_off.product(5, json!({ "hold_seconds": 600 })).await;
     let first = hold(&cut_off, "ann", product).await;
     let second = hold(&cut_off, "bob", product).await;
-    let key = format!("lock:product:{product}:stock:3");
-    shop.redis().set(&key, "somebody-else").await;
+    let rival = Rival::holds(&shop, product).await;
     let lost_first = cancel(&cut_off, "ann", &first);
     shop.service().has_queued(1).await;
     let lost_second = cancel(&cut_off, "bob", &second);
     shop.service().has_queued(2).await;
 
     proxy.set(Fault::LoseCommitAndServer);
-    shop.redis().delete(&key).await;
+    rival.leaves(shop.redis()).await;
     commit_is_lost(&proxy).await;
     answer(cancel(&other, "ann", &first)).await.success(200);
     proxy.set(Fault::None);

@@ -17,6 +17,7 @@ mod bad_orders;
 mod bad_products;
 mod bad_requests;
 mod begun_payments;
+mod busy_lock;
 mod cache;
 mod cancel;
 mod cli;

@@ -135,13 +135,13 @@ async fn a_late_write_of_a_holder_is_rejected_by_the_fence() {
     for round in 1..=5 {
         let late = held.block().await;
         for quick in ["quick", "quicker"] {
-            eventually(
-                "the other node sells when the lock has expired",
-                SOON,
-                async || (other.buy(quick, held.product, 1).await.status == 201).then_some(()),
-            )
+            eventually("the other node passes the lock by", SOON, async || {
+                (other.buy(quick, held.product, 1).await.status == 201).then_some(())
+            })
             .await;
         }
+        // The other node has passed it by before.
+        held.lock_has_expired().await;
         held.resume(late).await.success(201);
         assert_eq!(
             held.shop.ledger.orders(held.product).await.len(),
@@ -192,11 +192,8 @@ async fn a_late_release_does_not_delete_the_lock_of_the_next_holder() {
     held.shop.redis().set(&key, "somebody-else").await;
     let answer = held.resume(late).await;
 
-    // If PostgreSQL has ended its transaction meanwhile, the order cannot get the lock again.
-    assert!(
-        answer.status == 201 || answer.code() == "high_demand",
-        "{answer:?}"
-    );
+    // If PostgreSQL has ended its transaction meanwhile, the order passes the other owner by.
+    answer.success(201);
     eventually("the holder has released its lock", SOON, async || {
         let metrics = held.shop.service().metrics().await;
         when(metrics.value("flash_sale_lock_hold_seconds_count", &[])? >= 2.0)

@@ -11,6 +11,7 @@ use crate::support::{
     SOON, eventually,
     load::{Load, door},
     race::together,
+    rival::Rival,
     shop::{Backend, Shop},
     when,
 };
@@ -29,8 +30,7 @@ async fn accepted_orders_are_answered_before_the_exit(#[case] signal: Signal) {
         .open()
         .await;
     let product = shop.service().product(100, json!({})).await;
-    let key = format!("lock:product:{product}:stock:100");
-    shop.redis().set(&key, "somebody-else").await;
+    let rival = Rival::holds(&shop, product).await;
     let front = shop.service().front();
     let calls = (0..50)
         .map(|n| front.order(&format!("user-{n}"), product, 1))
@@ -48,7 +48,7 @@ async fn accepted_orders_are_answered_before_the_exit(#[case] signal: Signal) {
         when(front.get("/health/live").try_send().await.is_err())
     })
     .await;
-    shop.redis().delete(&key).await;
+    rival.leaves(shop.redis()).await;
 
     for answer in waiting.join_all().await.into_iter().flatten() {
         answer.success(201);

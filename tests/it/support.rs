@@ -14,6 +14,7 @@ pub(crate) mod proxy;
 pub(crate) mod python;
 pub(crate) mod race;
 pub(crate) mod redis;
+pub(crate) mod rival;
 pub(crate) mod service;
 pub(crate) mod shop;
 pub(crate) mod tokens;

@@ -10,6 +10,7 @@ use crate::support::{
     front::Front,
     http::{Answer, Call},
     race::together,
+    rival::Rival,
     shop::{Backend, Shop},
     tokens,
 };
@@ -207,7 +208,7 @@ async fn waiting_units_count_as_held(#[case] backend: Backend) {
         .refusal(409, "sold_out");
 }
 
-/// A foreign key keeps the lock busy until all commands are in one batch.
+/// Another node keeps the lock busy until all commands are in one batch.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn joins_and_leaves_within_one_batch_keep_the_stock_invariant() {
     let shop = Shop::plan(Backend::Postgres).patient().open().await;
@@ -216,9 +217,7 @@ async fn joins_and_leaves_within_one_batch_keep_the_stock_invariant() {
     service.join("ann", product, 1).await;
 
     for round in 0..6 {
-        let stock = shop.ledger.product(product).await.stock;
-        let lock = format!("lock:product:{product}:stock:{stock}");
-        shop.redis().set(&lock, "a test").await;
+        let rival = Rival::holds(&shop, product).await;
         let mut calls = Vec::new();
         for number in 0..60 {
             calls.push(match number % 5 {
@@ -246,7 +245,7 @@ async fn joins_and_leaves_within_one_batch_keep_the_stock_invariant() {
                 },
             )
             .await;
-            shop.redis().delete(&lock).await;
+            rival.leaves(shop.redis()).await;
         };
         let (answers, ()) = tokio::join!(together(calls), release);
         for answer in &answers {

@@ -1,14 +1,20 @@
-//! Checks of runs with faults: the lock comes back, the fence rejects, sales go on.
+//! Checks of runs with faults: the lock comes back, the fence rejects, nobody is turned away, sales go
+//! on.
+
+use flash_sale::domain::Code;
 
 use super::{Evidence, check_result};
-use crate::faults::holder::Paused;
-use crate::report::Check;
+use crate::{
+    faults::holder::Paused,
+    report::{Check, codes::AnswerCode},
+};
 
 pub(super) fn all(evidence: &Evidence) -> Vec<Check> {
     let checks = [
         lock_back(evidence),
         read_only_noticed(evidence),
         fenced(evidence),
+        passed_by(evidence),
         sales_go_on(evidence),
     ];
     checks.into_iter().flatten().collect()
@@ -57,6 +63,7 @@ fn fenced(evidence: &Evidence) -> Option<Check> {
         with_lock: held,
         fence_rejected: rejected,
         must_reject,
+        passed_by: _,
     } = evidence.faults.paused?;
     let mut breaches = Vec::new();
     if held == 0 {
@@ -73,6 +80,32 @@ fn fenced(evidence: &Evidence) -> Option<Check> {
     );
     Some(check_result(
         "the fence rejects writes after the lock is lost",
+        detail,
+        breaches,
+    ))
+}
+
+/// The lock of a paused holder is passed by, before anybody is refused for it.
+fn passed_by(evidence: &Evidence) -> Option<Check> {
+    let Paused {
+        with_lock,
+        passed_by,
+        ..
+    } = evidence.faults.paused?;
+    let mut breaches: Vec<String> = evidence
+        .buys()
+        .filter(|sample| sample.answer.code == AnswerCode::Refused(Code::HighDemand))
+        .map(|sample| {
+            let (number, user) = (sample.planned.number, evidence.user(sample.planned.user));
+            format!("order {number} of user {user} was answered high_demand")
+        })
+        .collect();
+    if with_lock > 0 && passed_by == 0 {
+        breaches.push("no batch passed the paused node's lock by".to_owned());
+    }
+    let detail = format!("{passed_by} batches passed the paused node's lock by");
+    Some(check_result(
+        "a paused holder turns nobody away",
         detail,
         breaches,
     ))

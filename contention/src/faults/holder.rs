@@ -40,6 +40,8 @@ pub(crate) struct Paused {
     /// Pauses during which the node held the lock until its TTL ended, and another node sold.
     pub(crate) with_lock: u32,
     pub(crate) fence_rejected: u64,
+    /// Batches of the other nodes that passed the paused node's lock by.
+    pub(crate) passed_by: u64,
     /// Whether the fence must have rejected a batch. PostgreSQL may end the transaction of a paused
     /// node, which then reads the row again and has nothing to reject.
     pub(crate) must_reject: bool,
@@ -56,6 +58,11 @@ pub(super) async fn pause(
     let product = load.offers.first().context("no product")?.id;
     let pattern = format!("lock:product:{product}:stock:*");
     let mut lock_nodes = connect(service).await?;
+    let mut others = Vec::new();
+    for other in service.nodes.iter().skip(1) {
+        others.push(other.ops.clone().context("no operations listener")?);
+    }
+    let before_all = passed_by(&others).await;
     let mut paused = Paused {
         must_reject: service.database.as_ref().is_some_and(Database::is_file),
         ..Paused::default()
@@ -89,6 +96,7 @@ pub(super) async fn pause(
         }
     }
     load.route.set(None);
+    paused.passed_by = passed_by(&others).await.saturating_sub(before_all);
     Ok(paused)
 }
 
@@ -196,8 +204,18 @@ async fn held(
 }
 
 async fn fence_rejected(operations: &Address) -> u64 {
-    let figures = Figures::read(std::slice::from_ref(operations)).await;
-    figures.map_or(0, |figures| {
-        whole(figures.sum("flash_sale_fence_rejected_total", &[]))
-    })
+    count(
+        std::slice::from_ref(operations),
+        "flash_sale_fence_rejected_total",
+    )
+    .await
+}
+
+async fn passed_by(operations: &[Address]) -> u64 {
+    count(operations, "flash_sale_lock_bypassed_total").await
+}
+
+async fn count(operations: &[Address], counter: &str) -> u64 {
+    let figures = Figures::read(operations).await;
+    figures.map_or(0, |figures| whole(figures.sum(counter, &[])))
 }

@@ -148,7 +148,7 @@ async fn several_numbers_of_nodes_make_several_runs() {
 #[case::refusing_redis("lock-refuses", "the lock comes back")]
 #[case::database("database-down", "sales go on")]
 #[case::read_only_database("read-only", "only reads is noticed")]
-#[case::holder("paused-holder", "the fence rejects")]
+#[case::holder("paused-holder", "a paused holder turns nobody away")]
 #[tokio::test]
 async fn injected_faults_break_no_promise(#[case] scenario: &str, #[case] promise: &str) {
     let outcome = run(&[scenario]).await;

@@ -164,6 +164,10 @@ impl Lane {
             self.queue_expire_holds();
         }
         self.reply(pending, decision, &product);
+        self.busy_lock = self
+            .busy_lock
+            .take()
+            .and_then(|busy| busy.written((&product).into()));
         self.cached_product = Some(product);
     }
 }

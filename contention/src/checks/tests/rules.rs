@@ -56,6 +56,7 @@ fn lasting_effects_of_a_fault_are_found() {
             pauses: 9,
             with_lock: 1,
             fence_rejected: 0,
+            passed_by: 0,
             must_reject: true,
         }),
         won_afterwards: Some(0),
@@ -63,6 +64,13 @@ fn lasting_effects_of_a_fault_are_found() {
     assert_broken(&evidence, "the lock comes back", &["no lock was taken"]);
     assert_broken(&evidence, "only reads is noticed", &["no node noticed"]);
     assert_broken(&evidence, "the fence rejects", &["rejected nothing"]);
+    assert_broken(&evidence, "turns nobody away", &["no batch passed"]);
+    evidence.samples[2] = buy(2, refused(400, Code::HighDemand));
+    assert_broken(
+        &evidence,
+        "turns nobody away",
+        &["user u2 was answered high_demand"],
+    );
     assert_broken(&evidence, "sales go on", &["no order was won"]);
 }
 

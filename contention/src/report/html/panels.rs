@@ -113,6 +113,7 @@ pub(super) fn machinery(run: &Run) -> Markup {
             ("lock errors", figures::count(run.lock.error)),
             ("lock lost", figures::count(run.lock.lost)),
             ("fence rejected", figures::count(run.lock.fence_rejected)),
+            ("lock passed by", figures::count(run.lock.bypassed)),
         ]);
     } else {
         let unknown = "unknown: the service's metrics could not be read";
