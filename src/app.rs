@@ -9,7 +9,7 @@ use tokio::{net::TcpListener, runtime::Handle, sync::mpsc};
 use crate::{
     api::{self, SharedState, auth::Keys},
     config,
-    domain::Secret,
+    domain::{self, Secret},
     embedded,
     jobs::{expiry::Expiry, recovery, stock_poll::StockPoll, upkeep},
     redis::Redis,
@@ -83,6 +83,7 @@ impl App {
             user_events: UserEvents::new(redis.as_ref(), &tasks),
             redis: redis.clone(),
             tasks,
+            draw_reference: domain::reference,
         };
         if config.demo {
             demo::create_products(&parts.store).await?;

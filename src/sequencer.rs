@@ -146,6 +146,8 @@ pub struct Parts {
     pub user_events: UserEvents,
     pub redis: Option<Redis>,
     pub tasks: Tasks,
+    /// Makes the reference of a new order; it may be one that exists.
+    pub draw_reference: fn() -> String,
 }
 
 /// A reply, and for a restock the product after the batch.

@@ -36,6 +36,7 @@ pub(super) async fn build(
         user_events,
         redis,
         tasks,
+        draw_reference: _,
     } = parts.clone();
     let sequencer = Sequencer::new(parts, lane_bounds(config));
     let checkout = Checkout::new(checkout::Parts {

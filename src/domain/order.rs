@@ -27,7 +27,7 @@ pub enum OrderStatus {
 pub struct Order {
     #[schema(value_type = Uuid)]
     pub id: OrderId,
-    /// `FS-` and 8 Crockford base32 characters.
+    /// `FS-` and 12 Crockford base32 characters; in orders of former versions 8.
     pub reference: String,
     #[schema(value_type = Uuid)]
     pub product_id: ProductId,
@@ -134,21 +134,25 @@ impl OrderRequest {
     }
 }
 
-/// A random order reference that is safe to read aloud: `FS-` and 8 Crockford base32 characters.
+/// Random characters of a reference: 60 bits, so that a shop with a thousand million orders draws one
+/// that exists once in a thousand million orders.
+const REFERENCE_CHARACTERS: usize = 12;
+
+/// A random order reference that is safe to read aloud: `FS-` and 12 Crockford base32 characters.
 pub fn reference() -> String {
     const ALPHABET: [char; 32] = [
         '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F', 'G', 'H',
         'J', 'K', 'M', 'N', 'P', 'Q', 'R', 'S', 'T', 'V', 'W', 'X', 'Y', 'Z',
     ];
     let mut bits: u64 = rand::rng().random();
-    let mut text = String::with_capacity(11);
+    let mut text = String::with_capacity(3 + REFERENCE_CHARACTERS);
     text.push_str("FS-");
     for character in std::iter::repeat_with(|| {
         let index = usize::try_from(bits & 31).unwrap_or(0);
         bits >>= 5;
         ALPHABET.get(index).copied().unwrap_or('0')
     })
-    .take(8)
+    .take(REFERENCE_CHARACTERS)
     {
         text.push(character);
     }
@@ -164,7 +168,7 @@ mod tests {
         for _ in 0..1_000 {
             let text = reference();
             let code = text.strip_prefix("FS-").unwrap();
-            assert_eq!(code.len(), 8);
+            assert_eq!(code.len(), 12);
             assert!(code.chars().all(|c| c.is_ascii_digit()
                 || (c.is_ascii_uppercase() && !matches!(c, 'I' | 'L' | 'O' | 'U'))));
         }

@@ -11,7 +11,7 @@ use super::{
     pending::PendingBatch,
 };
 use crate::{
-    domain::{Product, reference},
+    domain::Product,
     store::{Constraint, Error, Release, StockChange, Transaction},
 };
 
@@ -24,7 +24,22 @@ pub(super) enum Written {
     Unchanged,
     /// The rows have changed since they were read: read and decide again.
     Stale,
+    /// The reference of a new order exists: decide again, with references that are looked up.
+    ReferenceTaken,
 }
+
+/// Draws the references of new orders.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct References {
+    pub(super) draw: fn() -> String,
+    /// Whether they are looked up before they are inserted, so that only the orders whose reference
+    /// exists get another one. A random reference is looked up only after one was taken: the look-up
+    /// would cost every batch a statement, and a taken one occurs once in millions of batches.
+    pub(super) look_up: bool,
+}
+
+/// Draws for an order whose reference exists; then the insert meets it, and the batch is tried again.
+const DRAWS_MAX: usize = 64;
 
 /// A batch of commands for one product. It outlives a write that times out, and then shows whether
 /// the commit had begun.
@@ -34,16 +49,23 @@ pub(super) struct Batch<'a> {
     pending: &'a PendingBatch,
     /// The database's time.
     at: DateTime<Utc>,
+    references: References,
     decision: Decision,
     may_be_durable: bool,
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn new(product: &'a Product, pending: &'a PendingBatch, at: DateTime<Utc>) -> Self {
+    pub(super) fn new(
+        product: &'a Product,
+        pending: &'a PendingBatch,
+        at: DateTime<Utc>,
+        references: References,
+    ) -> Self {
         Self {
             product,
             pending,
             at,
+            references,
             decision: Decision::default(),
             may_be_durable: false,
         }
@@ -65,19 +87,21 @@ impl<'a> Batch<'a> {
         };
         let more = facts.has_more_holds();
         let commands = self.pending.commands();
-        self.decision = decide(product, facts, commands, at, reference);
+        self.decision = decide(product, facts, commands, at, self.references.draw);
         self.decision.more |= more;
         let Some(transaction) = transaction.filter(|_| self.decision.has_changes(product)) else {
             return Ok(Written::Unchanged);
         };
+        if self.references.look_up {
+            self.redraw_references(&transaction).await?;
+        }
         match self.send_changes(&transaction).await {
             Ok(true) => {}
-            Ok(false) => return Ok(Written::Stale),
-            // The key was used for another product meanwhile, or a reference was drawn twice: a
-            // second decision finds the key, or draws another reference.
-            Err(Error::Violates(Constraint::IdempotencyKey | Constraint::Reference)) => {
+            // The key was used for another product meanwhile: a second decision finds it.
+            Ok(false) | Err(Error::Violates(Constraint::IdempotencyKey)) => {
                 return Ok(Written::Stale);
             }
+            Err(Error::Violates(Constraint::Reference)) => return Ok(Written::ReferenceTaken),
             Err(error) => return Err(error),
         }
         if self.decision.stock.on_hand != product.stock.on_hand {
@@ -95,6 +119,18 @@ impl<'a> Batch<'a> {
                 Err(error)
             }
         }
+    }
+
+    /// Draws another reference for each new order whose reference exists.
+    async fn redraw_references(&mut self, transaction: &Transaction) -> Result<(), Error> {
+        for _ in 0..DRAWS_MAX {
+            let drawn = self.decision.references();
+            let taken = transaction.taken_references(drawn).await?;
+            if !self.decision.redraw(taken, self.references.draw) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Sends the decision's changes; false when the rows have changed since they were read.

@@ -8,7 +8,7 @@
 //! `offers.rs` the waitlist.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
@@ -21,7 +21,8 @@ use crate::{
         UserId, WaitlistEntry,
     },
     store::{
-        ExpiredHold, IdempotencyRecord, NewEntry, NewOrders, Queued, Release, StoredOrder, UserKey,
+        ExpiredHold, IdempotencyRecord, NewEntry, NewOrder, NewOrders, Queued, Release,
+        StoredOrder, UserKey,
     },
 };
 
@@ -132,6 +133,32 @@ impl Decision {
     pub(super) fn units(&self) -> u64 {
         let units = self.new.orders.iter().map(|new| new.order.quantity);
         units.map(|units| u64::try_from(units).unwrap_or(0)).sum()
+    }
+
+    /// The references of the new orders.
+    pub(super) fn references(&self) -> Vec<String> {
+        let orders = self.new.orders.iter();
+        orders.map(|new| new.order.reference.clone()).collect()
+    }
+
+    /// Gives each new order whose reference is `taken`, or drawn for an earlier order of the batch,
+    /// another one; false when there is no such order.
+    pub(super) fn redraw(&mut self, mut taken: HashSet<String>, draw: impl Fn() -> String) -> bool {
+        let mut redrawn: HashMap<OrderId, String> = HashMap::new();
+        for NewOrder { order, .. } in &mut self.new.orders {
+            if !taken.insert(order.reference.clone()) {
+                order.reference = draw();
+                redrawn.insert(order.id, order.reference.clone());
+            }
+        }
+        for reply in &mut self.replies {
+            if let Reply::Order(Outcome::Created(order) | Outcome::Replayed(order)) = reply
+                && let Some(reference) = redrawn.get(&order.id)
+            {
+                order.reference.clone_from(reference);
+            }
+        }
+        !redrawn.is_empty()
     }
 
     /// The number of orders made for waitlist entries.

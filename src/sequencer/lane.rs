@@ -64,6 +64,8 @@ pub(super) struct Lane {
     prefetch: Option<LockPrefetch>,
     /// The lock that the last tries found busy.
     busy_lock: Option<BusyLock>,
+    /// Whether the last batch met the reference of another order.
+    reference_taken: bool,
     /// Set once the product has been read.
     metrics: Arc<OnceLock<metrics::ProductMetrics>>,
     /// Wakes the lane when another node has written the product.
@@ -138,6 +140,7 @@ impl Lane {
             cached_product: None,
             prefetch: None,
             busy_lock: None,
+            reference_taken: false,
             metrics,
             name: ProductId::now_v7().to_string(),
             turns: handover::Turns::default(),

@@ -2,7 +2,10 @@
 //!
 //! Inserts, releases and the sums of held units are in `orders/`.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use chrono::{DateTime, Utc};
 use entities::{
@@ -208,6 +211,18 @@ pub struct ExpiredHold {
 }
 
 impl Transaction {
+    /// Those of the references that orders have.
+    pub async fn taken_references(&self, references: Vec<String>) -> Result<HashSet<String>> {
+        let taken = Entity::find()
+            .select_only()
+            .column(Column::Reference)
+            .filter(Column::Reference.is_in(padded(references)))
+            .into_tuple()
+            .all(&self.inner)
+            .await?;
+        Ok(taken.into_iter().collect())
+    }
+
     /// The orders that these users' keys made, for any product.
     pub async fn orders_by_key(
         &self,

@@ -55,6 +55,7 @@ mod products;
 mod races;
 mod rate_limit;
 mod read_only;
+mod references;
 mod refunds;
 mod refusals;
 mod secrets;

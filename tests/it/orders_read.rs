@@ -98,13 +98,13 @@ async fn an_order_has_exactly_the_fields_of_the_contract(#[case] backend: Backen
     );
 }
 
-/// `FS-` and 8 letters of Crockford's base32, which has no I, L, O and U.
+/// `FS-` and 12 letters of Crockford's base32, which has no I, L, O and U.
 #[track_caller]
 fn assert_reference(reference: &str) {
     let letters = reference.strip_prefix("FS-").unwrap();
     let alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
     assert!(
-        letters.len() == 8 && letters.chars().all(|c| alphabet.contains(c)),
+        letters.len() == 12 && letters.chars().all(|c| alphabet.contains(c)),
         "{reference}"
     );
 }

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::{
     super::{
         Error,
-        batch::{Batch, Written},
+        batch::{Batch, References, Written},
         decide::Decision,
         pending::PendingBatch,
         settle::{self, CommitStatus},
@@ -54,7 +54,11 @@ impl Lane {
         };
         pending.refuse_older(self.share_of_timeout(CLAIM_WITHIN), Error::Unavailable);
         pending.claim();
-        let mut batch = Batch::new(product, pending, store.now());
+        let references = References {
+            draw: self.parts().draw_reference,
+            look_up: self.reference_taken,
+        };
+        let mut batch = Batch::new(product, pending, store.now(), references);
         let written = self.write_in_time(&mut batch, transaction, alone).await;
         let may_be_durable = batch.may_be_durable();
         let decision = batch.into_decision();
@@ -76,6 +80,11 @@ impl Lane {
                 if let Some(metrics) = self.metrics.get() {
                     metrics.fence_rejected.increment(1);
                 }
+                Step::Again
+            }
+            Ok(Written::ReferenceTaken) => {
+                pending.unclaim();
+                self.reference_taken = true;
                 Step::Again
             }
             Err(error) if may_be_durable => {
@@ -153,6 +162,7 @@ impl Lane {
             metrics.units.increment(decision.units());
             metrics.stock.set(product.stock.on_hand);
         }
+        self.reference_taken = false;
         let parts = self.parts();
         parts.stock_events.publish(StockEvent::from(&product));
         let affected_users = std::mem::take(&mut decision.affected_users);
