@@ -9,6 +9,7 @@
 //! limit counts the user's orders, a waitlist request takes a place.
 
 use std::{
+    cmp::Reverse,
     collections::HashMap,
     sync::{
         Arc,
@@ -58,6 +59,15 @@ impl SoldOutProduct {
         self.refusals.increment();
         let waitlist = self.product.waitlist;
         Refusal::SoldOut { waitlist }.into()
+    }
+
+    /// Reads in a row, the next one included, without a refusal in between.
+    fn next_idle_reads(&self) -> u32 {
+        if self.used.load(Ordering::Relaxed) {
+            0
+        } else {
+            self.idle_reads + 1
+        }
     }
 
     /// Whether the row is enough to refuse the request: no earlier refusal of the contract applies.
@@ -169,11 +179,14 @@ struct Reader {
 impl Reader {
     /// Reads suspects and cached products; keeps those without units for sale.
     async fn read(&self, suspects: &mut Vec<ProductId>) {
-        let mut ids = std::mem::take(suspects);
-        ids.extend(self.products.read().keys());
-        ids.sort_unstable();
-        ids.dedup();
-        ids.truncate(PRODUCTS_MAX);
+        let suspects = std::mem::take(suspects);
+        let ids = {
+            let cached = self.products.read();
+            let idle_reads = cached
+                .iter()
+                .map(|(id, product)| (*id, product.next_idle_reads()));
+            to_read(suspects, idle_reads)
+        };
         let read_at = Instant::now();
         let products = match self.store.products_by_id(ids).await {
             Ok(products) => products,
@@ -196,6 +209,24 @@ impl Reader {
     }
 }
 
+/// The products to read: all of them, or at [`PRODUCTS_MAX`] without those that have refused no order
+/// for longest, and of those without the oldest. The newest drop is the one that buyers want.
+fn to_read(
+    suspects: Vec<ProductId>,
+    cached: impl Iterator<Item = (ProductId, u32)>,
+) -> Vec<ProductId> {
+    let mut idle_reads: HashMap<ProductId, u32> = cached.collect();
+    idle_reads.extend(suspects.into_iter().map(|id| (id, 0)));
+    // Ids begin with the time at which their product was made.
+    let ranked = idle_reads
+        .into_iter()
+        .map(|(id, reads)| (reads, Reverse(id)));
+    let mut ranked: Vec<_> = ranked.collect();
+    ranked.sort_unstable();
+    ranked.truncate(PRODUCTS_MAX);
+    ranked.into_iter().map(|(_, Reverse(id))| id).collect()
+}
+
 /// The product that replaces `before`; `None` when it has refused no order for [`IDLE_READS`].
 fn next(
     product: Product,
@@ -205,8 +236,7 @@ fn next(
     let (idle_reads, refusals) = match before {
         None => (0, gate::sold_out(&product.sku)),
         Some(before) => {
-            let used = before.used.load(Ordering::Relaxed);
-            let idle_reads = if used { 0 } else { before.idle_reads + 1 };
+            let idle_reads = before.next_idle_reads();
             let refusals = if before.product.sku == product.sku {
                 before.refusals.clone()
             } else {
@@ -222,4 +252,45 @@ fn next(
         idle_reads,
         refusals,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_gate_forgets_the_oldest_products() {
+        let ids: Vec<ProductId> = std::iter::repeat_with(ProductId::now_v7)
+            .take(PRODUCTS_MAX + 50)
+            .collect();
+        let (cached, new) = ids.split_at(PRODUCTS_MAX);
+
+        let read = to_read(new.to_vec(), cached.iter().map(|id| (*id, 0)));
+
+        assert_eq!(read.len(), PRODUCTS_MAX);
+        assert!(new.iter().all(|id| read.contains(id)));
+        let (oldest, others) = cached.split_at(50);
+        assert!(others.iter().all(|id| read.contains(id)));
+        assert!(!oldest.iter().any(|id| read.contains(id)));
+    }
+
+    #[test]
+    fn a_full_gate_keeps_the_products_that_refuse_orders() {
+        let ids: Vec<ProductId> = std::iter::repeat_with(ProductId::now_v7)
+            .take(PRODUCTS_MAX)
+            .collect();
+        let idle = |(number, id): (usize, &ProductId)| (*id, u32::from(number == 300));
+        let suspect = ids.first().copied();
+        let new = ProductId::now_v7();
+
+        let read = to_read(
+            suspect.into_iter().chain([new]).collect(),
+            ids.iter().enumerate().map(idle),
+        );
+
+        assert_eq!(read.len(), PRODUCTS_MAX, "each once");
+        assert!(read.contains(&new));
+        let forgotten: Vec<_> = ids.iter().filter(|id| !read.contains(id)).collect();
+        assert_eq!(forgotten, [&ids[300]]);
+    }
 }
