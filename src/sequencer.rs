@@ -272,7 +272,7 @@ impl Sequencer {
         let pending = PendingCommand {
             command,
             id,
-            arrived: Instant::now(),
+            began,
             busy_since: None,
             claim,
             result: sender,

@@ -20,7 +20,8 @@ pub(super) struct PendingCommand {
     pub(super) command: Command,
     /// Names the command while its outcome is unknown.
     pub(super) id: OrderId,
-    pub(super) arrived: Instant,
+    /// The start of its request, from which all limits run.
+    pub(super) began: Instant,
     /// The first busy try at a lock with this command in the batch.
     pub(super) busy_since: Option<Instant>,
     pub(super) claim: Claim,
@@ -34,7 +35,7 @@ impl PendingCommand {
         Self {
             command,
             id: OrderId::now_v7(),
-            arrived: Instant::now(),
+            began: Instant::now(),
             busy_since: None,
             claim: claim::without_caller(),
             result,
@@ -108,10 +109,10 @@ impl PendingBatch {
         });
     }
 
-    /// Refuses the commands that are older than `age_max`.
+    /// Refuses the commands whose requests are older than `age_max`.
     pub(super) fn refuse_older(&mut self, age_max: Duration, error: Error) {
         let now = Instant::now();
-        let too_old = |pending: &mut PendingCommand| now.duration_since(pending.arrived) >= age_max;
+        let too_old = |pending: &mut PendingCommand| now.duration_since(pending.began) >= age_max;
         for pending in self.0.extract_if(.., too_old) {
             drop(pending.result.send(Err(error)));
         }

@@ -36,6 +36,7 @@ mod health;
 mod holds;
 mod idempotency;
 mod knobs;
+mod lane_limits;
 mod life;
 mod limits;
 mod lock_faults;

@@ -1,25 +1,16 @@
 //! Order references: where one exists, its order gets another, and the rest of the batch stays.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, time::Instant};
 
-use flash_sale::{
-    domain::{OrderId, OrderRequest, Outcome},
-    lock::Lock,
-    sequencer::{LaneBounds, Parts, Sequencer},
-    stock_events::StockEvents,
-    store::{Store, Url},
-    tasks::Tasks,
-    user_events::UserEvents,
-};
+use flash_sale::domain::Outcome;
 use futures::future::join_all;
 use rstest::rstest;
 use serde_json::json;
 
-use crate::support::shop::{Backend, Shop};
+use crate::support::{
+    lanes::{order, sequencer},
+    shop::{Backend, Shop},
+};
 
 /// References that there are, for half as many orders: a batch of a few dozen orders practically
 /// never draws free ones only.
@@ -30,26 +21,6 @@ fn draw_one_of_few() -> String {
     format!("FS-{:012}", rand::random_range(0..REFERENCES))
 }
 
-async fn sequencer(database_url: &str) -> Sequencer {
-    let tasks = Tasks::default();
-    let parts = Parts {
-        store: Store::connect(&Url::new(database_url), 4).await.unwrap(),
-        lock: Lock::local(Duration::from_secs(2)),
-        stock_events: StockEvents::new(None, &tasks),
-        user_events: UserEvents::new(None, &tasks),
-        redis: None,
-        tasks,
-        draw_reference: draw_one_of_few,
-    };
-    let bounds = LaneBounds {
-        batch_max: 32,
-        queue_max: 1_000,
-        patience: Duration::from_secs(5),
-        request_timeout: Duration::from_secs(30),
-    };
-    Sequencer::new(parts, bounds)
-}
-
 #[rstest]
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
@@ -57,16 +28,9 @@ async fn sequencer(database_url: &str) -> Sequencer {
 async fn an_order_whose_reference_exists_gets_another_one(#[case] backend: Backend) {
     let shop = Shop::open(backend).await;
     let product = shop.service().product(100, json!({})).await;
-    let sequencer = sequencer(&shop.database_url).await;
+    let sequencer = sequencer(&shop.database_url, draw_one_of_few).await;
 
-    let requests = (0..ORDERS).map(|number| OrderRequest {
-        order_id: OrderId::now_v7(),
-        product_id: product,
-        user_id: Arc::from(format!("user-{number}")),
-        quantity: 1,
-        waitlist: false,
-        key: None,
-    });
+    let requests = (0..ORDERS).map(|number| order(&format!("user-{number}"), product));
     let placed = requests.map(|request| sequencer.place(request, Instant::now()));
     let mut answered = HashMap::new();
     for outcome in join_all(placed).await {

@@ -5,6 +5,7 @@ pub(crate) mod events;
 pub(crate) mod front;
 pub(crate) mod gateway;
 pub(crate) mod http;
+pub(crate) mod lanes;
 pub(crate) mod ledger;
 pub(crate) mod load;
 pub(crate) mod localstripe;
