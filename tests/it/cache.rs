@@ -11,6 +11,7 @@ use crate::support::{
     SOON, eventually,
     front::Front,
     race::together,
+    repository,
     service::Service,
     shop::{Backend, Shop},
     when,
@@ -227,4 +228,31 @@ async fn unknown_products_are_not_found_and_not_cached() {
         .run(&["KEYS", "flash-sale:product:*"])
         .await;
     assert_eq!(keys, Vec::<String>::new());
+}
+
+/// The time before the read may come from a server whose clock was ahead.
+#[tokio::test]
+async fn redis_keeps_no_value_longer_than_the_cache_may() {
+    let shop = Shop::open(Backend::Postgres).await;
+    let script = std::fs::read_to_string(repository("src/cache/fill.lua")).unwrap();
+    let node = &shop.redis().0[0];
+    let key = "flash-sale:product:ahead";
+    let time: Vec<String> = node.run(&["TIME"]).await;
+    let ahead = (time[0].parse::<u64>().unwrap() + 3_600) * 1_000;
+
+    let fill = [
+        "EVAL",
+        &script,
+        "1",
+        key,
+        "1",
+        "{}",
+        &ahead.to_string(),
+        "500",
+    ];
+    let filled: i64 = node.run(&fill).await;
+
+    assert_eq!(filled, 1);
+    let left: i64 = node.run(&["PTTL", key]).await;
+    assert!(left <= 500, "{left} ms");
 }
