@@ -178,13 +178,14 @@ impl Cache {
         &self,
         before: Option<ProductId>,
         limit: u64,
-        make: impl FnOnce(Vec<Product>) -> Bytes,
+        make: impl Fn(Vec<Product>) -> Bytes,
     ) -> Result<Bytes, Arc<Error>> {
         // The key changes with every write of an admin on this node.
         let writes = self.writes.load(Ordering::Relaxed);
-        let load = async {
+        let (store, make) = (&self.source.store, &make);
+        let load = move || async move {
             metrics::cache::miss();
-            let products = self.source.store.products(before, limit).await;
+            let products = store.products(before, limit).await;
             products.map(make).map_err(Error::Store)
         };
         self.pages.get((writes, before, limit), load).await
