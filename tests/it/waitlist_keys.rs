@@ -8,6 +8,7 @@ use crate::support::{
     front::Front,
     http::{Answer, Call},
     race::together,
+    rival::Rival,
     shop::{Backend, Shop},
 };
 
@@ -105,4 +106,51 @@ async fn fifty_requests_at_once_with_one_key_make_one_place(#[case] backend: Bac
         .filter(|answer| answer.header("idempotency-replayed").is_none());
     assert_eq!(firsts.count(), 1);
     assert_eq!(shop.ledger.entries(product).await.len(), 1);
+}
+
+/// Slows each join, so that two batches write at the same time.
+const SLOW_JOINS: [&str; 2] = [
+    "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS \
+        $$ BEGIN PERFORM pg_sleep(0.01); RETURN NEW; END $$",
+    "CREATE TRIGGER slow_join AFTER INSERT ON waitlist_entries FOR EACH ROW EXECUTE FUNCTION slow()",
+];
+
+/// Each user sends one key for two products. The batches meet at every key.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn batches_with_the_same_keys_do_not_deadlock() {
+    const USERS: usize = 24;
+    let shop = Shop::plan(Backend::Postgres).patient().open().await;
+    let service = shop.service();
+    let products = [service.sold_out().await, service.sold_out().await];
+    let mut rivals = Vec::new();
+    for product in products {
+        rivals.push(Rival::holds(&shop, product).await);
+    }
+    for statement in SLOW_JOINS {
+        shop.ledger.execute(statement).await;
+    }
+
+    let both = |number: usize| {
+        // In opposite orders of arrival.
+        let users = [number, USERS - 1 - number];
+        [0, 1].map(|at| {
+            let user = format!("user-{}", users[at]);
+            keyed(service, &user, products[at], "k")
+        })
+    };
+    let calls: Vec<_> = (0..USERS).flat_map(both).collect();
+    let release = async {
+        service.has_queued(u32::try_from(2 * USERS).unwrap()).await;
+        for rival in rivals {
+            rival.leaves(shop.redis()).await;
+        }
+    };
+    let (answers, ()) = tokio::join!(together(calls), release);
+
+    let placed = answers.iter().filter(|answer| answer.status == 202);
+    assert_eq!(placed.count(), USERS, "each key once");
+    assert!(!shop.log().contains("deadlock"), "{}", shop.log());
+    for product in products {
+        shop.assert_books(product).await;
+    }
 }

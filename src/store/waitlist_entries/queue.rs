@@ -7,17 +7,18 @@ use entities::{
     waitlist_status::WaitlistStatus as Status,
 };
 use sea_orm::{
+    ActiveEnum,
     ActiveValue::{NotSet, Set},
-    ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
-    QuerySelect, Statement,
+    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect, Statement, Value,
     sea_query::Expr,
 };
 use uuid::Uuid;
 
-use super::super::{Result, Store, Transaction, padded};
+use super::super::{Result, Store, Transaction, array, padded};
 use crate::domain::{IdempotencyKey, OrderId, ProductId, UserId, WaitlistEntry};
 
-/// Rows of one insert: SQLite takes 32,766 parameters.
+/// Rows of one insert on SQLite, which takes 32,766 parameters.
 const ROWS: usize = 1_000;
 
 /// An entry to be inserted.
@@ -92,6 +93,15 @@ impl Transaction {
 
     /// Inserts entries at the end of the queue, in this order.
     pub async fn insert_entries(&self, entries: &[NewEntry]) -> Result<()> {
+        let Some(first) = entries.first() else {
+            return Ok(());
+        };
+        if self.is_postgres() {
+            self.inner
+                .execute_raw(insert_by_key(first, entries))
+                .await?;
+            return Ok(());
+        }
         for chunk in entries.chunks(ROWS) {
             Entity::insert_many(chunk.iter().map(row))
                 .exec_without_returning(&self.inner)
@@ -131,6 +141,46 @@ impl Transaction {
         let left = update.exec(&self.inner).await?.rows_affected;
         Ok(usize::try_from(left) == Ok(entries.len()))
     }
+}
+
+/// Positions in the order of the entries, rows in the order of their idempotency keys: two batches
+/// that use the same keys for different products then wait for each other instead of deadlocking.
+const INSERT_BY_KEY: &str = "\
+    WITH places AS MATERIALIZED (\
+        SELECT nextval(pg_get_serial_sequence('waitlist_entries', 'position')) AS position, number \
+        FROM generate_series(1, $8::int) AS number) \
+    INSERT INTO waitlist_entries (position, id, user_id, quantity, status, order_id, \
+        idempotency_key, idempotency_request, product_id, created_at) \
+    SELECT places.position, id, user_id, quantity, status, \
+        NULLIF(order_id, '00000000-0000-0000-0000-000000000000'), \
+        NULLIF(idempotency_key, ''), NULLIF(idempotency_request, ''), $9, $10 \
+    FROM unnest($1::uuid[], $2::text[], $3::int[], $4::text[], $5::uuid[], $6::text[], $7::text[]) \
+        WITH ORDINALITY AS batch (id, user_id, quantity, status, order_id, \
+            idempotency_key, idempotency_request, number) \
+    JOIN places USING (number) \
+    ORDER BY user_id COLLATE \"C\", idempotency_key COLLATE \"C\"";
+
+/// One statement for a batch of any size on PostgreSQL, all of the product and time of `first`.
+fn insert_by_key(first: &NewEntry, new: &[NewEntry]) -> Statement {
+    let entries = || new.iter().map(|new| &new.entry);
+    let key = |field: fn(&IdempotencyKey) -> &String| {
+        let keys = new.iter().map(|new| new.key.as_ref());
+        array(keys.map(|key| key.map_or_else(String::new, |key| field(key).clone())))
+    };
+    let status = |entry: &WaitlistEntry| Status::from(entry.status).to_value();
+    let values: [Value; 10] = [
+        array(entries().map(|entry| entry.id)),
+        array(entries().map(|entry| entry.user_id.to_string())),
+        array(entries().map(|entry| entry.quantity)),
+        array(entries().map(status)),
+        array(entries().map(|entry| entry.order_id.unwrap_or_default())),
+        key(|key| &key.key),
+        key(|key| &key.request),
+        i32::try_from(new.len()).unwrap_or(i32::MAX).into(),
+        first.entry.product_id.into(),
+        first.entry.created_at.into(),
+    ];
+    Statement::from_sql_and_values(DbBackend::Postgres, INSERT_BY_KEY, values)
 }
 
 fn row(new: &NewEntry) -> ActiveModel {
