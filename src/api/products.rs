@@ -6,6 +6,7 @@ use axum::{
     http::StatusCode,
 };
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -15,12 +16,12 @@ use self::{
 };
 use super::{
     SharedState,
-    extract::{self, Params, PathId},
+    extract::{self, Params, PathId, Sent},
     json_document::{JsonDocument, json},
     problem::Problem,
 };
 use crate::{
-    domain::{Code, Product, STOCK_MAX},
+    domain::{Code, Product, ProductId, STOCK_MAX},
     metrics,
     sequencer::Restock,
     stock_events::StockEvent,
@@ -65,6 +66,25 @@ pub(super) async fn patch(
 ) -> Result<Json<ProductDocument>, Problem> {
     let sent = extract::from_admin::<ProductPatchBody>(&state, request).await?;
     let id = id.or(Problem::ProductNotFound)?;
+    let change = change(SharedState::clone(&state), id, sent);
+    let (sender, result) = oneshot::channel();
+    // In a task of its own: a caller who goes away after the commit must not keep it from the caches
+    // and the other nodes.
+    state.tasks.spawn("product change", async move {
+        drop(sender.send(change.await));
+    });
+    let product = result.await.map_err(|_| Problem::Internal {
+        cause: "the change of a product did not end".to_owned(),
+    })??;
+    Ok(Json(product.into()))
+}
+
+/// Changes the product and tells everybody who may have read the old one.
+async fn change(
+    state: SharedState,
+    id: ProductId,
+    sent: Sent<ProductPatchBody>,
+) -> Result<Product, Problem> {
     let actor = sent.actor();
     let patched = state.store.patch_product(id, sent.body.into(), &actor);
     let product = patched.await?.ok_or(Problem::ProductNotFound)?;
@@ -77,7 +97,7 @@ pub(super) async fn patch(
             tracing::debug!(product = %id, "cannot serve the waitlist of {id} now: {error}");
         }
     }
-    Ok(Json(product.into()))
+    Ok(product)
 }
 
 /// Add units to a product (admin)

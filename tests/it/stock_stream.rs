@@ -8,6 +8,7 @@ use std::{
 use futures::{StreamExt, stream};
 use rstest::rstest;
 use serde_json::json;
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::support::{
@@ -141,4 +142,41 @@ fn open_sockets(service: &Service) -> usize {
     targets
         .filter(|target| target.to_string_lossy().starts_with("socket:"))
         .count()
+}
+
+/// The admin's connection breaks while the change commits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_is_published_although_its_caller_has_gone() {
+    let shop = Shop::open(Backend::Postgres).await;
+    let product = shop.service().product(5, json!({})).await;
+    for statement in [
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS \
+            $$ BEGIN PERFORM pg_sleep(0.3); RETURN NEW; END $$",
+        "CREATE CONSTRAINT TRIGGER slow_commit AFTER UPDATE ON products \
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow()",
+    ] {
+        shop.ledger.execute(statement).await;
+    }
+    let monitor = shop.redis().0[0].monitor().await;
+
+    let front = shop.service().front();
+    let change =
+        JoinSet::from_iter([async move { front.change(product, &json!({ "price": 7 })).await }]);
+    eventually("the change commits", SOON, async || {
+        let sleeping = "SELECT query FROM pg_stat_activity \
+            WHERE wait_event = 'PgSleep' AND datname = current_database()";
+        when(!shop.ledger.texts(sleeping).await.is_empty())
+    })
+    .await;
+    drop(change);
+
+    eventually("the change is published", SOON, async || {
+        let published = |words: &Vec<String>| {
+            words[0].eq_ignore_ascii_case("PUBLISH") && words[2].contains(&product.to_string())
+        };
+        when(monitor.all().iter().any(published))
+    })
+    .await;
+    let row = shop.ledger.product(product).await;
+    assert_eq!((row.price, row.version), (7, 2));
 }
