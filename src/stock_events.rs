@@ -85,7 +85,13 @@ impl StockEvents {
             let (outbox, inbox) = mpsc::channel(OUTBOX_MAX);
             events.outbox = Some(outbox);
             let commands = redis.commands.clone();
-            let publisher = channel::publish(commands, STOCK_CHANNEL, inbox, tasks.clone());
+            let publisher = channel::publish(
+                commands,
+                STOCK_CHANNEL,
+                inbox,
+                newest_of_each,
+                tasks.clone(),
+            );
             tasks.spawn("stock publisher", publisher);
             let (subscriber, receiver) = (redis.subscriber.clone(), events.clone());
             let handle = move |event| receiver.receive(&event);
@@ -173,9 +179,35 @@ impl StockEvents {
     }
 }
 
+/// The newest event of each product: an older one tells nothing more.
+fn newest_of_each(events: Vec<StockEvent>) -> Vec<StockEvent> {
+    let mut newest: HashMap<ProductId, StockEvent> = HashMap::new();
+    for event in events {
+        let kept = newest.entry(event.product_id).or_insert(event);
+        if kept.version < event.version {
+            *kept = event;
+        }
+    }
+    newest.into_values().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_event_of_each_product_is_published() {
+        let products = [ProductId::now_v7(), ProductId::now_v7()];
+        let event = |at: usize, version| StockEvent {
+            product_id: products[at],
+            for_sale: 5,
+            version,
+        };
+        let waiting = vec![event(0, 1), event(1, 7), event(0, 3), event(0, 2)];
+        let mut published = newest_of_each(waiting);
+        published.sort_by_key(|event| event.version);
+        assert_eq!(published, [event(0, 3), event(1, 7)]);
+    }
 
     #[tokio::test]
     async fn watchers_never_see_an_older_version() {

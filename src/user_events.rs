@@ -4,7 +4,10 @@
 //! Events are hints without data: a subscriber reads the database, also periodically without an
 //! event.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
@@ -20,6 +23,9 @@ use crate::{
 
 /// Lists of users waiting to be published to other nodes; further ones are dropped.
 const OUTBOX_MAX: usize = 1_024;
+
+/// Users of one message; a batch may change a thousand.
+const USERS_MAX: usize = 1_000;
 
 /// The subscribers of this node and the channel to the others; clones share it.
 #[derive(Clone, Debug)]
@@ -39,7 +45,8 @@ impl UserEvents {
             let (outbox, inbox) = mpsc::channel(OUTBOX_MAX);
             events.outbox = Some(outbox);
             let commands = redis.commands.clone();
-            let publisher = channel::publish(commands, USER_CHANNEL, inbox, tasks.clone());
+            let publisher =
+                channel::publish(commands, USER_CHANNEL, inbox, each_once, tasks.clone());
             tasks.spawn("user event publisher", publisher);
             let (subscriber, receiver) = (redis.subscriber.clone(), events.clone());
             let handle = move |event: ChannelEvent<Vec<UserId>>| {
@@ -88,5 +95,26 @@ impl UserEvents {
         let (sender, receiver) = watch::channel(());
         subscribers.insert(Arc::clone(user), sender);
         receiver
+    }
+}
+
+/// Each user once, in messages of bounded size.
+fn each_once(lists: Vec<Vec<UserId>>) -> Vec<Vec<UserId>> {
+    let users: BTreeSet<UserId> = lists.into_iter().flatten().collect();
+    let users: Vec<UserId> = users.into_iter().collect();
+    users.chunks(USERS_MAX).map(<[UserId]>::to_vec).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_user_is_published_once() {
+        let [ann, bob]: [UserId; 2] = ["ann", "bob"].map(Arc::from);
+        let list = |users: &[&UserId]| users.iter().map(|user| Arc::clone(user)).collect();
+        let lists = vec![list(&[&bob, &ann]), list(&[&ann])];
+        assert_eq!(each_once(lists), [[ann, bob]]);
+        assert!(each_once(Vec::new()).is_empty());
     }
 }

@@ -6,6 +6,7 @@ use fred::{
     clients::{Client, SubscriberClient},
     interfaces::{ClientLike, EventInterface, PubsubInterface},
 };
+use futures::future::join_all;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::mpsc;
 
@@ -14,6 +15,9 @@ use crate::tasks::Tasks;
 
 /// Pause before a new subscription after Redis or the listener's buffer failed.
 const RESUBSCRIBE_AFTER: Duration = Duration::from_millis(200);
+
+/// Messages that one pipeline takes at most, before they are coalesced.
+const PIPELINE_MAX: usize = 1_024;
 
 /// What a listener receives.
 #[derive(Debug)]
@@ -25,27 +29,30 @@ pub enum ChannelEvent<T> {
     Lost,
 }
 
-/// Publishes the messages of the outbox, until the service stops.
+/// Publishes the messages of the outbox, until the service stops. Those that wait while others are
+/// under way are coalesced by `coalesce` and sent in one pipeline.
 pub async fn publish<T: Serialize>(
     redis: Client,
     channel: &'static str,
     mut outbox: mpsc::Receiver<T>,
+    coalesce: fn(Vec<T>) -> Vec<T>,
     tasks: Tasks,
 ) {
+    let redis = redis.with_options(&Redis::fail_fast());
     loop {
-        let message = tokio::select! {
+        let mut waiting = Vec::new();
+        let received = tokio::select! {
             () = tasks.stopped() => return,
-            message = outbox.recv() => message,
+            received = outbox.recv_many(&mut waiting, PIPELINE_MAX) => received,
         };
-        let Some(message) = message else { return };
-        let Ok(text) = serde_json::to_string(&message) else {
-            continue;
-        };
-        let published: Result<(), _> = redis
-            .with_options(&Redis::fail_fast())
-            .publish(channel, text)
-            .await;
-        if let Err(error) = published {
+        if received == 0 {
+            return;
+        }
+        let messages = coalesce(waiting);
+        let texts = messages.iter().flat_map(serde_json::to_string);
+        // fred sends commands without waiting for the answers to earlier ones.
+        let published = join_all(texts.map(|text| redis.publish::<(), _, _>(channel, text))).await;
+        if let Some(Err(error)) = published.into_iter().find(Result::is_err) {
             tracing::debug!(%error, "cannot publish on {channel}: {error}");
         }
     }

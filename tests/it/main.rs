@@ -22,6 +22,7 @@ mod cache;
 mod cancel;
 mod cli;
 mod clock;
+mod coalesced_events;
 mod confirm;
 mod crash;
 mod dashboards;
