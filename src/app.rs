@@ -8,7 +8,7 @@ use tokio::{net::TcpListener, runtime::Handle, sync::mpsc};
 
 use crate::{
     api::{self, SharedState, auth::Keys},
-    config,
+    config::{self, Migrate},
     domain::{self, Secret},
     embedded,
     jobs::{expiry::Expiry, recovery, stock_poll::StockPoll, upkeep},
@@ -71,7 +71,7 @@ impl App {
         let secret = auth_secret(&config.auth, data_dir)?;
         let keys = Keys::new(secret.as_ref(), config.auth.auth_public_key.as_deref())?;
         let write_within = sequencer::write_within(config.limits.request_timeout_ms);
-        let store = open_store(&config.database, write_within).await?;
+        let store = open_store(&config.database, config.migrate, write_within).await?;
         let nodes = private_nodes(&config.redis, data_dir)?;
         let lock = lock(&config.redis, nodes.as_ref(), &tasks)?;
         let redis = redis(&config.redis, nodes.as_ref())?;
@@ -197,16 +197,23 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 /// none.
 pub const WRITE_WITHIN: Duration = Duration::from_millis(1_250);
 
-/// Opens the database with its schema up to date.
+/// Opens the database after what `migrate` says about its schema.
 pub async fn open_store(
     config: &config::Database,
+    migrate: Migrate,
     write_within: Duration,
 ) -> anyhow::Result<Store> {
     let url = database_url(config)?;
     prepare_folder(config)?;
-    Store::migrate(&url)
-        .await
-        .with_context(|| format!("{}: cannot prepare {url:?}", source_of_url(config)))?;
+    match migrate {
+        Migrate::Auto => Store::migrate(&url)
+            .await
+            .with_context(|| format!("{}: cannot prepare {url:?}", source_of_url(config)))?,
+        Migrate::Check => Store::check_schema(&url)
+            .await
+            .with_context(|| format!("MIGRATE=check: cannot use the schema of {url:?}"))?,
+        Migrate::Off => {}
+    }
     connect_store(config, write_within).await
 }
 

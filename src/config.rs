@@ -66,6 +66,11 @@ pub struct Serve {
     #[command(flatten)]
     pub database: Database,
 
+    /// What the start does about the schema: apply missing migrations, refuse to start if one is
+    /// missing, or nothing
+    #[arg(long, env, value_name = "MIGRATE", value_enum, default_value_t = Migrate::Auto)]
+    pub migrate: Migrate,
+
     #[command(flatten)]
     pub redis: Redis,
 
@@ -214,6 +219,16 @@ pub struct Token {
     /// Folder with the generated secret
     #[arg(long, env, value_name = "DATA_DIR", default_value = "./data")]
     pub data_dir: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Migrate {
+    /// Apply missing migrations; needs no right to change the schema when none is missing
+    Auto,
+    /// Refuse to start if a migration is missing
+    Check,
+    /// Use the schema as it is
+    Off,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -8,11 +8,14 @@ use std::{
 use flash_sale::{
     api::auth::{self, Role},
     app,
-    config::{self, Command},
+    config::{self, Command, LogFormat, Migrate},
     domain,
     store::Store,
-    verify,
+    telemetry, verify,
 };
+
+/// The log filter of `migrate`.
+const MIGRATE_LOG: &str = "info,sqlx=warn";
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -40,10 +43,10 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(config) => app::run(&config).await,
         Command::Migrate(config) => {
-            app::open_store(&config, app::WRITE_WITHIN)
-                .await?
-                .close()
-                .await;
+            // Its warnings say what a migration waits for.
+            telemetry::log(LogFormat::Text, MIGRATE_LOG)?;
+            let store = app::open_store(&config, Migrate::Auto, app::WRITE_WITHIN).await?;
+            store.close().await;
             print_line("the schema is up to date")
         }
         Command::Token(config) => token(&config),

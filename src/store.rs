@@ -32,6 +32,7 @@ pub use self::{
     audit::{AuditFilter, log_audit},
     connect::{Connections, Url},
     invariants::Breach,
+    migrate::SchemaError,
     orders::{
         ExpiredHold, IdempotencyRecord, NewOrder, NewOrders, OrderFilter, Recorded, Release,
         StoredOrder, UserKey,
@@ -80,9 +81,16 @@ impl Store {
         Ok(store)
     }
 
-    /// Applies the pending migrations; several nodes may call it at once.
-    pub async fn migrate(url: &Url) -> Result<()> {
+    /// Applies the missing migrations; several nodes may call it at once. Changes nothing when none
+    /// is missing.
+    pub async fn migrate(url: &Url) -> std::result::Result<(), SchemaError> {
         migrate::up(url).await
+    }
+
+    /// Checks that no migration is missing and that this version can use the schema; changes
+    /// nothing.
+    pub async fn check_schema(url: &Url) -> std::result::Result<(), SchemaError> {
+        migrate::check(url).await
     }
 
     /// Starts a transaction that may write.

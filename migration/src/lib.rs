@@ -7,9 +7,7 @@
     reason = "the trait of sea-orm-migration elides its lifetimes"
 )]
 
-use sea_orm_migration::prelude::*;
-
-pub use sea_orm_migration::MigratorTrait;
+pub use sea_orm_migration::{MigrationTrait, SchemaManager};
 
 mod m20261121_000001_create_products;
 mod m20261121_000002_create_orders;
@@ -18,20 +16,31 @@ mod m20261121_000004_add_payments_and_waiting;
 mod m20261121_000005_let_the_fence_keep_products;
 mod m20261121_000008_create_audit;
 
-/// Runs the migrations in order; the caller holds a lock, so that one node at a time runs them.
-#[derive(Debug)]
-pub struct Migrator;
+/// A migration; the one who applies it wraps it in a transaction unless it asks for none.
+pub type Migration = Box<dyn MigrationTrait>;
 
-#[async_trait::async_trait]
-impl MigratorTrait for Migrator {
-    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![
-            Box::new(m20261121_000001_create_products::Migration),
-            Box::new(m20261121_000002_create_orders::Migration),
-            Box::new(m20261121_000003_create_waitlist_entries::Migration),
-            Box::new(m20261121_000004_add_payments_and_waiting::Migration),
-            Box::new(m20261121_000005_let_the_fence_keep_products::Migration),
-            Box::new(m20261121_000008_create_audit::Migration),
-        ]
-    }
+/// The last migration of version 0.1.0, which looks for the applied ones in `seaql_migrations` and
+/// refuses to start when it finds others there.
+pub const SHARED_WITH_0_1: &str = "m20261121_000005_let_the_fence_keep_products";
+
+/// The oldest migration whose version can use the present schema, so that it can run beside this
+/// version and be rolled back to. Raise it with a migration that older versions cannot live with,
+/// and name it in `docs/UPGRADE.md`.
+pub const COMPATIBLE_WITH: &str = SHARED_WITH_0_1;
+
+/// All migrations in order.
+///
+/// Nodes of older versions sell while a migration runs and after it, so a new one only adds: a
+/// column is nullable or has a constant default, a constraint is `NOT VALID`, an index on a large
+/// table is built `CONCURRENTLY` in a migration of its own without a transaction, which must be
+/// repeatable.
+pub fn all() -> Vec<Migration> {
+    vec![
+        Box::new(m20261121_000001_create_products::Migration),
+        Box::new(m20261121_000002_create_orders::Migration),
+        Box::new(m20261121_000003_create_waitlist_entries::Migration),
+        Box::new(m20261121_000004_add_payments_and_waiting::Migration),
+        Box::new(m20261121_000005_let_the_fence_keep_products::Migration),
+        Box::new(m20261121_000008_create_audit::Migration),
+    ]
 }

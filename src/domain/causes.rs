@@ -33,7 +33,9 @@ mod tests {
     fn a_cause_that_its_error_repeats_is_said_once() {
         let error = Outer(Middle(std::fmt::Error));
         let first: &(dyn Error + 'static) = &error;
-        let line = in_one_line(std::iter::successors(Some(first), |error| (**error).source()));
+        let line = in_one_line(std::iter::successors(Some(first), |error| {
+            (**error).source()
+        }));
         let cause = std::fmt::Error.to_string();
         assert_eq!(line, format!("cannot open: connection: {cause}"));
     }

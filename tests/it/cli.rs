@@ -21,6 +21,7 @@ const SETTINGS: &[&str] = &[
     "DATA_DIR",
     "DATABASE_URL",
     "DATABASE_POOL_MAX",
+    "MIGRATE",
     "REDIS_LOCK_URLS",
     "REDIS_URL",
     "AUTH_SECRET",
@@ -120,6 +121,7 @@ fn output_within_seconds(mut command: Command) -> Output {
 #[case("REQUEST_TIMEOUT_MS", "0")]
 #[case("SHUTDOWN_TIMEOUT_MS", "soon")]
 #[case("METRICS_PRODUCTS_MAX", "-1")]
+#[case("MIGRATE", "later")]
 #[case("LOG_FORMAT", "xml")]
 fn an_invalid_setting_stops_the_start_with_one_line_that_names_it(
     #[case] name: &str,

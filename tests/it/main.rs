@@ -66,6 +66,7 @@ mod sold_out;
 mod stock_stream;
 mod support;
 mod transport;
+mod upgrade;
 mod verify;
 mod waitlist;
 mod waitlist_keys;

@@ -19,6 +19,7 @@ pub(crate) mod rival;
 pub(crate) mod service;
 pub(crate) mod shop;
 pub(crate) mod tokens;
+pub(crate) mod upgrade;
 
 use std::{
     path::PathBuf,
