@@ -13,10 +13,17 @@ use crate::{
     tasks::Tasks,
 };
 
+mod addresses;
 mod rate_limit;
 mod sold_out;
+mod streams;
 
-pub use self::{rate_limit::RateLimited, sold_out::SoldOutSource};
+pub use self::{
+    addresses::AddressLimiter,
+    rate_limit::RateLimited,
+    sold_out::SoldOutSource,
+    streams::{StreamBounds, StreamPlace, StreamRefused, Streams, Watcher},
+};
 
 #[derive(Debug)]
 pub struct Gate {

@@ -4,18 +4,25 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{Router, middleware};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tower_http::cors::CorsLayer;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::docs::QueryNames;
 use crate::{
-    admission::Gate, cache::Cache, checkout::Checkout, domain::Secret, lock::Lock,
-    sequencer::Sequencer, stock_events::StockEvents, store::Store, tasks::Tasks,
+    admission::{Gate, Streams},
+    cache::Cache,
+    checkout::Checkout,
+    domain::Secret,
+    lock::Lock,
+    sequencer::Sequencer,
+    stock_events::StockEvents,
+    store::Store,
+    tasks::Tasks,
     user_events::UserEvents,
 };
 
 mod audit;
 pub mod auth;
+pub mod clients;
 mod cors;
 mod docs;
 mod extract;
@@ -41,6 +48,8 @@ pub struct AppState {
     pub gate: Gate,
     pub cache: Cache,
     pub keys: auth::Keys,
+    pub clients: clients::Clients,
+    pub streams: Streams,
     pub stock_events: StockEvents,
     pub user_events: UserEvents,
     pub lock: Lock,
@@ -76,34 +85,38 @@ pub fn router(state: &SharedState, cors_origins: &[String]) -> Router {
     let (router, document) = api.split_for_parts();
     let document = docs::complete(document);
     let queries = QueryNames::of(&document);
-    let router = router.merge(docs::pages(document));
-    layered(router, state, queries, cors::layer(cors_origins))
+    let mut router = with_fallbacks(router.merge(docs::pages(document)));
+    // Each layer costs every request two allocations, so an unused one is left out.
+    if state.clients.are_limited() {
+        let limit = middleware::from_fn_with_state(Arc::clone(state), clients::limit);
+        router = router.layer(limit);
+    }
+    if let Some(cors) = cors::layer(cors_origins) {
+        router = router.layer(cors);
+    }
+    observed(router, state, queries)
 }
 
-/// Metrics and health, for the operators' listener.
+/// Metrics, health and probes, for the operators' listener.
 pub fn ops_router(state: &SharedState, recorder: PrometheusHandle) -> Router {
     let render = move || async move { recorder.render() };
     let router = Router::new()
         .route("/metrics", axum::routing::get(render))
-        .route("/health", axum::routing::get(health::health));
-    layered(router, state, QueryNames::default(), None)
+        .route("/health", axum::routing::get(health::health))
+        .route("/health/live", axum::routing::get(health::live))
+        .route("/health/ready", axum::routing::get(health::ready));
+    observed(with_fallbacks(router), state, QueryNames::default())
 }
 
-/// Adds the common layers: problem documents for unknown paths and methods, and `observe` (query
-/// parameters, time limit, request id, metrics).
-fn layered(
-    router: Router<SharedState>,
-    state: &SharedState,
-    queries: QueryNames,
-    cors: Option<CorsLayer>,
-) -> Router {
-    let mut router = router
+/// Adds problem documents for unknown paths and methods.
+fn with_fallbacks(router: Router<SharedState>) -> Router<SharedState> {
+    router
         .fallback(async || problem::Problem::NotFound)
-        .method_not_allowed_fallback(async || problem::Problem::MethodNotAllowed);
-    // Each layer costs every request two allocations, so an unused one is left out.
-    if let Some(cors) = cors {
-        router = router.layer(cors);
-    }
+        .method_not_allowed_fallback(async || problem::Problem::MethodNotAllowed)
+}
+
+/// Adds the outermost layer, `observe`: query parameters, time limit, request id, metrics.
+fn observed(router: Router<SharedState>, state: &SharedState, queries: QueryNames) -> Router {
     router
         .layer(middleware::from_fn_with_state(
             (Arc::clone(state), queries),

@@ -12,6 +12,7 @@ use crate::{
     domain::{self, Secret},
     embedded,
     jobs::{expiry::Expiry, recovery, stock_poll::StockPoll, upkeep},
+    metrics::connections::Listener,
     redis::Redis,
     sequencer,
     stock_events::StockEvents,
@@ -124,7 +125,7 @@ impl App {
             served,
             state,
         };
-        let bounds = connections(config);
+        let bounds = connections(config, Listener::Api);
         let router = api::router(&app.state, &config.cors_origins);
         let done = serving.clone();
         serve(
@@ -134,6 +135,7 @@ impl App {
             done,
             app.resources.request_runtime.tasks(),
         );
+        let bounds = connections(config, Listener::Operations);
         let router = api::ops_router(&app.state, recorder);
         serve(ops_listener, router, bounds, serving, &app.tasks);
         app.log_start(&database_url(&config.database)?);

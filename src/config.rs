@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::domain::Secret;
 
 mod check;
+mod connections;
 mod environment;
 mod origin;
 mod parse;
@@ -18,6 +19,7 @@ mod value;
 
 pub use self::{
     check::{Error, SECRET_MIN},
+    connections::Connections,
     origin::Origin,
     parse::{Refusal, parse},
     payments::{Payments, Provider},
@@ -82,6 +84,9 @@ pub struct Serve {
 
     #[command(flatten)]
     pub limits: Limits,
+
+    #[command(flatten)]
+    pub connections: Connections,
 
     /// Origins whose pages may call the API, comma-separated; `https://*.shop.example` names every
     /// host below a domain, `*` all; none by default
@@ -193,10 +198,10 @@ pub struct Limits {
     #[arg(long, env, value_name = "SHUTDOWN_TIMEOUT_MS", default_value = "10000", value_parser = value::request_timeout)]
     pub shutdown_timeout_ms: Duration,
 
-    /// Connections that each listener serves at once; further ones wait to be accepted
-    #[arg(long, env, value_name = "CONNECTIONS_MAX", default_value_t = 20_000,
-          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub connections_max: u32,
+    /// How long the service goes on serving between the signal and the stop, in milliseconds,
+    /// while `/health/ready` answers 503: the time that a load balancer takes to notice
+    #[arg(long, env, value_name = "SHUTDOWN_DELAY_MS", default_value = "0", value_parser = value::shutdown_delay)]
+    pub shutdown_delay_ms: Duration,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -14,6 +14,7 @@ use self::label::label;
 use crate::domain::OutcomeLabel;
 
 pub mod cache;
+pub mod connections;
 pub mod database;
 pub mod gate;
 pub mod holds;
@@ -59,6 +60,7 @@ pub fn init(products_max: usize) {
     http::init();
     payments::init();
     cache::init();
+    connections::init();
 }
 
 fn describe_orders() {

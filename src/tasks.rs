@@ -24,6 +24,7 @@ pub use self::request_runtime::RequestRuntime;
 pub struct Tasks {
     tracker: TaskTracker,
     stop: CancellationToken,
+    draining: Arc<AtomicBool>,
     failed: Arc<AtomicBool>,
     /// The runtime that tasks start on; `None` is the caller's.
     runtime: Option<Handle>,
@@ -64,7 +65,18 @@ impl Tasks {
     }
 
     pub fn stop(&self) {
+        self.drain();
         self.stop.cancel();
+    }
+
+    /// Announces the stop: the service goes on, but no load balancer should send it new work.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the stop has begun or was announced.
+    pub fn are_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 
     /// Sleeps for `pause`; returns false at once if the service stops meanwhile.

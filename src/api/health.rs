@@ -16,6 +16,8 @@ pub(super) enum Condition {
     Up,
     Degraded,
     Down,
+    /// The service was told to stop; it still takes orders until it does.
+    Draining,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -107,7 +109,7 @@ pub(super) async fn live() -> Json<Alive> {
     })
 }
 
-/// Report whether orders can be taken
+/// Report whether orders can be taken, and will be: not once the service was told to stop
 #[utoipa::path(
     get, path = "/health/ready", tag = "health", operation_id = "getReadiness",
     responses(
@@ -116,7 +118,11 @@ pub(super) async fn live() -> Json<Alive> {
     ),
 )]
 pub(super) async fn ready(State(state): State<SharedState>) -> (StatusCode, Json<Alive>) {
-    let status = database(state.store.condition().await);
+    let status = if state.tasks.are_draining() {
+        Condition::Draining
+    } else {
+        database(state.store.condition().await)
+    };
     (status_code(status), Json(Alive { status }))
 }
 
@@ -151,6 +157,6 @@ fn redis(lock: lock::Health) -> Condition {
 fn status_code(status: Condition) -> StatusCode {
     match status {
         Condition::Up | Condition::Degraded => StatusCode::OK,
-        Condition::Down => StatusCode::SERVICE_UNAVAILABLE,
+        Condition::Down | Condition::Draining => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

@@ -16,9 +16,10 @@ use serde::Serialize;
 use tokio::{sync::watch, time::timeout};
 use uuid::Uuid;
 
-use super::{SharedState, problem::Problem};
+use super::{SharedState, clients::ClientAddress, problem::Problem};
 use crate::{
-    domain::{Order, OrderId, OrderStatus, Payment, UserId, WaitlistEntry, jitter},
+    admission::Watcher,
+    domain::{Code, Order, OrderId, OrderStatus, Payment, UserId, WaitlistEntry, jitter},
     store::{Error, OrderFilter},
 };
 
@@ -38,12 +39,18 @@ const FOLLOWED_MAX: u64 = 100;
             description = "`event: order` with an order, `event: waitlist` with an entry: first the current \
                 state, then every change"),
     ),
+    extensions(("x-codes" = json!([Code::StreamLimit]))),
 )]
 pub(super) async fn events(
     State(state): State<SharedState>,
+    ClientAddress(address): ClientAddress,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let user = state.keys.user(&headers)?.id;
+    let place = state.streams.open(Watcher {
+        user: Some(UserId::clone(&user)),
+        address,
+    })?;
     let mut follower = Follower {
         // Subscribed before the first read, so that no change is lost between the two.
         user_events: state.user_events.subscribe(&user),
@@ -58,7 +65,7 @@ pub(super) async fn events(
         let event = follower.next().await?;
         Some((Ok(event), follower))
     });
-    Ok(Sse::new(stream).keep_alive(KeepAlive::default()))
+    Ok(Sse::new(place.hold(stream)).keep_alive(KeepAlive::default()))
 }
 
 /// The state of one event stream: the last status sent of each order and place.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    admission::RateLimited,
+    admission::{RateLimited, StreamRefused},
     domain::{Code, OrderId, OrderStatus, Refusal},
 };
 
@@ -56,6 +56,10 @@ pub enum Problem {
         errors: Vec<FieldError>,
     },
     RateLimited(RateLimited),
+    /// Too many requests of the client's address.
+    AddressRateLimited(RateLimited),
+    /// Too many event streams.
+    StreamLimit(StreamRefused),
     NotFound,
     MethodNotAllowed,
     ProductNotFound,
@@ -95,6 +99,8 @@ pub(super) struct FailureCause(pub String);
 
 const HIGH_DEMAND_RETRY: Duration = Duration::from_secs(1);
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(2);
+/// Streams last long, so places become free slowly.
+const STREAM_RETRY: Duration = Duration::from_secs(10);
 
 impl Problem {
     pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
@@ -112,7 +118,8 @@ impl Problem {
             Self::Forbidden => Code::Forbidden,
             Self::MalformedJson { .. } => Code::MalformedJson,
             Self::InvalidRequest { .. } => Code::InvalidRequest,
-            Self::RateLimited(_) => Code::RateLimited,
+            Self::RateLimited(_) | Self::AddressRateLimited(_) => Code::RateLimited,
+            Self::StreamLimit(_) => Code::StreamLimit,
             Self::NotFound => Code::NotFound,
             Self::MethodNotAllowed => Code::MethodNotAllowed,
             Self::ProductNotFound => Code::ProductNotFound,
@@ -136,7 +143,9 @@ impl Problem {
         match self {
             Self::PayloadTooLarge { limit } => extras.limit = u64::try_from(*limit).ok(),
             Self::InvalidRequest { errors } => extras.errors = Some(errors.clone()),
-            Self::RateLimited(refusal) => extras.limit = Some(refusal.limit.into()),
+            Self::RateLimited(refusal) | Self::AddressRateLimited(refusal) => {
+                extras.limit = Some(refusal.limit.into());
+            }
             Self::OutcomeUnknown { order_id } => extras.order_id = Some(*order_id),
             Self::OrderNotPending { order_status } => extras.order_status = Some(*order_status),
             Self::Refused(refusal) => return order_refusal::extras(refusal),
@@ -152,6 +161,7 @@ impl Problem {
             | Self::PaymentDeclined { .. }
             | Self::PaymentsDisabled
             | Self::SkuTaken
+            | Self::StreamLimit(_)
             | Self::HighDemand
             | Self::Unavailable
             | Self::NotInTime
@@ -167,7 +177,10 @@ impl Problem {
             Self::Unavailable | Self::NotInTime | Self::OutcomeUnknown { .. } => {
                 Some(UNAVAILABLE_RETRY)
             }
-            Self::RateLimited(refusal) => Some(refusal.retry_after),
+            Self::StreamLimit(_) => Some(STREAM_RETRY),
+            Self::RateLimited(refusal) | Self::AddressRateLimited(refusal) => {
+                Some(refusal.retry_after)
+            }
             Self::PayloadTooLarge { .. }
             | Self::UnsupportedMediaType
             | Self::Unauthenticated { .. }
@@ -215,7 +228,11 @@ impl IntoResponse for Problem {
         if let Self::Unauthenticated { .. } = self {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if let Self::RateLimited(refusal) = self {
+        if let Self::StreamLimit(_) = self {
+            // The refused client's connection is free again at once.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Self::RateLimited(refusal) | Self::AddressRateLimited(refusal) = self {
             headers.insert("ratelimit-limit", refusal.limit.into());
             headers.insert("ratelimit-remaining", 0.into());
             headers.insert("ratelimit-reset", whole_seconds(refusal.reset));

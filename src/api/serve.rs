@@ -1,54 +1,82 @@
-//! HTTP/1.1 server: bounded connections, head and write time-outs, graceful shutdown.
+//! HTTP/1.1 server: bounded connections, heads and waits, write time-out, graceful shutdown.
+//!
+//! A connection holds one of the listener's places. Heads that do not arrive and clients that send
+//! no request end by time (`serve/activity.rs`), and at once when the places run out
+//! (`serve/places.rs`), so that a request always finds a place.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::Router;
 use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
-    service::TowerToHyperService,
-};
+use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     time::timeout,
 };
-use tokio_io_timeout::TimeoutWriter;
 use tokio_util::sync::CancellationToken;
 
-use crate::tasks::Tasks;
+use self::{answer::Answering, places::Places, socket::Socket};
+use crate::{
+    metrics::connections::{Connections, Listener},
+    tasks::Tasks,
+};
 
-/// Time limit for a request's head; it ends idle connections too.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
-/// A connection whose client reads nothing for this long is closed, which frees its buffers; even
-/// a slow network transfers some bytes within this time.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+mod activity;
+mod answer;
+mod places;
+mod socket;
+
+/// The largest head of a request, in bytes; also the most that a connection's buffers keep of what
+/// was read. A larger head is answered with 431.
+const HEAD_MAX: usize = 32 * 1024;
+/// Interval of the search for connections whose wait is over.
+const WATCH_EVERY: Duration = Duration::from_millis(500);
 /// Pause after a failed `accept`, mostly because no file descriptor is left.
 const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(50);
-
-/// A client's stream with a write time-out.
-type Stream = Pin<Box<TimeoutWriter<TcpStream>>>;
 
 /// The bounds of a listener.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
+    pub listener: Listener,
     pub connections_max: usize,
     /// How long accepted requests may take after the stop signal.
     pub finish_within: Duration,
+    pub peers: Peers,
 }
+
+/// Whether requests carry the address of their connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peers {
+    /// As the extension [`Peer`], for bounds per address.
+    Noted,
+    /// No extension, which would cost every request an allocation.
+    Ignored,
+}
+
+/// The address at the other end of a request's connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) IpAddr);
 
 /// Serves until the service stops and every accepted request is answered.
 pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, tasks: Tasks) {
-    let permits = Arc::new(Semaphore::new(bounds.connections_max));
     let graceful = GracefulShutdown::new();
     let abort = CancellationToken::new();
+    let metrics = Connections::of(bounds.listener, bounds.connections_max);
+    let places = Places::new(bounds.connections_max, metrics, abort.clone());
+    tasks.spawn(
+        "connection watch",
+        watch(Arc::clone(&places), tasks.clone()),
+    );
     loop {
         let accepted = tokio::select! {
             () = tasks.stopped() => break,
-            accepted = accept(&listener, &permits) => accepted,
+            accepted = accept(&listener) => accepted,
         };
-        let (stream, permit) = match accepted {
+        let (stream, address) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection: {error}");
@@ -56,16 +84,21 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, tasks:
                 continue;
             }
         };
-        let connection = graceful.watch(connection(stream, router.clone()));
-        let abort = abort.clone();
+        let place = tokio::select! {
+            () = tasks.stopped() => break,
+            place = places.take() => place,
+        };
+        let peer = (bounds.peers == Peers::Noted).then(|| Peer(address.ip()));
+        let answering = Answering::new(router.clone(), peer, Arc::clone(place.activity()));
+        let connection = graceful.watch(connection(stream, answering));
         tasks.spawn("connection", async move {
             tokio::select! {
-                () = abort.cancelled() => {}
+                () = place.activity().cut() => {}
                 ended = connection => if let Err(error) = ended {
                     tracing::debug!(%error, "a connection ended early: {error}");
                 },
             }
-            drop(permit);
+            drop(place);
         });
     }
     drop(listener);
@@ -77,29 +110,28 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, tasks:
 /// One connection.
 ///
 /// HTTP/1.1 only: browsers use HTTP/2 to the proxy that terminates TLS, and a connection that
-/// supports both needs twice the memory.
+/// supports both needs twice the memory. hyper's own time-out for heads is off: it does not tell a
+/// client that sends half a head from one that keeps its connection for the next request.
 fn connection(
     stream: TcpStream,
-    router: Router,
-) -> http1::Connection<TokioIo<Stream>, TowerToHyperService<Router>> {
-    let mut stream = TimeoutWriter::new(stream);
-    stream.set_timeout(Some(WRITE_TIMEOUT));
+    answering: Answering,
+) -> http1::Connection<TokioIo<Socket>, Answering> {
+    let socket = Socket::new(stream, Arc::clone(answering.activity()));
     http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(
-            TokioIo::new(Box::pin(stream)),
-            TowerToHyperService::new(router),
-        )
+        .header_read_timeout(None)
+        .max_header_size(HEAD_MAX)
+        .max_buf_size(HEAD_MAX)
+        .serve_connection(TokioIo::new(socket), answering)
 }
 
-/// Acquires a permit first, so that connections beyond the bound stay in the kernel's queue.
-async fn accept(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, Option<tokio::sync::OwnedSemaphorePermit>)> {
-    let permit = Arc::clone(permits).acquire_owned().await.ok();
-    let (stream, _) = listener.accept().await?;
+async fn accept(listener: &TcpListener) -> std::io::Result<(TcpStream, SocketAddr)> {
+    let (stream, address) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((stream, permit))
+    Ok((stream, address))
+}
+
+async fn watch(places: Arc<Places>, tasks: Tasks) {
+    while tasks.pause(WATCH_EVERY).await {
+        places.close_overdue(Instant::now());
+    }
 }

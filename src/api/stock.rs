@@ -14,11 +14,13 @@ use utoipa::ToSchema;
 
 use super::{
     SharedState,
+    clients::ClientAddress,
     extract::PathId,
     json_document::{JsonDocument, json},
     problem::Problem,
 };
 use crate::{
+    admission::Watcher,
     domain::{Code, Product, ProductId},
     stock_events::StockEvent,
 };
@@ -92,13 +94,18 @@ struct StockEventData {
         (status = 200, content_type = "text/event-stream", body = String,
             description = "`event: stock`, `data: {\"stock\", \"version\"}`: first the current state, then changes, at most ten a second"),
     ),
-    extensions(("x-codes" = json!([Code::ProductNotFound]))),
+    extensions(("x-codes" = json!([Code::ProductNotFound, Code::StreamLimit]))),
 )]
 pub(super) async fn events(
     State(state): State<SharedState>,
+    ClientAddress(address): ClientAddress,
     id: PathId,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let id = id.or(Problem::ProductNotFound)?;
+    let place = state.streams.open(Watcher {
+        user: None,
+        address,
+    })?;
     // Unknown products get no subscription.
     state.cache.product(id).await?;
     let changes = state.stock_events.watch(id);
@@ -116,7 +123,7 @@ pub(super) async fn events(
         Some((Ok(event(stock)), watch))
     });
     let events = events.take_until(async move { tasks.stopped().await });
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
+    Ok(Sse::new(place.hold(events)).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
 }
 
 /// Interval of keep-alive comments, by which both ends detect a lost connection.

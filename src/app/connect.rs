@@ -1,13 +1,20 @@
 //! Builds the service's connections from its settings: listeners, Redis, lock, payment gateway.
 
-use std::{net::SocketAddr, path::Path};
+use std::{net::SocketAddr, num::NonZeroU32, path::Path, time::Instant};
 
 use anyhow::Context;
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::{
-    api::serve, config, embedded, lock::Lock, payment::Gateway, redis::Redis,
-    sequencer::LaneBounds, tasks::Tasks,
+    admission::{AddressLimiter, StreamBounds, Streams},
+    api::{clients::Clients, serve},
+    config, embedded,
+    lock::Lock,
+    metrics::connections::Listener,
+    payment::Gateway,
+    redis::Redis,
+    sequencer::LaneBounds,
+    tasks::Tasks,
 };
 
 /// Size of the kernel's accept queue: thousands of clients connect at once when a drop opens, and
@@ -85,10 +92,35 @@ pub(super) fn lane_bounds(config: &config::Serve) -> LaneBounds {
     }
 }
 
-pub(super) fn connections(config: &config::Serve) -> serve::Bounds {
+pub(super) fn streams(config: &config::Connections) -> Streams {
+    Streams::new(StreamBounds {
+        node: config.streams_max(),
+        user: config.streams_per_user_max(),
+        address: config.streams_per_address_max(),
+    })
+}
+
+pub(super) fn clients(config: &config::Connections) -> Clients {
+    let limit = NonZeroU32::new(config.address_rate_limit_per_minute);
+    let limiter = limit.map(|limit| AddressLimiter::new(limit, Instant::now()));
+    Clients::new(config.trusted_proxies.clone(), limiter)
+}
+
+pub(super) fn connections(config: &config::Serve, listener: Listener) -> serve::Bounds {
     let limits = &config.limits;
+    let notes_peers = match listener {
+        Listener::Api => config.connections.need_addresses(),
+        Listener::Operations => false,
+    };
+    let connections_max = config.connections.connections_max;
     serve::Bounds {
-        connections_max: usize::try_from(limits.connections_max).unwrap_or(usize::MAX),
+        listener,
+        peers: if notes_peers {
+            serve::Peers::Noted
+        } else {
+            serve::Peers::Ignored
+        },
+        connections_max: usize::try_from(connections_max).unwrap_or(usize::MAX),
         // Requests end within their time-out; the other steps of the stop need time too.
         finish_within: limits
             .request_timeout_ms

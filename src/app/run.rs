@@ -41,6 +41,17 @@ pub async fn run(config: &config::Serve) -> anyhow::Result<ExitCode> {
         _ = interrupt.recv() => {}
         () = app.tasks.stopped() => {}
     }
+    app.tasks.drain();
+    let delay = config.limits.shutdown_delay_ms;
+    if !delay.is_zero() {
+        tracing::info!("draining: not ready, and still serving for {delay:?}");
+        // A second signal ends the wait, and so does a task that panics.
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = app.tasks.pause(delay) => {}
+        }
+    }
     tracing::info!("stopping: finishing accepted requests");
     if app.stop(config.limits.shutdown_timeout_ms).await {
         tracing::info!("stopped");

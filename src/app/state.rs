@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::connect::lane_bounds;
+use super::connect::{clients, lane_bounds, streams};
 use crate::{
     admission::{Gate, SoldOutSource},
     api::{AppState, SharedState, auth::Keys},
@@ -65,6 +65,8 @@ pub(super) async fn build(
         checkout,
         cache,
         keys: credentials.keys,
+        clients: clients(&config.connections),
+        streams: streams(&config.connections),
         stock_events,
         user_events,
         lock,

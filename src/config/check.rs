@@ -38,6 +38,10 @@ pub enum Error {
     NoPaymentKey,
     #[error("PAYMENT_KEY: is not a key: give visible ASCII characters without a colon")]
     PaymentKey,
+    #[error("STREAMS_MAX: must be below CONNECTIONS_MAX, {0}: the rest is for requests")]
+    Streams(u32),
+    #[error("TRUSTED_PROXIES: a network of all addresses lets every client choose its address")]
+    TrustsEverybody,
     #[error(
         "CORS_ORIGINS: {0} is not an origin such as https://shop.example or https://*.shop.example"
     )]
@@ -89,6 +93,7 @@ impl Serve {
         self.auth.check()?;
         self.redis.check()?;
         self.payments.check()?;
+        self.connections.check()?;
         for origin in &self.cors_origins {
             if Origin::parse(origin).is_none() {
                 return Err(Error::Origin(origin.clone()));

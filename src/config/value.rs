@@ -1,6 +1,8 @@
 //! Value parsers: durations with units and bounds, items of lists.
 
-use std::{str::FromStr, time::Duration};
+use std::{net::IpAddr, str::FromStr, time::Duration};
+
+use ipnet::IpNet;
 
 /// An item of a comma-separated list, without the white space around it.
 pub(super) fn trimmed<T: FromStr>(text: &str) -> Result<T, T::Err> {
@@ -27,6 +29,18 @@ pub(super) fn request_timeout(text: &str) -> Result<Duration, String> {
     millis(text, 100, 600_000)
 }
 
+pub(super) fn shutdown_delay(text: &str) -> Result<Duration, String> {
+    millis(text, 0, 600_000)
+}
+
+/// A network such as `10.0.0.0/8`, or one address.
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    let text = text.trim();
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    let network = text.parse().or_else(|_| address());
+    network.map_err(|_| "give addresses and networks such as 10.0.0.0/8".to_owned())
+}
+
 pub(super) fn ttl(text: &str) -> Result<Duration, String> {
     let bad = || "give a number and s, m, h or d, such as 1h".to_owned();
     let unit = text.chars().last().ok_or_else(bad)?;
@@ -48,6 +62,21 @@ pub(super) fn ttl(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_network_is_an_address_with_or_without_a_prefix() {
+        let holds = |network: &str, address: &str| {
+            let address: IpAddr = address.parse().unwrap();
+            super::network(network).unwrap().contains(&address)
+        };
+        assert!(holds(" 10.0.0.0/8", "10.1.2.3"));
+        assert!(holds("192.0.2.7", "192.0.2.7"));
+        assert!(!holds("192.0.2.7", "192.0.2.8"));
+        assert!(holds("fd00::/8", "fd12::1"));
+        for bad in ["", "10.0.0.0/33", "proxy.example", "10.0.0.*"] {
+            assert!(super::network(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn a_ttl_is_a_number_and_a_unit() {

@@ -61,6 +61,8 @@ pub enum Code {
     PaymentDeclined,
     PaymentsDisabled,
     SkuTaken,
+    /// Too many event streams are open.
+    StreamLimit,
 }
 
 impl Code {
@@ -92,7 +94,7 @@ impl Code {
             Self::InvalidRequest | Self::IdempotencyKeyReused => 422,
             Self::RateLimited => 429,
             Self::Internal => 500,
-            Self::Unavailable | Self::OutcomeUnknown => 503,
+            Self::Unavailable | Self::OutcomeUnknown | Self::StreamLimit => 503,
         }
     }
 
@@ -124,7 +126,8 @@ impl Code {
             | Self::NotWaiting
             | Self::PaymentDeclined
             | Self::PaymentsDisabled
-            | Self::SkuTaken => false,
+            | Self::SkuTaken
+            | Self::StreamLimit => false,
         }
     }
 
@@ -132,7 +135,11 @@ impl Code {
     pub fn has_retry_after(self) -> bool {
         matches!(
             self,
-            Self::HighDemand | Self::RateLimited | Self::Unavailable | Self::OutcomeUnknown
+            Self::HighDemand
+                | Self::RateLimited
+                | Self::Unavailable
+                | Self::OutcomeUnknown
+                | Self::StreamLimit
         )
     }
 

@@ -37,6 +37,13 @@ const SETTINGS: &[&str] = &[
     "RATE_LIMIT_PER_MINUTE",
     "REQUEST_TIMEOUT_MS",
     "SHUTDOWN_TIMEOUT_MS",
+    "SHUTDOWN_DELAY_MS",
+    "CONNECTIONS_MAX",
+    "STREAMS_MAX",
+    "STREAMS_PER_USER_MAX",
+    "STREAMS_PER_ADDRESS_MAX",
+    "ADDRESS_RATE_LIMIT_PER_MINUTE",
+    "TRUSTED_PROXIES",
     "METRICS_PRODUCTS_MAX",
     "LOG_FORMAT",
     "RUST_LOG",
@@ -120,6 +127,13 @@ fn output_within_seconds(mut command: Command) -> Output {
 #[case("RATE_LIMIT_PER_MINUTE", "99999999999999999999")]
 #[case("REQUEST_TIMEOUT_MS", "0")]
 #[case("SHUTDOWN_TIMEOUT_MS", "soon")]
+#[case("SHUTDOWN_DELAY_MS", "-1")]
+#[case("CONNECTIONS_MAX", "0")]
+#[case("STREAMS_MAX", "20000")]
+#[case("STREAMS_PER_ADDRESS_MAX", "few")]
+#[case("ADDRESS_RATE_LIMIT_PER_MINUTE", "1.5")]
+#[case("TRUSTED_PROXIES", "proxy.example")]
+#[case("TRUSTED_PROXIES", "0.0.0.0/0")]
 #[case("METRICS_PRODUCTS_MAX", "-1")]
 #[case("MIGRATE", "later")]
 #[case("LOG_FORMAT", "xml")]

@@ -9,6 +9,7 @@
     reason = "a test ends by panicking, also in the helpers that it calls"
 )]
 
+mod addresses;
 mod audit;
 mod auth;
 mod auth_keys;
@@ -24,6 +25,7 @@ mod cli;
 mod clock;
 mod coalesced_events;
 mod confirm;
+mod connections;
 mod crash;
 mod dashboards;
 mod database_faults;
@@ -64,6 +66,7 @@ mod secrets;
 mod shutdown;
 mod sold_out;
 mod stock_stream;
+mod streams;
 mod support;
 mod transport;
 mod upgrade;

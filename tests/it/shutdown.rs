@@ -1,6 +1,6 @@
 //! Graceful shutdown: accepted requests are answered; no child process and no lock is left.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use rstest::rstest;
@@ -9,6 +9,7 @@ use test_support::process::{descendants_of, is_alive, redis_servers_of};
 
 use crate::support::{
     SOON, eventually,
+    front::Front,
     load::{Load, door},
     race::together,
     rival::Rival,
@@ -58,6 +59,67 @@ async fn accepted_orders_are_answered_before_the_exit(#[case] signal: Signal) {
     assert_eq!(shop.redis().lock_keys().await, Vec::<String>::new());
     assert_eq!(shop.ledger.orders(product).await.len(), 50);
     shop.assert_books(product).await;
+}
+
+/// A load balancer needs time to notice that a node stops: until then the node serves new work.
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn a_draining_node_is_not_ready_and_serves_new_work(#[case] backend: Backend) {
+    let mut shop = Shop::plan(backend)
+        .set("SHUTDOWN_DELAY_MS", "4000")
+        .open()
+        .await;
+    let product = shop.service().product(5, json!({})).await;
+    let operations = Front::new(shop.service().operations.clone(), shop.client.clone());
+    for front in [&shop.service().front(), &operations] {
+        for path in ["/health/live", "/health/ready"] {
+            let body = front.get(path).send().await.success(200);
+            assert_eq!(body["status"], "up");
+        }
+    }
+
+    let signalled = Instant::now();
+    shop.service().process.signal(Signal::SIGTERM).unwrap();
+
+    for front in [&shop.service().front(), &operations] {
+        eventually("it is not ready", SOON, async || {
+            let answer = front.get("/health/ready").send().await;
+            let body = (answer.status == 503).then(|| answer.json())?;
+            assert_eq!(body["status"], "draining");
+            Some(())
+        })
+        .await;
+        front.get("/health/live").send().await.success(200);
+    }
+    // As another client, on a new connection.
+    let client = test_support::http::client().unwrap();
+    let newcomer = Front::new(shop.service().url.clone(), client);
+    newcomer.buy("ann", product, 1).await.success(201);
+    let status = shop.nodes[0].process.exit(STOPS_WITHIN).await.unwrap();
+    assert_eq!(status.code(), Some(0));
+    assert!(signalled.elapsed() >= Duration::from_secs(4));
+    shop.assert_books(product).await;
+}
+
+/// An operator who cannot wait signals twice.
+#[tokio::test]
+async fn a_second_signal_ends_the_delay() {
+    let mut shop = Shop::plan(Backend::Sqlite)
+        .set("SHUTDOWN_DELAY_MS", "600000")
+        .open()
+        .await;
+    let service = shop.service();
+    service.process.signal(Signal::SIGTERM).unwrap();
+    eventually("it is not ready", SOON, async || {
+        when(service.get("/health/ready").send().await.status == 503)
+    })
+    .await;
+
+    let status = shop.nodes[0].stop().await;
+
+    assert_eq!(status.code(), Some(0));
 }
 
 #[rstest]

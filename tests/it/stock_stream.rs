@@ -73,7 +73,7 @@ async fn five_thousand_readers_see_the_sale_and_end_with_the_service() {
     allow_files(7_000);
     let mut shop = Shop::open(Backend::Postgres).await;
     let product = shop.service().product(50, json!({})).await;
-    let before = resident_kib(shop.service());
+    let before = shop.service().resident_kib();
     let (url, path) = (shop.service().url.clone(), path(product));
     let opening = (0..READERS).map(|_| Reader::open(&url, &path));
     let mut readers: Vec<Reader> = stream::iter(opening).buffer_unordered(100).collect().await;
@@ -88,7 +88,7 @@ async fn five_thousand_readers_see_the_sale_and_end_with_the_service() {
     }
     let late = over.elapsed();
     assert!(late < Duration::from_secs(10), "received within {late:?}");
-    let each = (resident_kib(shop.service()) - before) / READERS;
+    let each = (shop.service().resident_kib() - before) / READERS;
     assert!(each < 40, "{each} KiB for each reader");
 
     let begun = Instant::now();
@@ -97,14 +97,6 @@ async fn five_thousand_readers_see_the_sale_and_end_with_the_service() {
     for reader in &mut readers {
         assert!(reader.ends(SOON).await, "the stream ends");
     }
-}
-
-fn resident_kib(service: &Service) -> usize {
-    let status = format!("/proc/{}/status", service.process.pid());
-    let status = fs::read_to_string(status).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS"));
-    let size = line.unwrap().split_whitespace().nth(1).unwrap();
-    size.parse().unwrap()
 }
 
 /// Only a client that sends requests and reads no answer loses its connection.

@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use flash_sale::{api::serve, domain::Code, tasks::Tasks};
+use flash_sale::{api::serve, domain::Code, metrics::connections::Listener, tasks::Tasks};
 use serde_json::json;
 use tokio::{
     net::TcpListener,
@@ -29,8 +29,10 @@ use super::{
 
 /// The service's own defaults.
 const BOUNDS: serve::Bounds = serve::Bounds {
+    listener: Listener::Api,
     connections_max: 20_000,
     finish_within: Duration::from_secs(5),
+    peers: serve::Peers::Ignored,
 };
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 

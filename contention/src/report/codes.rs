@@ -82,7 +82,7 @@ impl CodeClass {
 
     fn of_refusal(code: Code) -> Self {
         match code {
-            Code::RateLimited | Code::HighDemand => Self::Pressed,
+            Code::RateLimited | Code::HighDemand | Code::StreamLimit => Self::Pressed,
             Code::RequestTimeout | Code::Unavailable | Code::OutcomeUnknown | Code::Internal => {
                 Self::Failed
             }
@@ -180,7 +180,7 @@ mod tests {
         );
         assert_eq!(
             of_class(CodeClass::Pressed),
-            ["rate_limited", "high_demand"]
+            ["rate_limited", "high_demand", "stream_limit"]
         );
         assert_eq!(CodeClass::of("no_answer"), CodeClass::Failed);
     }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Problem, order_refusal};
+use crate::{admission::StreamRefused, metrics::connections::StreamBound};
 
 impl Problem {
     pub(super) fn detail(&self) -> Cow<'static, str> {
@@ -23,6 +24,16 @@ impl Problem {
             Self::RateLimited(refusal) => {
                 format!("You sent more than {} orders a minute.", refusal.limit).into()
             }
+            Self::AddressRateLimited(refusal) => format!(
+                "Your address sent more than {} requests a minute.",
+                refusal.limit
+            )
+            .into(),
+            Self::StreamLimit(StreamRefused(bound)) => match bound {
+                StreamBound::Node => "Too many event streams are open. Please try again.".into(),
+                StreamBound::User => "You have too many event streams open.".into(),
+                StreamBound::Address => "Your address has too many event streams open.".into(),
+            },
             Self::NotFound => "There is nothing at this address.".into(),
             Self::MethodNotAllowed => "This address does not know the method.".into(),
             Self::ProductNotFound => "There is no such product.".into(),

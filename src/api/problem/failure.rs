@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Problem;
-use crate::{cache, checkout, sequencer, store};
+use crate::{admission::StreamRefused, cache, checkout, sequencer, store};
 
 /// A failed read of a product, which concurrent callers share.
 impl From<Arc<cache::Error>> for Problem {
@@ -21,6 +21,12 @@ impl From<Arc<cache::Error>> for Problem {
                 }
             }
         }
+    }
+}
+
+impl From<StreamRefused> for Problem {
+    fn from(refused: StreamRefused) -> Self {
+        Self::StreamLimit(refused)
     }
 }
 

@@ -32,15 +32,24 @@ impl Reader {
 
     /// The same with a receive buffer of `buffer` bytes.
     pub(crate) async fn open_narrow(url: &str, path: &str, buffer: Option<u32>) -> Self {
+        let mut reader = Self::connect_narrow(url, buffer).await;
+        reader.ask_again(path).await;
+        reader
+    }
+
+    /// Connects and sends nothing.
+    pub(crate) async fn connect(url: &str) -> Self {
+        Self::connect_narrow(url, None).await
+    }
+
+    async fn connect_narrow(url: &str, buffer: Option<u32>) -> Self {
         let address: SocketAddr = url.strip_prefix("http://").unwrap().parse().unwrap();
         let socket = TcpSocket::new_v4().unwrap();
         if let Some(bytes) = buffer {
             socket.set_recv_buffer_size(bytes).unwrap();
         }
         let connecting = timeout(CONNECTS_WITHIN, socket.connect(address));
-        let mut stream = connecting.await.expect("a connection").unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: shop\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
+        let stream = connecting.await.expect("a connection").unwrap();
         Self {
             stream,
             text: String::new(),
@@ -50,7 +59,17 @@ impl Reader {
     /// Sends another GET of `path` and reads nothing.
     pub(crate) async fn ask_again(&mut self, path: &str) {
         let request = format!("GET {path} HTTP/1.1\r\nHost: shop\r\n\r\n");
-        self.stream.write_all(request.as_bytes()).await.unwrap();
+        self.send(&request).await;
+    }
+
+    /// Sends these bytes as they are.
+    pub(crate) async fn send(&mut self, bytes: &str) {
+        self.try_send(bytes).await.unwrap();
+    }
+
+    /// An error means that the service closed the connection.
+    pub(crate) async fn try_send(&mut self, bytes: &str) -> std::io::Result<()> {
+        self.stream.write_all(bytes.as_bytes()).await
     }
 
     /// Reads until the text has arrived.

@@ -122,6 +122,15 @@ impl Service {
         Metrics::parse(&response.text().await.unwrap())
     }
 
+    /// Resident memory of the process.
+    pub(crate) fn resident_kib(&self) -> usize {
+        let status = format!("/proc/{}/status", self.process.pid());
+        let status = fs::read_to_string(status).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS"));
+        let size = line.unwrap().split_whitespace().nth(1).unwrap();
+        size.parse().unwrap()
+    }
+
     /// Sends SIGTERM and returns the exit status.
     pub(crate) async fn stop(&mut self) -> ExitStatus {
         self.process.signal(Signal::SIGTERM).unwrap();

@@ -1,0 +1,297 @@
+//! What a connection waits for, and since when: the request's head, the next request, or nothing
+//! while the service answers.
+//!
+//! Its socket, its service and the watch of all connections share it. A connection that keeps
+//! silent between requests may do so for longer than one that has begun a head: load balancers
+//! keep connections for a minute, and closing one as its next request arrives loses that request.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
+
+use crate::metrics::connections::Cut;
+
+/// Time limit for a request's head, from its first byte on, or from the start of the connection.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time limit between two requests; above the 60 s for which load balancers keep a connection.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// A connection keeps its place for this long while all are taken: a client sends its request right
+/// after it has connected.
+const HEAD_WAIT_MIN: Duration = Duration::from_millis(250);
+/// The same between two requests: a connection that is in use sends the next one within this time.
+const IDLE_WAIT_MIN: Duration = Duration::from_secs(2);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    /// Nothing or a part of a request's head has arrived since then.
+    Head(Instant),
+    /// The last request was answered then, and no byte of the next one has arrived.
+    NextRequest(Instant),
+    /// The service answers a request.
+    None,
+}
+
+/// The bytes of the current message; more than it has belong to the next request.
+#[derive(Clone, Copy, Debug, Default)]
+struct Message {
+    received: usize,
+    /// Where its head ends, if that was seen.
+    head: Option<usize>,
+    body: Body,
+    /// Whether the last bytes received end with an empty line.
+    ends_blank: bool,
+}
+
+/// The body that a request's headers announce.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Body {
+    #[default]
+    None,
+    Sized(usize),
+    Chunked,
+}
+
+impl Message {
+    fn receive(&mut self, bytes: &[u8], is_head: bool) {
+        if is_head && self.head.is_none() {
+            self.head = end_of_head(bytes).map(|end| self.received + end);
+        }
+        self.received += bytes.len();
+        self.ends_blank = bytes.ends_with(b"\r\n\r\n") || bytes.ends_with(b"\n\n");
+    }
+
+    /// Whether nothing of a next request has been received. A doubt counts as no: then the next
+    /// head is due sooner.
+    fn ends(&self) -> bool {
+        match self.body {
+            Body::None | Body::Chunked => self.ends_blank,
+            Body::Sized(length) => self
+                .head
+                .is_some_and(|head| head.checked_add(length) == Some(self.received)),
+        }
+    }
+}
+
+/// The position behind the empty line that ends a head, if it is in these bytes.
+fn end_of_head(bytes: &[u8]) -> Option<usize> {
+    memchr::memchr_iter(b'\n', bytes).find_map(|line_end| {
+        let rest = bytes.get(line_end + 1..)?;
+        if rest.starts_with(b"\r\n") {
+            Some(line_end + 3)
+        } else {
+            rest.starts_with(b"\n").then_some(line_end + 2)
+        }
+    })
+}
+
+#[derive(Debug)]
+struct State {
+    wait: Wait,
+    message: Message,
+    /// A write is blocked; the write time-out decides how long.
+    is_blocked: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Activity {
+    state: Mutex<State>,
+    cut: CancellationToken,
+}
+
+impl Activity {
+    /// A new connection waits for its first head; `cut` closes it.
+    pub(super) fn new(cut: CancellationToken, now: Instant) -> Self {
+        let state = State {
+            wait: Wait::Head(now),
+            message: Message::default(),
+            is_blocked: false,
+        };
+        Self {
+            state: Mutex::new(state),
+            cut,
+        }
+    }
+
+    /// Bytes were read from the client.
+    pub(super) fn received(&self, bytes: &[u8], now: Instant) {
+        let mut state = self.state.lock();
+        if let Wait::NextRequest(_) = state.wait {
+            state.wait = Wait::Head(now);
+        }
+        let is_head = state.wait != Wait::None;
+        state.message.receive(bytes, is_head);
+    }
+
+    /// A head has arrived whole, and the service begins to answer.
+    pub(super) fn begin(&self, body: Body) {
+        let mut state = self.state.lock();
+        state.wait = Wait::None;
+        state.message.body = body;
+    }
+
+    /// The response has been made and is in the write buffer.
+    pub(super) fn answered(&self, now: Instant) {
+        let mut state = self.state.lock();
+        let message = std::mem::take(&mut state.message);
+        state.wait = if message.ends() {
+            Wait::NextRequest(now)
+        } else {
+            Wait::Head(now)
+        };
+    }
+
+    /// The client does not read, so that a write has to wait.
+    pub(super) fn blocked(&self) {
+        self.state.lock().is_blocked = true;
+    }
+
+    /// The client reads again; its time limit begins anew.
+    pub(super) fn unblocked(&self, now: Instant) {
+        let mut state = self.state.lock();
+        state.is_blocked = false;
+        state.wait = match state.wait {
+            Wait::Head(_) => Wait::Head(now),
+            Wait::NextRequest(_) => Wait::NextRequest(now),
+            Wait::None => Wait::None,
+        };
+    }
+
+    /// Why the connection has to be closed now, if it has to.
+    pub(super) fn overdue(&self, now: Instant) -> Option<Cut> {
+        let state = self.state.lock();
+        let past = |since: Instant, limit| now.saturating_duration_since(since) >= limit;
+        match state.wait {
+            _ if state.is_blocked => None,
+            Wait::Head(since) => past(since, HEAD_TIMEOUT).then_some(Cut::Silent),
+            Wait::NextRequest(since) => past(since, IDLE_TIMEOUT).then_some(Cut::Idle),
+            Wait::None => None,
+        }
+    }
+
+    /// From when on the connection makes room for a new one that finds no place; `None` while it
+    /// is served.
+    pub(super) fn yields_from(&self) -> Option<Instant> {
+        let state = self.state.lock();
+        match state.wait {
+            _ if state.is_blocked => None,
+            Wait::Head(since) => Some(since + HEAD_WAIT_MIN),
+            Wait::NextRequest(since) => Some(since + IDLE_WAIT_MIN),
+            Wait::None => None,
+        }
+    }
+
+    pub(super) fn close(&self) {
+        self.cut.cancel();
+    }
+
+    /// Resolves when the connection has to be closed.
+    pub(super) fn cut(&self) -> WaitForCancellationFuture<'_> {
+        self.cut.cancelled()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n";
+    const HALF: &[u8] = b"GET / HTTP/1.1\r\nHost:";
+
+    fn served(parts: &[&[u8]], body: Body, late: &[&[u8]]) -> (Activity, Instant) {
+        let begun = Instant::now();
+        let activity = Activity::new(CancellationToken::new(), begun);
+        for part in parts {
+            activity.received(part, begun);
+        }
+        activity.begin(body);
+        for part in late {
+            activity.received(part, begun);
+        }
+        activity.answered(begun);
+        (activity, begun)
+    }
+
+    #[test]
+    fn a_head_is_due_in_ten_seconds_however_slowly_it_comes() {
+        let begun = Instant::now();
+        let activity = Activity::new(CancellationToken::new(), begun);
+        for second in 0..10 {
+            let now = begun + Duration::from_secs(second);
+            assert_eq!(activity.overdue(now), None, "{second}");
+            activity.received(b"G", now);
+        }
+        assert_eq!(activity.overdue(begun + HEAD_TIMEOUT), Some(Cut::Silent));
+    }
+
+    #[test]
+    fn a_client_may_keep_silent_for_longer_between_requests() {
+        let (activity, begun) = served(&[HEAD], Body::None, &[]);
+        assert_eq!(activity.overdue(begun + Duration::from_secs(74)), None);
+        assert_eq!(activity.overdue(begun + IDLE_TIMEOUT), Some(Cut::Idle));
+
+        let later = begun + Duration::from_mins(1);
+        activity.received(b"G", later);
+        assert_eq!(activity.overdue(later + Duration::from_secs(9)), None);
+        assert_eq!(activity.overdue(later + HEAD_TIMEOUT), Some(Cut::Silent));
+    }
+
+    #[test]
+    fn a_request_may_take_any_time() {
+        let begun = Instant::now();
+        let activity = Activity::new(CancellationToken::new(), begun);
+        activity.received(HEAD, begun);
+        activity.begin(Body::None);
+        let later = begun + Duration::from_hours(1);
+        assert_eq!(
+            (activity.overdue(later), activity.yields_from()),
+            (None, None)
+        );
+    }
+
+    #[test]
+    fn half_a_head_behind_a_request_is_due_in_ten_seconds() {
+        let sized = [HEAD, b"{}"].concat();
+        let chunked = [HEAD, b"2\r\n{}\r\n0\r\n\r\n"].concat();
+        for (whole, body) in [
+            (HEAD.to_vec(), Body::None),
+            (sized, Body::Sized(2)),
+            (chunked, Body::Chunked),
+        ] {
+            let (clean, begun) = served(&[&whole], body, &[]);
+            let soon = begun + HEAD_TIMEOUT;
+            assert_eq!(clean.overdue(soon), None, "{body:?}");
+            let (behind, begun) = served(&[&[&whole, HALF].concat()], body, &[]);
+            let soon = begun + HEAD_TIMEOUT;
+            assert_eq!(behind.overdue(soon), Some(Cut::Silent), "{body:?}");
+            let (late, begun) = served(&[&whole], body, &[HALF]);
+            let soon = begun + HEAD_TIMEOUT;
+            assert_eq!(late.overdue(soon), Some(Cut::Silent), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_comes_later_belongs_to_its_request() {
+        let (activity, begun) = served(&[HEAD], Body::Sized(4), &[b"{", b" }\n"]);
+        assert_eq!(activity.overdue(begun + HEAD_TIMEOUT), None);
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_is_left_to_the_write_time_out() {
+        let (activity, begun) = served(&[HEAD], Body::None, &[]);
+        activity.blocked();
+        assert_eq!(activity.overdue(begun + IDLE_TIMEOUT), None);
+        assert_eq!(activity.yields_from(), None);
+        let later = begun + Duration::from_secs(80);
+        activity.unblocked(later);
+        assert_eq!(activity.overdue(later), None);
+        assert_eq!(activity.overdue(later + IDLE_TIMEOUT), Some(Cut::Idle));
+    }
+
+    #[test]
+    fn a_silent_connection_makes_room_before_one_between_two_requests() {
+        let (served, begun) = served(&[HEAD], Body::None, &[]);
+        let silent = Activity::new(CancellationToken::new(), begun + Duration::from_secs(1));
+        assert!(silent.yields_from() < served.yields_from());
+    }
+}
