@@ -6,7 +6,7 @@ use flash_sale::domain::Code;
 use uuid::Uuid;
 
 use crate::{
-    faults::holder::Paused,
+    faults::{flood::Flood, holder::Paused},
     record::{BadRequestResult, Sample},
     report::codes::AnswerCode,
     shop::{Offer, ProductRows},
@@ -86,6 +86,8 @@ pub(crate) struct FaultEvidence {
     pub(crate) read_only: Option<[bool; 2]>,
     /// The pauses of the lock's holder.
     pub(crate) paused: Option<Paused>,
+    /// The event streams that were opened at once.
+    pub(crate) flood: Option<Flood>,
     /// Orders that were won after the end of the last fault.
     pub(crate) won_afterwards: Option<u64>,
 }

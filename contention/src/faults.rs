@@ -14,6 +14,7 @@ use crate::{
     timeline::millis,
 };
 
+pub(crate) mod flood;
 pub(crate) mod holder;
 
 /// The injected faults, for the report and the checks.
@@ -22,6 +23,7 @@ pub(crate) struct Done {
     /// When the last fault ended.
     pub(crate) over: Option<Duration>,
     pub(crate) paused: Option<holder::Paused>,
+    pub(crate) flood: Option<flood::Flood>,
 }
 
 /// Why the faults of a scenario cannot be injected into the service; `None` if they can.
@@ -41,6 +43,8 @@ pub(crate) fn impossible(scenario: &Scenario, service: &Service) -> Option<&'sta
         Some("it needs a PostgreSQL that this run started")
     } else if scenario.has(FaultKind::PauseHolder) && service.nodes.len() < 2 {
         Some("it needs at least two nodes")
+    } else if scenario.has(FaultKind::FloodStreams) && scenario.connections_max.is_none() {
+        Some("it needs connections_max, which the flood has to exceed")
     } else if scenario.has(FaultKind::PauseHolder) && service.redis.is_none() {
         Some("it needs lock nodes that this run started: install redis-server")
     } else {
@@ -69,6 +73,9 @@ pub(crate) async fn inject(
         };
         if fault.what == FaultKind::PauseHolder {
             done.paused = Some(holder::pause(service, load, &report).await?);
+        } else if fault.what == FaultKind::FloodStreams {
+            let bound = scenario.connections_max.context("no connections_max")?;
+            done.flood = Some(flood::flood(service, load, bound, &report).await?);
         } else {
             report(apply(fault.what, service).await?.to_owned());
         }
@@ -107,7 +114,9 @@ async fn apply(kind: FaultKind, service: &mut Service) -> anyhow::Result<&'stati
         FaultKind::StartDatabase => database?.start().await,
         FaultKind::RefuseWrites => database?.only_reads(true).await,
         FaultKind::TakeWrites => database?.only_reads(false).await,
-        FaultKind::PauseHolder => anyhow::bail!("a pause needs the load"),
+        FaultKind::PauseHolder | FaultKind::FloodStreams => {
+            anyhow::bail!("this fault needs the load")
+        }
     }
 }
 

@@ -130,6 +130,7 @@ impl Plan {
                 database_url: args.database_url.as_ref(),
                 redis_lock_urls: &args.redis_lock_urls,
                 gateway_takes: Duration::from_millis(job.scenario.gateway_ms.into()),
+                connections_max: job.scenario.connections_max,
                 run: &name,
             };
             Service::start(&plan).await?

@@ -258,6 +258,7 @@ impl Effects<'_> {
             lock,
             read_only,
             paused: done.paused,
+            flood: done.flood,
             won_afterwards,
         }
     }

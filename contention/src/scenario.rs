@@ -39,6 +39,9 @@ pub(crate) struct Scenario {
     /// How long the runner's own payment gateway takes; `0` uses the simulated one.
     #[serde(default, deserialize_with = "within::<_, 0, 60_000>")]
     pub(crate) gateway_ms: u32,
+    /// `CONNECTIONS_MAX` of each process that the runner starts; the service's default without it.
+    #[serde(default, deserialize_with = "some_within::<_, 1, 20_000>")]
+    pub(crate) connections_max: Option<u32>,
     #[serde(default)]
     pub(crate) product: Product,
     pub(crate) phase: Vec<Phase>,
@@ -147,6 +150,8 @@ pub(crate) enum FaultKind {
     TakeWrites,
     /// Pauses the node that holds the lock for longer than the lock's TTL, then resumes it.
     PauseHolder,
+    /// Opens twice `connections_max` event streams and keeps them open for three seconds.
+    FloodStreams,
 }
 
 /// What must hold in addition to the promises that always hold.

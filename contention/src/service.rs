@@ -43,6 +43,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) redis_lock_urls: &'a [Secret],
     /// Zero for the simulated gateway.
     pub(crate) gateway_takes: Duration,
+    /// `None` for the service's default.
+    pub(crate) connections_max: Option<u32>,
     /// Names the run's database.
     pub(crate) run: &'a str,
 }
@@ -91,6 +93,7 @@ impl Service {
             lock_urls: &lock_urls,
             secret: &secret,
             design: plan.design,
+            connections_max: plan.connections_max,
             payment_url: gateway.as_ref().map(|gateway| gateway.url.as_str()),
         };
         let mut nodes = Vec::new();

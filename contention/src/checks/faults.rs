@@ -1,11 +1,11 @@
-//! Checks of runs with faults: the lock comes back, the fence rejects, nobody is turned away, sales go
-//! on.
+//! Checks of runs with faults: the lock comes back, the fence rejects, nobody is turned away, streams
+//! leave connections, sales go on.
 
 use flash_sale::domain::Code;
 
 use super::{Evidence, check_result};
 use crate::{
-    faults::holder::Paused,
+    faults::{flood::Flood, holder::Paused},
     report::{Check, codes::AnswerCode},
 };
 
@@ -15,6 +15,7 @@ pub(super) fn all(evidence: &Evidence) -> Vec<Check> {
         read_only_noticed(evidence),
         fenced(evidence),
         passed_by(evidence),
+        requests_have_places(evidence),
         sales_go_on(evidence),
     ];
     checks.into_iter().flatten().collect()
@@ -108,6 +109,38 @@ fn passed_by(evidence: &Evidence) -> Option<Check> {
         "a paused holder turns nobody away",
         detail,
         breaches,
+    ))
+}
+
+fn requests_have_places(evidence: &Evidence) -> Option<Check> {
+    let Flood {
+        opened,
+        refused,
+        failed,
+        probes,
+        unanswered,
+    } = evidence.faults.flood?;
+    let steps = [
+        (opened == 0, "no event stream was opened".to_owned()),
+        (
+            refused == 0,
+            "no event stream was refused: the flood reached no bound".to_owned(),
+        ),
+        (
+            failed > 0,
+            format!("{failed} event streams got another answer, or none"),
+        ),
+        (
+            unanswered > 0,
+            format!("{unanswered} of {probes} probes on new connections got no answer"),
+        ),
+    ];
+    let breaches = steps.into_iter().filter(|(is_breach, _)| *is_breach);
+    let detail = format!("{opened} streams open, {refused} refused; {probes} probes answered");
+    Some(check_result(
+        "event streams leave connections for requests",
+        detail,
+        breaches.map(|(_, breach)| breach).collect(),
     ))
 }
 

@@ -29,6 +29,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) lock_urls: &'a [Secret],
     pub(crate) secret: &'a Secret,
     pub(crate) design: Design,
+    /// `None` for the service's default.
+    pub(crate) connections_max: Option<u32>,
     /// `None` for the simulated gateway.
     pub(crate) payment_url: Option<&'a str>,
 }
@@ -83,6 +85,9 @@ impl Node {
             Design::Unbatched => drop(command.env("ORDER_BATCH_MAX", "1")),
             Design::Uncached => drop(command.env("REDIS_URL", NO_REDIS)),
             Design::Lanes | Design::Naive => {}
+        }
+        if let Some(bound) = settings.connections_max {
+            command.env("CONNECTIONS_MAX", bound.to_string());
         }
         let log = settings.dir.join(format!("node-{number}.log"));
         let printed = ["pid ", "listening on ", "operations on "];

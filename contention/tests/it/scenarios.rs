@@ -149,6 +149,7 @@ async fn several_numbers_of_nodes_make_several_runs() {
 #[case::database("database-down", "sales go on")]
 #[case::read_only_database("read-only", "only reads is noticed")]
 #[case::holder("paused-holder", "a paused holder turns nobody away")]
+#[case::streams("stream-flood", "streams leave connections")]
 #[tokio::test]
 async fn injected_faults_break_no_promise(#[case] scenario: &str, #[case] promise: &str) {
     let outcome = run(&[scenario]).await;

@@ -1,7 +1,11 @@
 //! The checks of waitlist, limits, faults and database, and the bound on shown breaches.
 
 use super::*;
-use crate::{evidence::FaultEvidence, faults::holder::Paused, record::BadRequestResult};
+use crate::{
+    evidence::FaultEvidence,
+    faults::{flood::Flood, holder::Paused},
+    record::BadRequestResult,
+};
 
 #[test]
 fn a_shared_waitlist_position_and_a_gap_are_found() {
@@ -59,6 +63,13 @@ fn lasting_effects_of_a_fault_are_found() {
             passed_by: 0,
             must_reject: true,
         }),
+        flood: Some(Flood {
+            opened: 9,
+            refused: 0,
+            failed: 3,
+            probes: 5,
+            unanswered: 2,
+        }),
         won_afterwards: Some(0),
     };
     assert_broken(&evidence, "the lock comes back", &["no lock was taken"]);
@@ -70,6 +81,11 @@ fn lasting_effects_of_a_fault_are_found() {
         &evidence,
         "turns nobody away",
         &["user u2 was answered high_demand"],
+    );
+    assert_broken(
+        &evidence,
+        "event streams leave",
+        &["reached no bound", "3 event streams", "2 of 5 probes"],
     );
     assert_broken(&evidence, "sales go on", &["no order was won"]);
 }
