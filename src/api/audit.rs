@@ -21,7 +21,13 @@ use crate::{
 #[into_params(parameter_in = Query)]
 pub(super) struct AuditParams {
     /// The `sub` of the caller's token.
-    #[param(required = false, nullable = false, min_length = 1, max_length = 255, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]*$")]
+    #[param(
+        required = false,
+        nullable = false,
+        min_length = 1,
+        max_length = 255,
+        pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]*$"
+    )]
     actor: Option<String>,
     /// The id of a product or an order.
     #[param(required = false, nullable = false, value_type = Option<Uuid>)]
