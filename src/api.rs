@@ -26,6 +26,8 @@ pub mod clients;
 mod cors;
 mod docs;
 mod extract;
+#[doc(hidden)]
+pub mod fuzzing;
 mod guests;
 mod health;
 mod json_document;

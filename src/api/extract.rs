@@ -114,8 +114,7 @@ where
     }
     let user = state.keys.user(&parts.headers)?;
     authorize(&user)?;
-    let body: T = parse(&bytes)?;
-    body.validate().map_err(|report| invalid(&report))?;
+    let body = checked(&bytes)?;
     Ok(Sent {
         user,
         headers: parts.headers,
@@ -140,6 +139,16 @@ fn is_json(headers: &HeaderMap) -> bool {
         essence == "application/json"
             || (essence.starts_with("application/") && essence.ends_with("+json"))
     })
+}
+
+/// Parses and validates a body.
+pub(super) fn checked<T>(bytes: &[u8]) -> Result<T, Problem>
+where
+    T: DeserializeOwned + Validate<Context = ()>,
+{
+    let body: T = parse(bytes)?;
+    body.validate().map_err(|report| invalid(&report))?;
+    Ok(body)
 }
 
 /// Syntax errors are `malformed_json`; schema errors name the field.

@@ -27,7 +27,7 @@ use crate::{
     stock_events::StockEvent,
 };
 
-mod body;
+pub(super) mod body;
 mod document;
 
 /// Create a product (admin)

@@ -14,6 +14,8 @@ use super::{Cause, Charge, ChargeResult, Error, SendMode, SetupError};
 use crate::domain::{OrderId, Secret};
 
 mod answer;
+#[doc(hidden)]
+pub mod fuzzing;
 
 /// A call that has not connected yet has moved no money.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);

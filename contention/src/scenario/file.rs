@@ -56,7 +56,8 @@ pub(crate) fn read(path: &Path) -> Result<Scenario, Refusal> {
     }
 }
 
-fn parse(file: &str, text: &str) -> Result<Scenario, Refusal> {
+/// Reads the text of a scenario file.
+pub(crate) fn parse(file: &str, text: &str) -> Result<Scenario, Refusal> {
     let refuse = |line, field: String, reason: String| Refusal {
         file: file.to_owned(),
         line: Some(line),

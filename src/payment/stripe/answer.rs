@@ -70,7 +70,10 @@ pub(super) fn charged(
 }
 
 fn parse<'a, T: Deserialize<'a>>(response: &'a StripeResponse) -> Result<T, Error> {
-    serde_json::from_slice(&response.body).or(unknown(Cause::Malformed("an unexpected body")))
+    // serde_json skips members that are not read, also where they are no valid text.
+    let text = std::str::from_utf8(&response.body).ok();
+    let body = text.and_then(|text| serde_json::from_str(text).ok());
+    body.map_or_else(|| unknown(Cause::Malformed("an unexpected body")), Ok)
 }
 
 fn charged_by_intent(intent: Intent, charge: &Charge<'_>) -> Result<ChargeResult, Error> {

@@ -209,6 +209,16 @@ fn unexpected_responses_are_unknown() {
     }
 }
 
+/// Found by the fuzz target `stripe_answers`.
+#[test]
+fn a_body_that_is_no_text_is_unknown_also_where_it_is_not_read() {
+    let mut response = response(200, &intent("succeeded"));
+    assert_eq!(charged(&response, &first()).unwrap(), paid());
+    let unread = response.body.windows(7).position(|it| it == b"payment");
+    response.body[unread.unwrap()] = 0xff;
+    assert!(is_unknown(&charged(&response, &first())));
+}
+
 #[test]
 fn a_refund_succeeds_when_it_names_the_payment_or_was_made_before() {
     let result_of = |status, body: Value| refunded(&response(status, &body), "pi_1");
