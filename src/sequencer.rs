@@ -20,7 +20,7 @@ use self::{
 use crate::{
     domain::{
         Actor, Code, Order, OrderId, OrderRequest, OrderStatus, Outcome, Product, ProductId,
-        Refusal, UserId,
+        Refusal, UserId, WaitlistStatus,
     },
     lock::Lock,
     redis::Redis,
@@ -175,17 +175,51 @@ impl Sequencer {
     pub async fn place(&self, request: OrderRequest, began: Instant) -> Result<Outcome, Error> {
         let (product, order) = (request.product_id, request.order_id);
         let command = Command::Order(Box::new(request));
-        match self.submit(product, order, command, began).await {
+        let result = match self.submit(product, order, command, began).await {
             Ok(CommandResult {
                 reply: Reply::Order(outcome),
                 ..
-            }) => Ok(outcome),
+            }) => self.with_position(outcome, began).await,
             Ok(_) => Ok(Refusal::ProductNotFound.into()),
-            Err(error) => {
-                self.lanes.count_failure(product, error.code());
-                Err(error)
-            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = result {
+            self.lanes.count_failure(product, error.code());
         }
+        result
+    }
+
+    /// Adds the position of a place that the user had already: beside the lane, which only counts
+    /// the places that it makes.
+    async fn with_position(&self, outcome: Outcome, began: Instant) -> Result<Outcome, Error> {
+        let (Outcome::Waitlisted(place) | Outcome::WaitReplayed(place)) = &outcome else {
+            return Ok(outcome);
+        };
+        if place.position.is_some() || place.status != WaitlistStatus::Waiting {
+            return Ok(outcome);
+        }
+        let entry = self.lanes.context.parts.store.entry(place.id);
+        let read = tokio::time::timeout_at(self.deadline(began).into(), entry).await;
+        let Ok(Ok(Some(entry))) = read else {
+            // The place is there, and the command wrote nothing.
+            return Err(Error::Unavailable);
+        };
+        Ok(match outcome {
+            Outcome::Waitlisted(_) => Outcome::Waitlisted(entry),
+            Outcome::WaitReplayed(_) => Outcome::WaitReplayed(entry),
+            Outcome::Created(_) | Outcome::Replayed(_) | Outcome::Refused(_) => outcome,
+        })
+    }
+
+    /// The time until which a request is answered in any case.
+    fn deadline(&self, began: Instant) -> Instant {
+        began
+            + self
+                .lanes
+                .context
+                .bounds
+                .request_timeout
+                .mul_f64(ANSWER_WITHIN)
     }
 
     /// Adds `quantity` units to the product.
@@ -278,9 +312,7 @@ impl Sequencer {
             result: sender,
         };
         self.lanes.send(product, pending)?;
-        let time = self.lanes.context.bounds.request_timeout;
-        let deadline = began + time.mul_f64(ANSWER_WITHIN);
-        match tokio::time::timeout_at(deadline.into(), result).await {
+        match tokio::time::timeout_at(self.deadline(began).into(), result).await {
             Ok(Ok(result)) => result,
             // The lane is late or has died; a command that it has not claimed is abandoned.
             Err(_) | Ok(Err(_)) if ticket.abandon() => Err(Error::Unavailable),

@@ -10,7 +10,7 @@ pub struct Invariant {
 }
 
 /// Every invariant that a query can check.
-pub const INVARIANTS: [Invariant; 11] = [
+pub const INVARIANTS: [Invariant; 12] = [
     Invariant {
         name: "conservation: stock_total = stock + units of live orders",
         query: "SELECT 'product ' || p.sku AS subject, \
@@ -92,6 +92,17 @@ pub const INVARIANTS: [Invariant; 11] = [
                 AND o.user_id = w.user_id AND o.product_id = w.product_id \
                 AND o.quantity = w.quantity AND o.from_waitlist \
             WHERE (w.status = 'offered') <> (o.id IS NOT NULL)",
+    },
+    Invariant {
+        name: "the counts of the waitlist are its waiting entries",
+        query: "SELECT 'product ' || p.sku AS subject, 'level ' || level || ', block ' || block || \
+                ': ' || SUM(waiting) || ' too many' AS detail \
+            FROM (SELECT product_id, level, block, waiting FROM waitlist_counts \
+                UNION ALL SELECT product_id, level, position >> (8 * level), -1 \
+                FROM waitlist_entries CROSS JOIN \
+                    (SELECT 1 AS level UNION ALL SELECT 2 UNION ALL SELECT 3) AS levels \
+                WHERE status = 'waiting') AS counted JOIN products p ON p.id = product_id \
+            GROUP BY p.sku, product_id, level, block HAVING SUM(waiting) <> 0",
     },
 ];
 

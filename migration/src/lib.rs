@@ -15,6 +15,8 @@ mod m20261121_000003_create_waitlist_entries;
 mod m20261121_000004_add_payments_and_waiting;
 mod m20261121_000005_let_the_fence_keep_products;
 mod m20261121_000008_create_audit;
+mod m20261121_000010_count_waiting_entries;
+mod m20261121_000014_index_waiting_sizes;
 
 /// A migration; the one who applies it wraps it in a transaction unless it asks for none.
 pub type Migration = Box<dyn MigrationTrait>;
@@ -42,5 +44,7 @@ pub fn all() -> Vec<Migration> {
         Box::new(m20261121_000004_add_payments_and_waiting::Migration),
         Box::new(m20261121_000005_let_the_fence_keep_products::Migration),
         Box::new(m20261121_000008_create_audit::Migration),
+        Box::new(m20261121_000010_count_waiting_entries::Migration),
+        Box::new(m20261121_000014_index_waiting_sizes::Migration),
     ]
 }

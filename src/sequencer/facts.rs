@@ -39,7 +39,7 @@ pub(super) async fn facts(
         *records = transaction.orders_by_key(&keys).await?;
         records.extend(transaction.entries_by_key(&keys).await?);
     }
-    let mut cancelled = Vec::new();
+    let (mut cancelled, mut leaves) = (Vec::new(), 0);
     let (mut waitlist_users, mut returns_units, mut expires_holds) = (Vec::new(), false, false);
     for command in pending.commands() {
         match command {
@@ -49,7 +49,10 @@ pub(super) async fn facts(
             Command::Order(_) => {}
             Command::Restock(..) => returns_units = true,
             Command::Cancel(order, ..) => cancelled.push(*order),
-            Command::Leave(user) => waitlist_users.push(Arc::clone(user)),
+            Command::Leave(user) => {
+                leaves += 1;
+                waitlist_users.push(Arc::clone(user));
+            }
             Command::ExpireHolds => (returns_units, expires_holds) = (true, true),
         }
     }
@@ -69,7 +72,8 @@ pub(super) async fn facts(
         facts.places = entries.await?;
     }
     if returns_units || !waitlist_users.is_empty() {
-        facts.queue = queue(transaction, product, returning(product, pending, &facts)).await?;
+        let units = returning(product, pending, &facts);
+        facts.queue = queue(transaction, product, units, leaves).await?;
     }
     Ok(facts)
 }
@@ -117,9 +121,16 @@ fn returning(product: &Product, pending: &PendingBatch, facts: &Facts) -> i32 {
         .fold(product.stock.on_hand, i32::saturating_add)
 }
 
-async fn queue(transaction: &Transaction, product: &Product, units: i32) -> Result<Queue, Error> {
+/// Reads no more of the waitlist than the batch could serve. Every entry that is served takes a
+/// unit, so of one entry more than `units` and leaves one remains, and what keeps it waiting keeps
+/// the unread entries behind it waiting too: all of them, or with `waitlist_skip` those of its size.
+async fn queue(
+    transaction: &Transaction,
+    product: &Product,
+    units: i32,
+    leaves: usize,
+) -> Result<Queue, Error> {
     let count = transaction.waiting_count(product.id).await?;
-    let count = i64::try_from(count).unwrap_or(i64::MAX);
     if count == 0 || units == 0 {
         return Ok(Queue {
             count,
@@ -127,9 +138,17 @@ async fn queue(transaction: &Transaction, product: &Product, units: i32) -> Resu
             ..Queue::default()
         });
     }
+    let leaves = u64::try_from(leaves).unwrap_or(QUEUE_MAX);
+    let limit = u64::from(units.unsigned_abs())
+        .saturating_add(leaves + 1)
+        .min(QUEUE_MAX);
     // Entries that do not fit block later ones unless the product has `waitlist_skip`.
-    let at_most = product.waitlist_skip.then_some(units);
-    let first = transaction.queue(product.id, at_most, QUEUE_MAX).await?;
+    let first = if product.waitlist_skip {
+        let first = transaction.queue_within(product.id, units, limit, QUEUE_MAX);
+        first.await?
+    } else {
+        transaction.queue(product.id, limit).await?
+    };
     Ok(Queue {
         count,
         is_complete: u64::try_from(first.len()).is_ok_and(|seen| seen < QUEUE_MAX),

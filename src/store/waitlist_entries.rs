@@ -1,6 +1,7 @@
 //! SQL for the table `waitlist_entries`: entries and their positions.
 //!
-//! Only lanes write it, in the transaction that bumps their product's version.
+//! Only lanes write it, in the transaction that bumps their product's version. Triggers count the
+//! waiting entries by blocks of positions in `waitlist_counts`.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -9,9 +10,8 @@ use entities::{
     waitlist_status::WaitlistStatus as Status,
 };
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult, PaginatorTrait,
-    QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select,
-    sea_query::{Alias, Expr, Query},
+    ColumnTrait, EntityTrait, FromQueryResult, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect, Select, sea_query::Expr,
 };
 use uuid::Uuid;
 
@@ -19,6 +19,7 @@ use super::{Result, Store, Transaction, padded};
 use crate::domain::{ProductId, UserId, WaitlistEntry, WaitlistStatus};
 
 mod by_key;
+mod fitting;
 mod queue;
 
 pub use self::queue::{NewEntry, Queued};
@@ -31,10 +32,25 @@ struct Placed {
     place: i64,
 }
 
-/// Subquery for the place of an entry.
-const PLACE: &str = "(SELECT COUNT(*) FROM waitlist_entries AS ahead \
-    WHERE ahead.product_id = waitlist_entries.product_id AND ahead.status = 'waiting' \
-    AND ahead.position <= waitlist_entries.position)";
+/// Subquery for the place of an entry. It adds the counted blocks before the entry, from the
+/// largest to the smallest (`waitlist_counts`), and counts the entries of its own smallest block:
+/// a few hundred rows at most, however many entries wait.
+const PLACE: &str = "(\
+    (SELECT COALESCE(SUM(waiting), 0) FROM waitlist_counts \
+        WHERE waitlist_counts.product_id = waitlist_entries.product_id AND level = 3 \
+        AND block < (waitlist_entries.position >> 24)) \
+    + (SELECT COALESCE(SUM(waiting), 0) FROM waitlist_counts \
+        WHERE waitlist_counts.product_id = waitlist_entries.product_id AND level = 2 \
+        AND block >= ((waitlist_entries.position >> 24) << 8) \
+        AND block < (waitlist_entries.position >> 16)) \
+    + (SELECT COALESCE(SUM(waiting), 0) FROM waitlist_counts \
+        WHERE waitlist_counts.product_id = waitlist_entries.product_id AND level = 1 \
+        AND block >= ((waitlist_entries.position >> 16) << 8) \
+        AND block < (waitlist_entries.position >> 8)) \
+    + (SELECT COUNT(*) FROM waitlist_entries AS ahead \
+        WHERE ahead.product_id = waitlist_entries.product_id AND ahead.status = 'waiting' \
+        AND ahead.position >= ((waitlist_entries.position >> 8) << 8) \
+        AND ahead.position <= waitlist_entries.position))";
 
 impl From<Status> for WaitlistStatus {
     fn from(status: Status) -> Self {
@@ -108,6 +124,19 @@ impl Store {
         Ok(row.map(|row| entry(row.entry, Some(row.place))))
     }
 
+    /// Entries by their ids, with any status, oldest first.
+    pub async fn entries(&self, ids: Vec<Uuid>) -> Result<Vec<WaitlistEntry>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let query = placed()
+            .filter(Column::Id.is_in(padded(ids)))
+            .order_by_asc(Column::Position);
+        let rows = self.bounded(|| query.clone().into_model::<Placed>().all(&self.read));
+        let rows = rows.await?.into_iter();
+        Ok(rows.map(|row| entry(row.entry, Some(row.place))).collect())
+    }
+
     /// The waiting entries of a user, newest first.
     pub async fn waiting_entries(&self, user: &UserId, limit: u64) -> Result<Vec<WaitlistEntry>> {
         let query = placed()
@@ -126,54 +155,19 @@ impl Store {
 }
 
 impl Transaction {
-    /// The waiting entries of these users for the product.
+    /// The waiting entries of these users for the product, without their positions: a lane must not
+    /// wait for a thousand of them.
     pub async fn entries_of_users(
         &self,
         product: ProductId,
         users: &[UserId],
     ) -> Result<HashMap<UserId, WaitlistEntry>> {
         let rows = waiting_rows(product, users).all(&self.inner).await?;
-        let places = self.places(&rows).await?;
         let waiting = rows.into_iter().map(|row| {
-            let place = places.get(&row.position).copied();
-            let entry = entry(row, place);
+            let entry = entry(row, None);
             (Arc::clone(&entry.user_id), entry)
         });
         Ok(waiting.collect())
-    }
-
-    /// The places of these entries, keyed by position. One pass over a product's queue counts the
-    /// places of any number of entries.
-    async fn places(&self, rows: &[Model]) -> Result<HashMap<i64, i64>> {
-        let waiting = |row: &&Model| row.status == Status::Waiting;
-        let mut products: HashMap<ProductId, Vec<i64>> = HashMap::new();
-        for row in rows.iter().filter(waiting) {
-            products
-                .entry(row.product_id)
-                .or_default()
-                .push(row.position);
-        }
-        let mut places = HashMap::new();
-        for (product, positions) in products {
-            let ranked = Entity::find()
-                .select_only()
-                .column(Column::Position)
-                .expr_as(Expr::cust("ROW_NUMBER() OVER (ORDER BY position)"), "place")
-                .filter(COLUMN.product_id.eq(product))
-                .filter(Expr::cust("status = 'waiting'"))
-                .into_query();
-            let name = Alias::new("ranked");
-            let query = Query::select()
-                .column(Column::Position)
-                .column(Alias::new("place"))
-                .from_subquery(ranked, name)
-                .and_where(Expr::col(Column::Position).is_in(padded(positions)))
-                .take();
-            for row in self.inner.query_all(&query).await? {
-                places.insert(row.try_get_by_index(0)?, row.try_get_by_index(1)?);
-            }
-        }
-        Ok(places)
     }
 
     /// Whether the entry exists.

@@ -46,6 +46,7 @@ mod lock_faults;
 mod lock_refusals;
 mod lock_wire;
 mod locked_rows;
+mod long_waitlist;
 mod lost_commits;
 mod lost_releases;
 mod me_events;

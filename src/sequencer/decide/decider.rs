@@ -4,9 +4,9 @@ use std::{collections::HashMap, sync::Arc};
 
 use chrono::{DateTime, Utc};
 
-use super::{Decision, Facts};
+use super::{Decision, Facts, Reply};
 use crate::{
-    domain::{IdempotencyKey, Product, UserId, WaitlistStatus},
+    domain::{IdempotencyKey, Outcome, Product, UserId, WaitlistStatus},
     store::{IdempotencyRecord, Recorded},
 };
 
@@ -58,7 +58,34 @@ impl<'a, R: FnMut() -> String> Decider<'a, R> {
         let unread = !queue.is_complete && may_go_on;
         self.decision.more |= unread && self.decision.stock.on_hand > 0 && queue.count > 0;
         self.finalize_joined();
+        self.place_joined();
         self.decision
+    }
+
+    /// Gives the entries that joined in this batch the positions that they have after it, also in
+    /// the replies: earlier entries may have been served or have left later in the batch.
+    fn place_joined(&mut self) {
+        let decision = &mut self.decision;
+        if decision.joined.is_empty() {
+            return;
+        }
+        let joined = decision.joined.iter_mut().map(|new| &mut new.entry);
+        let mut after = self.facts.queue.count;
+        // From the end of the queue.
+        for entry in joined.rev() {
+            let waits = entry.status == WaitlistStatus::Waiting;
+            entry.position = waits.then_some(after);
+            after -= i64::from(waits);
+        }
+        let joined = decision.joined.iter().map(|new| &new.entry);
+        let joined: HashMap<_, _> = joined.map(|entry| (entry.id, entry)).collect();
+        for reply in &mut decision.replies {
+            if let Reply::Order(Outcome::Waitlisted(entry) | Outcome::WaitReplayed(entry)) = reply
+                && let Some(joined) = joined.get(&entry.id)
+            {
+                (*joined).clone_into(entry);
+            }
+        }
     }
 
     /// A user who joins in this batch may be offered an order, or leave, in this batch too. Then

@@ -20,7 +20,7 @@ const BY_KEY_SQLITE: &str = "\
         AND waitlist_entries.idempotency_key = asked.value ->> 1";
 
 impl Transaction {
-    /// The entries that these users' keys made, for any product.
+    /// The entries that these users' keys made, for any product, without their positions.
     pub async fn entries_by_key(
         &self,
         keys: &[UserKey],
@@ -30,12 +30,10 @@ impl Transaction {
             .from_raw_sql(statement)
             .all(&self.inner)
             .await?;
-        let places = self.places(&rows).await?;
         let records = rows.into_iter().filter_map(|mut row| {
             let key = row.idempotency_key.take()?;
             let request = row.idempotency_request.take().unwrap_or_default();
-            let place = places.get(&row.position).copied();
-            let answer = entry(row, place);
+            let answer = entry(row, None);
             let name = (Arc::clone(&answer.user_id), key);
             let answer = Recorded::Entry(answer);
             Some((name, IdempotencyRecord { answer, request }))

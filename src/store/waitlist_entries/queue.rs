@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use entities::{
-    waitlist_entries::{ActiveModel, COLUMN, Column, Entity},
+    waitlist_entries::{ActiveModel, COLUMN, Column, Entity, Model},
     waitlist_status::WaitlistStatus as Status,
 };
 use sea_orm::{
     ActiveEnum,
     ActiveValue::{NotSet, Set},
-    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
-    QuerySelect, Statement, Value,
+    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    Statement, Value,
     sea_query::Expr,
 };
 use uuid::Uuid;
@@ -36,11 +36,25 @@ pub struct Queued {
     pub quantity: i32,
 }
 
+impl From<Model> for Queued {
+    fn from(row: Model) -> Self {
+        Self {
+            id: row.id,
+            user_id: Arc::from(row.user_id),
+            quantity: row.quantity,
+        }
+    }
+}
+
+/// The largest counted blocks of a product: one row for 16 million positions.
+const WAITING: &str = "\
+    SELECT COALESCE(SUM(waiting), 0) FROM waitlist_counts WHERE product_id = $1 AND level = 3";
+
 /// Products with reserved units that a waiting entry could receive.
 const SERVICEABLE: &str = "\
     SELECT id FROM products WHERE stock_reserved > 0 AND CASE WHEN waitlist_skip \
-    THEN EXISTS (SELECT 1 FROM waitlist_entries WHERE product_id = products.id \
-        AND status = 'waiting' AND quantity <= products.stock) \
+    THEN (SELECT MIN(quantity) FROM waitlist_entries WHERE product_id = products.id \
+        AND status = 'waiting') <= products.stock \
     ELSE (SELECT quantity FROM waitlist_entries WHERE product_id = products.id \
         AND status = 'waiting' ORDER BY position LIMIT 1) <= products.stock END";
 
@@ -59,36 +73,23 @@ impl Store {
 
 impl Transaction {
     /// The number of waiting entries of the product.
-    pub async fn waiting_count(&self, product: ProductId) -> Result<u64> {
-        Ok(Entity::find()
-            .filter(COLUMN.product_id.eq(product))
-            .filter(Expr::cust("status = 'waiting'"))
-            .count(&self.inner)
-            .await?)
+    pub async fn waiting_count(&self, product: ProductId) -> Result<i64> {
+        let backend = self.inner.get_database_backend();
+        let statement = Statement::from_sql_and_values(backend, WAITING, [product.into()]);
+        let row = self.inner.query_one_raw(statement).await?;
+        Ok(row.map_or(Ok(0), |row| row.try_get_by_index(0))?)
     }
 
-    /// The first waiting entries, up to `limit`, of at most `units` each.
-    pub async fn queue(
-        &self,
-        product: ProductId,
-        units: Option<i32>,
-        limit: u64,
-    ) -> Result<Vec<Queued>> {
-        let mut query = Entity::find()
+    /// The first waiting entries, up to `limit`.
+    pub async fn queue(&self, product: ProductId, limit: u64) -> Result<Vec<Queued>> {
+        let rows = Entity::find()
             .filter(COLUMN.product_id.eq(product))
             .filter(Expr::cust("status = 'waiting'"))
             .order_by_asc(Column::Position)
-            .limit(limit);
-        if let Some(units) = units {
-            query = query.filter(Column::Quantity.lte(units));
-        }
-        let rows = query.all(&self.inner).await?;
-        let queued = rows.into_iter().map(|row| Queued {
-            id: row.id,
-            user_id: Arc::from(row.user_id),
-            quantity: row.quantity,
-        });
-        Ok(queued.collect())
+            .limit(limit)
+            .all(&self.inner)
+            .await?;
+        Ok(rows.into_iter().map(Queued::from).collect())
     }
 
     /// Inserts entries at the end of the queue, in this order.

@@ -55,6 +55,7 @@ fn run_batches(model: &mut Model, steps: &[Step], queue_max: usize) -> Vec<Reply
         assert_eq!(decision.replies.len(), next.len());
         offered_in_order(&before, &decision, model.product.waitlist_skip);
         model.write(&decision);
+        model.check_places(&decision);
         if model.product.waitlist_skip {
             no_fitting_entry_was_passed(&before, model, &decision);
         }

@@ -134,12 +134,41 @@ impl Model {
         commands.iter().map(of).sum()
     }
 
+    /// The entries that the store would read, with at most `queue_max` in all.
+    fn first(&self, commands: &[Command], units: i32, queue_max: usize) -> VecDeque<Queued> {
+        let leaves = commands.iter().filter(|it| matches!(it, Command::Leave(_)));
+        let limit = usize::try_from(units).unwrap() + leaves.count() + 1;
+        if !self.product.waitlist_skip {
+            let read = self.queue.iter().take(limit.min(queue_max));
+            return read.cloned().collect();
+        }
+        let mut of_size = HashMap::<i32, usize>::new();
+        let fitting = self.queue.iter().filter(|queued| {
+            let seen = of_size.entry(queued.quantity).or_default();
+            *seen += 1;
+            queued.quantity <= units && *seen <= limit
+        });
+        fitting.take(queue_max).cloned().collect()
+    }
+
+    /// Asserts that the replies show new places where they are after the batch.
+    pub(super) fn check_places(&self, decision: &Decision) {
+        let is_new = |id| decision.joined.iter().any(|new| new.entry.id == id);
+        for reply in &decision.replies {
+            if let Reply::Order(Outcome::Waitlisted(entry)) = reply
+                && is_new(entry.id)
+            {
+                let place = self.queue.iter().position(|queued| queued.id == entry.id);
+                let place = place.map(|before| i64::try_from(before + 1).unwrap());
+                assert_eq!(entry.position, place, "{entry:?}");
+            }
+        }
+    }
+
     /// The facts that the store would read for these commands, with at most `queue_max` entries.
     pub(super) fn facts(&self, commands: &[Command], queue_max: usize) -> Facts {
         let units = self.product.stock.on_hand + self.returning(commands);
-        let is_read = |queued: &&Queued| !self.product.waitlist_skip || queued.quantity <= units;
-        let read = self.queue.iter().filter(is_read).take(queue_max);
-        let first: VecDeque<_> = read.cloned().collect();
+        let first = self.first(commands, units, queue_max);
         let over = |order: &&Order| order.expires_at.is_some_and(|end| end <= self.now);
         let expired = self.live().filter(over).map(|order| ExpiredHold {
             id: order.id,
