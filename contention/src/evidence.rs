@@ -44,6 +44,8 @@ pub(crate) struct Evidence {
     /// Charges per order of the runner's own gateway.
     pub(crate) charges: Option<HashMap<Uuid, u32>>,
     pub(crate) max_per_user: Option<u32>,
+    /// Entries on each waitlist before the load.
+    pub(crate) waiting: u32,
 }
 
 #[derive(Clone, Debug)]

@@ -116,6 +116,12 @@ async fn set_up(job: &Job, name: &str, service: &Service) -> anyhow::Result<Arc<
     let users = service.tokens.users(name, buyers)?;
     let mut api = Api::new(service.first()?.api.clone());
     let offers = api.offer(scenario, name, &users.admin.token).await?;
+    if let (Some(database), 1..) = (&service.database, scenario.product.waiting) {
+        for offer in &offers {
+            let waiting = scenario.product.waiting;
+            database.add_waiting(offer.id, waiting).await?;
+        }
+    }
     let load = Arc::new(Load {
         run: name.to_owned(),
         users,

@@ -60,6 +60,10 @@ pub(crate) struct Product {
     pub(crate) hold_seconds: Option<u32>,
     #[serde(default)]
     pub(crate) waitlist: bool,
+    /// Entries of other buyers that the runner writes into the database before the load, for each
+    /// product.
+    #[serde(default, deserialize_with = "within::<_, 0, 10_000_000>")]
+    pub(crate) waiting: u32,
 }
 
 /// A part of the load; phases run one after another.

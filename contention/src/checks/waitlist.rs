@@ -1,27 +1,27 @@
 //! Check of the waitlist: positions are distinct and without gaps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Evidence, check_result};
 use crate::report::Check;
 
 /// `None` without a waiting buyer.
 pub(super) fn positions(evidence: &Evidence) -> Option<Check> {
-    let mut waiting = 0_u64;
+    let mut waiting = BTreeSet::new();
     let mut breaches = Vec::new();
-    let mut taken: BTreeMap<(usize, u32), Vec<&str>> = BTreeMap::new();
+    let mut taken: BTreeMap<(usize, u32), BTreeSet<&str>> = BTreeMap::new();
     for sample in evidence.buys().filter(|sample| sample.answer.status == 202) {
-        waiting += 1;
         let user = evidence.user(sample.planned.user);
+        waiting.insert((sample.planned.product, user));
         match sample.answer.position {
             None => breaches.push(format!("user {user} is on the waitlist without a position")),
-            Some(position) => taken
-                .entry((sample.planned.product, position))
-                .or_default()
-                .push(user),
+            Some(position) => {
+                let users = taken.entry((sample.planned.product, position));
+                users.or_default().insert(user);
+            }
         }
     }
-    if waiting == 0 {
+    if waiting.is_empty() {
         return None;
     }
     let mut expected: BTreeMap<usize, u32> = BTreeMap::new();
@@ -29,10 +29,12 @@ pub(super) fn positions(evidence: &Evidence) -> Option<Check> {
         if users.len() > 1 {
             breaches.push(format!(
                 "position {position} is shared by users {}",
-                users.join(", ")
+                users.iter().copied().collect::<Vec<_>>().join(", ")
             ));
         }
-        let next = expected.entry(*product).or_insert(1);
+        let next = expected
+            .entry(*product)
+            .or_insert(evidence.waiting.saturating_add(1));
         if position != next {
             breaches.push(format!(
                 "after position {} comes {position}",
@@ -41,7 +43,7 @@ pub(super) fn positions(evidence: &Evidence) -> Option<Check> {
         }
         *next = position.saturating_add(1);
     }
-    let detail = format!("{waiting} on the waitlist");
+    let detail = format!("{} on the waitlist", waiting.len());
     Some(check_result(
         "waitlist positions are distinct and without gaps",
         detail,

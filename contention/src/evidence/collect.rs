@@ -45,6 +45,7 @@ pub(crate) async fn collect(
         greedy: greedy.then_some(scenario.users),
         holds_expire: scenario.expect.expire,
         max_per_user: scenario.product.max_per_user,
+        waiting: scenario.product.waiting,
         ..Evidence::default()
     };
     evidence.samples.sort_by_key(|sample| sample.answered);

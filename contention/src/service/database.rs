@@ -17,6 +17,17 @@ use super::Setup;
 const OPEN_TRANSACTIONS: &str = "SELECT pid FROM pg_stat_activity \
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'";
 
+/// Entries of a number of users on a product's waitlist.
+const WAITING_POSTGRES: &str = "\
+    INSERT INTO waitlist_entries (id, product_id, user_id, quantity, status, created_at) \
+    SELECT gen_random_uuid(), $1, 'waiting-' || n, 1, 'waiting', now() \
+    FROM generate_series(1, $2) AS n";
+const WAITING_SQLITE: &str = "\
+    WITH RECURSIVE numbers AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM numbers WHERE n < ?2) \
+    INSERT INTO waitlist_entries (id, product_id, user_id, quantity, status, created_at) \
+    SELECT randomblob(16), ?1, 'waiting-' || n, 1, 'waiting', \
+        strftime('%Y-%m-%dT%H:%M:%S+00:00', 'now') FROM numbers";
+
 #[derive(Debug)]
 pub(crate) struct Database {
     url: Secret,
@@ -82,6 +93,22 @@ impl Database {
         let row = Products::find_by_id(product).one(&connection).await?;
         connection.close().await?;
         Ok(row.map(|row| row.stock.to_string()).unwrap_or_default())
+    }
+
+    /// Adds `count` entries to the product's waitlist, as if these buyers had joined.
+    pub(crate) async fn add_waiting(&self, product: Uuid, count: u32) -> anyhow::Result<()> {
+        let connection = self.connect().await?;
+        let backend = connection.get_database_backend();
+        let sql = if backend == DbBackend::Postgres {
+            WAITING_POSTGRES
+        } else {
+            WAITING_SQLITE
+        };
+        let count = i64::from(count);
+        let insert = Statement::from_sql_and_values(backend, sql, [product.into(), count.into()]);
+        connection.execute_raw(insert).await?;
+        connection.execute_unprepared("ANALYZE").await?;
+        Ok(connection.close().await?)
     }
 
     pub(crate) fn is_file(&self) -> bool {

@@ -43,6 +43,7 @@ async fn every_scenario_is_listed_with_its_question() {
         "expire",
         "pay-rush",
         "stream-flood",
+        "long-waitlist",
         "all",
     ] {
         let line = listed

@@ -57,6 +57,13 @@ async fn one_unit_short_leaves_one_buyer_over() {
 }
 
 #[tokio::test]
+async fn places_behind_a_long_waitlist_are_distinct() {
+    let outcome = small("long-waitlist", "40").await;
+    let run = &outcome.held()[0];
+    assert_eq!(answered(run, "waitlisted"), 80, "{run}");
+}
+
+#[tokio::test]
 async fn arrivals_at_a_rate_are_on_schedule() {
     let outcome = run(&["hyper", "--seconds", "2", "--stock", "50"]).await;
     let run = &outcome.held()[0];
