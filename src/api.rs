@@ -25,13 +25,14 @@ pub mod auth;
 pub mod clients;
 mod cors;
 mod docs;
+mod event_stream;
 mod extract;
 #[doc(hidden)]
 pub mod fuzzing;
 mod guests;
 mod health;
 mod json_document;
-mod me;
+pub mod me;
 mod observe;
 mod orders;
 mod problem;
@@ -52,6 +53,8 @@ pub struct AppState {
     pub keys: auth::Keys,
     pub clients: clients::Clients,
     pub streams: Streams,
+    pub tickets: auth::tickets::Tickets,
+    pub feeds: me::feed::Feeds,
     pub stock_events: StockEvents,
     pub user_events: UserEvents,
     pub lock: Lock,
@@ -77,6 +80,7 @@ pub fn router(state: &SharedState, cors_origins: &[String]) -> Router {
         .routes(routes!(stock::events))
         .routes(routes!(audit::list))
         .routes(routes!(me::events))
+        .routes(routes!(me::ticket))
         .routes(routes!(waitlist::get, waitlist::leave))
         .routes(routes!(health::health))
         .routes(routes!(health::live))

@@ -89,8 +89,13 @@ impl App {
         if config.demo {
             demo::create_products(&parts.store).await?;
         }
+        let tickets = state::tickets(secret.as_ref(), &parts.store).await?;
         let guests = secret.filter(|_| config.demo);
-        let credentials = Credentials { keys, guests };
+        let credentials = Credentials {
+            keys,
+            tickets,
+            guests,
+        };
         let state =
             state::build(config, parts, credentials, gateway, request_runtime.tasks()).await?;
         let runtimes = [

@@ -150,6 +150,13 @@ impl StockEvents {
         self.newest.read().get(&product).map(|(event, _)| *event)
     }
 
+    /// Whether the product has a newer event since `time`, of the last seconds.
+    pub fn changed_since(&self, product: ProductId, time: Instant) -> bool {
+        let newest = self.newest.read();
+        let received = newest.get(&product).map(|(_, received)| *received);
+        received.is_some_and(|received| received >= time)
+    }
+
     /// Since when the events of all nodes arrive without a gap; `None` while they do not.
     pub fn connected_since(&self) -> Option<Instant> {
         let connected = |redis: &SubscriberClient| redis.is_connected();

@@ -24,6 +24,7 @@ mod migrate;
 mod orders;
 mod payments;
 mod products;
+mod secrets;
 mod trust;
 mod waitlist_entries;
 mod writable;

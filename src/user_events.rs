@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
+    time::Instant,
 };
 
 use parking_lot::Mutex;
@@ -30,7 +31,7 @@ const USERS_MAX: usize = 1_000;
 /// The subscribers of this node and the channel to the others; clones share it.
 #[derive(Clone, Debug)]
 pub struct UserEvents {
-    subscribers: Arc<Mutex<HashMap<UserId, watch::Sender<()>>>>,
+    subscribers: Arc<Mutex<HashMap<UserId, watch::Sender<Instant>>>>,
     outbox: Option<mpsc::Sender<Vec<UserId>>>,
 }
 
@@ -78,21 +79,22 @@ impl UserEvents {
         let mut subscribers = self.subscribers.lock();
         for user in users {
             if let Some(subscriber) = subscribers.get(user)
-                && subscriber.send(()).is_err()
+                && subscriber.send(Instant::now()).is_err()
             {
                 subscribers.remove(user);
             }
         }
     }
 
-    /// Subscribes to a user from now on.
-    pub fn subscribe(&self, user: &UserId) -> watch::Receiver<()> {
+    /// Subscribes to a user from now on. The value is the time of the last event: a read that began
+    /// later has seen its change.
+    pub fn subscribe(&self, user: &UserId) -> watch::Receiver<Instant> {
         let mut subscribers = self.subscribers.lock();
         if let Some(subscriber) = subscribers.get(user) {
             return subscriber.subscribe();
         }
         subscribers.retain(|_, subscriber| subscriber.receiver_count() > 0);
-        let (sender, receiver) = watch::channel(());
+        let (sender, receiver) = watch::channel(Instant::now());
         subscribers.insert(Arc::clone(user), sender);
         receiver
     }

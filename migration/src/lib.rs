@@ -16,6 +16,7 @@ mod m20261121_000004_add_payments_and_waiting;
 mod m20261121_000005_let_the_fence_keep_products;
 mod m20261121_000008_create_audit;
 mod m20261121_000010_count_waiting_entries;
+mod m20261121_000013_keep_shared_secrets;
 mod m20261121_000014_index_waiting_sizes;
 
 /// A migration; the one who applies it wraps it in a transaction unless it asks for none.
@@ -45,6 +46,7 @@ pub fn all() -> Vec<Migration> {
         Box::new(m20261121_000005_let_the_fence_keep_products::Migration),
         Box::new(m20261121_000008_create_audit::Migration),
         Box::new(m20261121_000010_count_waiting_entries::Migration),
+        Box::new(m20261121_000013_keep_shared_secrets::Migration),
         Box::new(m20261121_000014_index_waiting_sizes::Migration),
     ]
 }

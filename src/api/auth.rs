@@ -4,12 +4,15 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use axum::http::{HeaderMap, header};
+use chrono::{DateTime, Utc};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 
 use super::problem::Problem;
 use crate::domain::{Secret, UserId, now};
+
+pub mod tickets;
 
 /// The longest `sub`, in bytes.
 const USER_ID_MAX: usize = 255;
@@ -53,12 +56,11 @@ struct Verifier {
     validation: Validation,
 }
 
-/// The content of a valid token.
-#[derive(Clone)]
-struct Verified {
-    user: User,
-    /// Seconds of Unix time.
-    exp: i64,
+/// A caller, and the time until which the token is valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    pub user: User,
+    pub expires_at: DateTime<Utc>,
 }
 
 /// Token verifiers and a cache of valid tokens.
@@ -66,7 +68,7 @@ pub struct Keys {
     verifiers: Vec<Verifier>,
     /// Valid tokens by their whole text: a buyer in a drop sends the same one many times, and
     /// checking a signature costs more than the rest of a refusal. Invalid tokens are not cached.
-    verified: Cache<String, Verified, ahash::RandomState>,
+    verified: Cache<String, Session, ahash::RandomState>,
 }
 
 /// Cached tokens; the least used ones are evicted first.
@@ -99,21 +101,20 @@ impl Keys {
 
     /// The caller that the request's bearer token names.
     pub fn user(&self, headers: &HeaderMap) -> Result<User, Problem> {
+        Ok(self.session(headers)?.user)
+    }
+
+    /// The caller, and how long the bearer token is valid.
+    pub fn session(&self, headers: &HeaderMap) -> Result<Session, Problem> {
         let token = bearer(headers)?;
-        if let Some(verified) = self.verified.get(token)
-            && now().timestamp() <= verified.exp
+        if let Some(session) = self.verified.get(token)
+            && now().timestamp() <= session.expires_at.timestamp()
         {
-            return Ok(verified.user);
+            return Ok(session);
         }
-        let claims = self.claims(token)?;
-        let exp = claims.exp;
-        let user = claims.into_user()?;
-        let verified = Verified {
-            user: user.clone(),
-            exp,
-        };
-        self.verified.insert(token.to_owned(), verified);
-        Ok(user)
+        let session = self.claims(token)?.into_session()?;
+        self.verified.insert(token.to_owned(), session.clone());
+        Ok(session)
     }
 
     fn claims(&self, token: &str) -> Result<Claims, Problem> {
@@ -148,18 +149,25 @@ pub(super) fn is_user_id(text: &str) -> bool {
 }
 
 impl Claims {
-    fn into_user(self) -> Result<User, Problem> {
+    fn into_session(self) -> Result<Session, Problem> {
         if !is_user_id(&self.sub) {
             return Err(refuse("The token's sub is empty or unusable."));
         }
-        Ok(User {
+        let user = User {
             id: Arc::from(self.sub),
             role: match self.role.as_deref() {
                 Some("admin") => Role::Admin,
                 Some(_) | None => Role::Buyer,
             },
-        })
+        };
+        let expires_at = time(self.exp);
+        Ok(Session { user, expires_at })
     }
+}
+
+/// A time in seconds of Unix time; one beyond the calendar is its last.
+fn time(seconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(seconds, 0).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
 /// Signs an HS256 token for `user` that expires after `ttl`.

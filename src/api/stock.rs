@@ -1,13 +1,13 @@
 //! HTTP handlers of `/products/{id}/availability` and `/products/{id}/events`: units for sale.
 
-use std::{convert::Infallible, time::Duration};
+use std::time::Duration;
 
 use axum::{
     extract::State,
-    response::sse::{Event, KeepAlive, Sse},
+    response::{Response, sse::Event},
 };
 use chrono::{DateTime, Utc};
-use futures::{Stream, StreamExt, stream};
+use futures::stream;
 use serde::Serialize;
 use tokio::{sync::watch, time::Instant};
 use utoipa::ToSchema;
@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use super::{
     SharedState,
     clients::ClientAddress,
+    event_stream,
     extract::PathId,
     json_document::{JsonDocument, json},
     problem::Problem,
@@ -100,7 +101,7 @@ pub(super) async fn events(
     State(state): State<SharedState>,
     ClientAddress(address): ClientAddress,
     id: PathId,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+) -> Result<Response, Problem> {
     let id = id.or(Problem::ProductNotFound)?;
     let place = state.streams.open(Watcher {
         user: None,
@@ -120,14 +121,12 @@ pub(super) async fn events(
     let tasks = state.tasks.clone();
     let events = stream::unfold(watch, async |mut watch| {
         let stock = watch.next().await?;
-        Some((Ok(event(stock)), watch))
+        Some((event(stock), watch))
     });
-    let events = events.take_until(async move { tasks.stopped().await });
-    Ok(Sse::new(place.hold(events)).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
+    let end = async move { tasks.stopped().await };
+    Ok(event_stream::respond(place.hold(events), end))
 }
 
-/// Interval of keep-alive comments, by which both ends detect a lost connection.
-const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Minimum time between two events of a stream; changes in between become one event with the
 /// last state. It bounds the cost of thousands of readers during a sale.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -163,6 +162,8 @@ fn event(stock: StockEvent) -> Event {
         stock: stock.for_sale,
         version: stock.version,
     };
-    let event = Event::default().event("stock").json_data(data);
-    event.unwrap_or_default()
+    let event = Event::default()
+        .event("stock")
+        .id(stock.version.to_string());
+    event.json_data(data).unwrap_or_default()
 }

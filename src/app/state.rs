@@ -2,23 +2,45 @@
 
 use std::sync::Arc;
 
+use anyhow::Context;
+use rand::random;
+
 use super::connect::{clients, lane_bounds, streams};
 use crate::{
     admission::{Gate, SoldOutSource},
-    api::{AppState, SharedState, auth::Keys},
+    api::{
+        AppState, SharedState,
+        auth::{Keys, tickets::Tickets},
+        me::feed::Feeds,
+    },
     cache::{self, Cache},
     checkout::{self, Checkout},
     config,
     domain::Secret,
     payment::Gateway,
     sequencer::{Parts, Sequencer},
+    store::Store,
     tasks::Tasks,
 };
 
-/// The keys that verify tokens, and with `--demo` the secret that signs guest tokens.
+/// The keys that verify tokens and tickets, and with `--demo` the secret that signs guest tokens.
 pub(super) struct Credentials {
     pub(super) keys: Keys,
+    pub(super) tickets: Tickets,
     pub(super) guests: Option<Secret>,
+}
+
+/// The tickets that every node accepts. Where only a public key is configured, the nodes share a
+/// random key through the database.
+pub(super) async fn tickets(secret: Option<&Secret>, store: &Store) -> anyhow::Result<Tickets> {
+    if let Some(secret) = secret {
+        return Ok(Tickets::derived(secret)?);
+    }
+    let [first, second] = [random::<u128>(), random::<u128>()];
+    let suggested = Secret::new(format!("{first:032x}{second:032x}"));
+    let key = store.shared_secret("event tickets", &suggested).await;
+    let key = key.context("cannot share a key for tickets")?;
+    Ok(Tickets::new(&key))
 }
 
 /// `request_tasks` starts tasks on the runtime of the requests.
@@ -67,6 +89,8 @@ pub(super) async fn build(
         keys: credentials.keys,
         clients: clients(&config.connections),
         streams: streams(&config.connections),
+        tickets: credentials.tickets,
+        feeds: Feeds::default(),
         stock_events,
         user_events,
         lock,

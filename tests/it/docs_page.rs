@@ -20,6 +20,8 @@ const CALLS: &[(&str, &[&str])] = &[
     ("/products/{id}/availability", &["get"]),
     ("/products/{id}/events", &["get"]),
     ("/audit", &["get"]),
+    ("/me/events", &["get"]),
+    ("/me/events/ticket", &["post"]),
     ("/health", &["get"]),
     ("/health/live", &["get"]),
     ("/health/ready", &["get"]),

@@ -33,6 +33,8 @@ mod demo;
 mod docs_page;
 mod edge_products;
 mod embedded_faults;
+mod event_streams;
+mod event_tickets;
 mod events;
 mod fairness;
 mod health;

@@ -27,6 +27,18 @@ impl Events {
         }
     }
 
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.response.headers()[name].to_str().unwrap()
+    }
+
+    /// The next frame as it was sent, also one without data.
+    pub(crate) async fn frame(&mut self, within: Duration) -> String {
+        timeout(within, self.read_frame())
+            .await
+            .expect("a frame in time")
+            .expect("an open stream")
+    }
+
     /// The data of the next `stock` event; comments and keep-alives are skipped.
     pub(crate) async fn next(&mut self, within: Duration) -> Value {
         timeout(within, self.read())
@@ -86,12 +98,18 @@ impl Events {
     /// The type and the data of the next event; `None` at the end.
     async fn read_any(&mut self) -> Option<(String, Value)> {
         loop {
-            while let Some((frame, rest)) = self.buffer.split_once("\n\n") {
+            if let Some(event) = event(&self.read_frame().await?) {
+                return Some(event);
+            }
+        }
+    }
+
+    async fn read_frame(&mut self) -> Option<String> {
+        loop {
+            if let Some((frame, rest)) = self.buffer.split_once("\n\n") {
                 let (frame, rest) = (frame.to_owned(), rest.to_owned());
                 self.buffer = rest;
-                if let Some(event) = event(&frame) {
-                    return Some(event);
-                }
+                return Some(frame);
             }
             let chunk = self.response.chunk().await.unwrap()?;
             self.buffer.push_str(std::str::from_utf8(&chunk).unwrap());
