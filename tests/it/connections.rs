@@ -108,7 +108,9 @@ async fn half_a_head_costs_no_more_memory_than_its_bound() {
 
     let each = (service.resident_kib() - before) / CONNECTIONS;
 
-    assert!(each < 48, "{each} KiB for each connection");
+    // A head's 32 KiB, the connection's own state, and what the service itself takes up when it
+    // first serves: about 15 MiB over all.
+    assert!(each < 64, "{each} KiB for each connection");
     for reader in &mut readers {
         // Refused when the bound is passed, long before the megabyte is complete.
         drop(reader.try_send(&half.repeat(32)).await);
