@@ -72,6 +72,7 @@ pub fn router(state: &SharedState, cors_origins: &[String]) -> Router {
         .routes(routes!(orders::place, orders::list))
         .routes(routes!(orders::get))
         .routes(routes!(orders::cancel::cancel))
+        .routes(routes!(orders::resolve::resolve))
         .routes(routes!(orders::confirm::confirm))
         .routes(routes!(products::create, products::list))
         .routes(routes!(products::get, products::patch))

@@ -11,7 +11,7 @@ use crate::{
     config::{self, Migrate},
     domain::{self, Secret},
     embedded,
-    jobs::{expiry::Expiry, recovery, stock_poll::StockPoll, upkeep},
+    jobs::{expiry::Expiry, open_payments, recovery, stock_poll::StockPoll, upkeep},
     metrics::connections::Listener,
     redis::Redis,
     sequencer,
@@ -293,8 +293,10 @@ fn start_jobs(state: &SharedState, metrics_upkeep: telemetry::Upkeep) {
     tasks.spawn("stock poll", poll.run(tasks.clone()));
     let expiry = Expiry::new(state.store.clone(), state.sequencer.clone());
     tasks.spawn("expiry", expiry.run(tasks.clone()));
-    let open_payments = recovery::run(state.checkout.clone(), tasks.clone());
-    tasks.spawn("payment recovery", open_payments);
+    let forgotten = recovery::run(state.checkout.clone(), tasks.clone());
+    tasks.spawn("payment recovery", forgotten);
+    let open = open_payments::run(state.store.clone(), tasks.clone());
+    tasks.spawn("open payments", open);
     tasks.spawn("upkeep", upkeep::run(metrics_upkeep, tasks.clone()));
     let state = Arc::clone(state);
     let cleanup = async move { state.gate.run_cleanup(&state.tasks).await };

@@ -2,7 +2,10 @@
 //!
 //! An order is `confirming` while the gateway is called, so it does not expire; no lock and no
 //! transaction is held meanwhile. A call whose outcome is unknown after a crash or a time-out is
-//! repeated as the same attempt, until the gateway has answered.
+//! repeated as the same attempt, until the gateway has answered. Who calls the gateway owns the
+//! attempt by its lease; a caller that was paused until another has taken the payment over can
+//! neither call nor end it. Money that the gateway has taken is confirmed or refunded, also when
+//! its reporter does not own the attempt.
 
 use std::{
     future::Future,
@@ -13,23 +16,27 @@ use std::{
 use tokio::sync::oneshot;
 
 use crate::{
-    domain::{Actor, Order, OrderId, OrderStatus, UserId, jitter},
-    metrics,
-    payment::{self, Charge, ChargeResult, Gateway, SendMode},
-    sequencer::{ANSWER_WITHIN, Cancel, Cancellation, Sequencer},
-    store::{self, BeginPayment, PaymentAttempt, PaymentEnd, Release, Store},
+    domain::{Actor, Order, OrderId, OrderStatus, UserId},
+    payment::Gateway,
+    sequencer::{self, ANSWER_WITHIN, Cancel, Sequencer},
+    store::{self, PaymentAttempt, Store},
     tasks::Tasks,
     user_events::UserEvents,
 };
 
-/// The share of the request time-out that a gateway call may take.
+mod charge;
+mod recovery;
+mod refund;
+mod resolve;
+mod stray;
+mod write;
+
+pub use self::resolve::Resolved;
+
+/// The share of the request time-out, from the start of the attempt, that a gateway call may take.
 const CALL_WITHIN: f64 = 0.7;
 /// A payment is stale, and may be taken over, after this multiple of the request time-out.
 const STALE_AFTER: f64 = 1.5;
-/// Attempts to write the gateway's answer; after them the recovery repeats the call.
-const END_WRITES_MAX: u32 = 4;
-/// Pause between two of these attempts.
-const END_PAUSE: Duration = Duration::from_millis(50);
 
 /// The result of a confirmation.
 #[derive(Clone, Debug)]
@@ -50,11 +57,14 @@ pub enum Error {
     #[error("no payment gateway is configured")]
     Disabled,
     /// Nothing was charged or refunded.
-    #[error("the payment gateway cannot be reached")]
+    #[error("the payment gateway or the database cannot be reached")]
     Unavailable,
-    /// The recovery completes it, without the caller's help.
+    /// If the payment or the refund has begun, the recovery completes it without the caller's help.
     #[error("the outcome is still unknown")]
     OutcomeUnknown(OrderId),
+    /// The cancellation of an order without a payment.
+    #[error(transparent)]
+    Sequencer(#[from] sequencer::Error),
     #[error(transparent)]
     Store(#[from] store::Error),
 }
@@ -74,6 +84,14 @@ pub struct Parts {
     pub user_events: UserEvents,
     pub tasks: Tasks,
     pub request_timeout: Duration,
+}
+
+/// An attempt whose lease this caller has written.
+#[derive(Debug)]
+struct Owned {
+    attempt: Box<PaymentAttempt>,
+    /// When the lease was about to be written.
+    since: Instant,
 }
 
 impl Checkout {
@@ -131,170 +149,18 @@ impl Checkout {
             Ok(Err(_)) | Err(_) => Err(Error::OutcomeUnknown(id)),
         }
     }
-
-    /// Repeats the gateway calls of stale payments and refunds; returns their number.
-    pub async fn recover_once(&self) -> Result<usize, store::Error> {
-        let parts = &self.parts;
-        let now = parts.store.now();
-        let before = now - parts.request_timeout.mul_f64(STALE_AFTER);
-        let stale = parts.store.take_over_stale_payments(before, now).await?;
-        for attempt in &stale {
-            if let Err(error) = parts.recover(attempt).await {
-                let id = attempt.order.id;
-                tracing::warn!(order = %id, "the payment of {id} is still open: {error}");
-            }
-        }
-        Ok(stale.len())
-    }
 }
 
 impl Parts {
-    async fn confirm(
-        &self,
-        id: OrderId,
-        user: &UserId,
-        payment_method: &str,
-    ) -> Result<Confirmed, Error> {
-        let now = self.store.now();
-        let begun = self.store.begin_payment(id, user, payment_method, now);
-        // A failed write may have been committed: then the recovery takes the payment over.
-        let attempt = match begun.await.map_err(|_| Error::OutcomeUnknown(id))? {
-            BeginPayment::Begun(attempt) => attempt,
-            BeginPayment::WrongStatus(status) => return Ok(Confirmed::WrongStatus(status)),
-            BeginPayment::NotFound => return Ok(Confirmed::NotFound),
-        };
-        self.charge(&attempt, SendMode::First).await
+    /// How long a gateway call of this attempt may take; `None` when another caller may soon take
+    /// the attempt over, because this one was paused.
+    fn call_within(&self, owned: &Owned) -> Option<Duration> {
+        let end = owned.since + self.request_timeout.mul_f64(CALL_WITHIN);
+        let left = end.checked_duration_since(Instant::now())?;
+        (!left.is_zero()).then_some(left)
     }
 
-    async fn charge(&self, attempt: &PaymentAttempt, mode: SendMode) -> Result<Confirmed, Error> {
-        let order = &attempt.order;
-        if order.total == 0 {
-            return self.end(attempt, PaymentEnd::Free).await;
-        }
-        let gateway = self.gateway.as_ref().ok_or(Error::Disabled)?;
-        let charge = Charge {
-            order_id: order.id,
-            amount: order.total,
-            currency: &order.currency,
-            payment_method: &attempt.payment_method,
-            intent: attempt.payment_id(),
-            attempt: attempt.number.unsigned_abs(),
-            mode,
-        };
-        let within = self.request_timeout.mul_f64(CALL_WITHIN);
-        match gateway.charge(&charge, within).await {
-            Ok(ChargeResult::Paid(payment)) => self.end(attempt, PaymentEnd::Paid(payment)).await,
-            Ok(ChargeResult::Declined { intent, reason }) => {
-                self.end(attempt, PaymentEnd::Declined(intent)).await?;
-                Ok(Confirmed::Declined { reason })
-            }
-            Err(payment::Error::NotCharged(_)) => {
-                self.end(attempt, PaymentEnd::NotCharged).await?;
-                Err(Error::Unavailable)
-            }
-            Err(payment::Error::Unknown(_)) => Err(Error::OutcomeUnknown(order.id)),
-        }
-    }
-
-    /// Writes the gateway's answer and publishes the change.
-    async fn end(&self, attempt: &PaymentAttempt, end: PaymentEnd) -> Result<Confirmed, Error> {
-        let id = attempt.order.id;
-        let pays = matches!(end, PaymentEnd::Paid(_) | PaymentEnd::Free);
-        let written = self.write_end(attempt, end).await;
-        let order = written.map_err(|_| Error::OutcomeUnknown(id))?;
-        self.user_events
-            .publish(vec![UserId::clone(&attempt.order.user_id)]);
-        match order {
-            Some(order) => {
-                if pays && attempt.from_waitlist {
-                    metrics::holds::offer_confirmed();
-                }
-                Ok(Confirmed::Done(Box::new(order)))
-            }
-            // Another node has written the gateway's answer first.
-            None => Ok(match self.store.order(id).await? {
-                Some(order) if order.status == OrderStatus::Confirmed => {
-                    Confirmed::Done(Box::new(order))
-                }
-                Some(order) => Confirmed::WrongStatus(order.status),
-                None => Confirmed::NotFound,
-            }),
-        }
-    }
-
-    /// Retries while a burst of payments occupies the database, because the buyer has paid. A retry
-    /// of a write that had succeeded finds the order confirmed.
-    async fn write_end(
-        &self,
-        attempt: &PaymentAttempt,
-        end: PaymentEnd,
-    ) -> Result<Option<Order>, store::Error> {
-        let write = || {
-            self.store
-                .end_payment(attempt, end.clone(), self.store.now())
-        };
-        for _ in 1..END_WRITES_MAX {
-            match write().await {
-                Err(store::Error::Unreachable(_)) => tokio::time::sleep(jitter(END_PAUSE)).await,
-                written => return written,
-            }
-        }
-        write().await
-    }
-
-    async fn undo(&self, order: Order, actor: Arc<Actor>, began: Instant) -> Result<Cancel, Error> {
-        if order.payment.is_some() {
-            let now = self.store.now();
-            let refund = self.store.begin_refund(order.id, now).await;
-            match refund.map_err(|_| Error::OutcomeUnknown(order.id))? {
-                BeginPayment::Begun(attempt) => self.refund(&attempt).await?,
-                BeginPayment::WrongStatus(status) => return Ok(Cancel::WrongStatus(status)),
-                BeginPayment::NotFound => return Ok(Cancel::NotFound),
-            }
-        }
-        self.cancel(&order, actor, began).await
-    }
-
-    async fn refund(&self, attempt: &PaymentAttempt) -> Result<(), Error> {
-        let id = attempt.order.id;
-        let gateway = self.gateway.as_ref().ok_or(Error::Disabled)?;
-        let payment = attempt.payment_id().unwrap_or_default();
-        let within = self.request_timeout.mul_f64(CALL_WITHIN);
-        match gateway.refund(id, payment, within).await {
-            Ok(()) => Ok(()),
-            Err(payment::Error::NotCharged(_)) => {
-                self.store.abandon_refund(id).await?;
-                Err(Error::Unavailable)
-            }
-            Err(payment::Error::Unknown(_)) => Err(Error::OutcomeUnknown(id)),
-        }
-    }
-
-    async fn cancel(
-        &self,
-        order: &Order,
-        actor: Arc<Actor>,
-        began: Instant,
-    ) -> Result<Cancel, Error> {
-        let cancellation = Cancellation::of(order, Release::Undo, actor);
-        let cancelled = self.sequencer.cancel(cancellation, began);
-        // The payment is refunded; the units follow, at the latest with the recovery.
-        cancelled.await.map_err(|_| Error::OutcomeUnknown(order.id))
-    }
-
-    /// Repeats the gateway call of an open payment or refund.
-    async fn recover(&self, attempt: &PaymentAttempt) -> Result<(), Error> {
-        match attempt.order.status {
-            OrderStatus::Confirming => {
-                self.charge(attempt, SendMode::Retry).await?;
-            }
-            OrderStatus::Confirmed => {
-                self.refund(attempt).await?;
-                let (order, now) = (&attempt.order, Instant::now());
-                self.cancel(order, Actor::service(), now).await?;
-            }
-            OrderStatus::Pending | OrderStatus::Cancelled | OrderStatus::Expired => {}
-        }
-        Ok(())
+    fn stale_after(&self) -> Duration {
+        self.request_timeout.mul_f64(STALE_AFTER)
     }
 }

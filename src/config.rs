@@ -124,8 +124,8 @@ pub struct Database {
     #[arg(long, env, value_name = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<Secret>,
 
-    /// Connections to the database, at least 2: half of them write (`SQLite`: one), the rest
-    /// read, so that a burst of reads never delays orders
+    /// Connections to the database, at least 2: half of them write orders (`SQLite`: one), a fifth
+    /// write payments, the rest read, so that reads and payments never delay orders
     #[arg(long, env, value_name = "DATABASE_POOL_MAX", default_value_t = 20,
           value_parser = clap::value_parser!(u32).range(2..=1_000))]
     pub database_pool_max: u32,

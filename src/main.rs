@@ -10,7 +10,7 @@ use flash_sale::{
     app,
     config::{self, Command, LogFormat, Migrate},
     domain,
-    store::Store,
+    store::{OpenPayment, OpenState, Store},
     telemetry, verify,
 };
 
@@ -80,6 +80,20 @@ async fn check(config: &config::Database) -> anyhow::Result<ExitCode> {
             writeln!(out, "        {}: {}", breach.subject, breach.detail)?;
         }
         all_hold &= breaches.is_empty();
+    }
+    for payment in store.open_payments(store.now()).await? {
+        let OpenPayment {
+            order_id, since, ..
+        } = payment;
+        let open = match payment.state {
+            OpenState::Repeated => "is being repeated",
+            OpenState::Left => "is left to a person",
+            OpenState::Stray => "is to be refunded",
+        };
+        writeln!(
+            out,
+            "OPEN    a payment of order {order_id} {open}, since {since}"
+        )?;
     }
     store.close().await;
     Ok(if all_hold {

@@ -98,6 +98,8 @@ pub enum Cause {
     Refused(&'static str, u16),
     #[error("the payment gateway cannot refund the payment")]
     RefundFailed,
+    #[error("the payment gateway cannot charge this amount of the currency exactly")]
+    Amount,
 }
 
 impl Cause {
@@ -108,7 +110,8 @@ impl Cause {
             | Self::OtherPayment(_)
             | Self::KeyReused
             | Self::Refused(..)
-            | Self::RefundFailed => true,
+            | Self::RefundFailed
+            | Self::Amount => true,
             Self::Unreachable(_)
             | Self::Timeout
             | Self::Broken(_)
@@ -158,6 +161,14 @@ impl Gateway {
         }
     }
 
+    /// How long the gateway wants no repeated calls.
+    pub fn pause(&self) -> Option<Duration> {
+        match self {
+            Self::Stripe(stripe) => stripe.pause(),
+            Self::Simulated => None,
+        }
+    }
+
     /// Charges an order, at most once over all of its attempts.
     pub async fn charge(
         &self,
@@ -177,15 +188,37 @@ impl Gateway {
         charged.inspect_err(|error| log(error, charge.order_id, "charge"))
     }
 
-    /// Refunds a payment in full; idempotent.
+    /// Refunds the order's payment in full; idempotent.
     pub async fn refund(
         &self,
         order_id: OrderId,
         payment_id: &str,
         within: Duration,
     ) -> Result<(), Error> {
+        let key = format!("refund-{order_id}");
+        self.refund_with(order_id, &key, payment_id, within).await
+    }
+
+    /// Refunds in full a payment that its order does not keep; idempotent.
+    pub async fn refund_stray(
+        &self,
+        order_id: OrderId,
+        payment_id: &str,
+        within: Duration,
+    ) -> Result<(), Error> {
+        let key = format!("refund-{payment_id}");
+        self.refund_with(order_id, &key, payment_id, within).await
+    }
+
+    async fn refund_with(
+        &self,
+        order_id: OrderId,
+        key: &str,
+        payment_id: &str,
+        within: Duration,
+    ) -> Result<(), Error> {
         let refunded = match self {
-            Self::Stripe(stripe) => stripe.refund(order_id, payment_id, within).await,
+            Self::Stripe(stripe) => stripe.refund(key, payment_id, within).await,
             Self::Simulated => Ok(()),
         };
         answered(match &refunded {

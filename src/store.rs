@@ -38,7 +38,10 @@ pub use self::{
         ExpiredHold, IdempotencyRecord, NewOrder, NewOrders, OrderFilter, Recorded, Release,
         StoredOrder, UserKey,
     },
-    payments::{BeginPayment, PaymentAttempt, PaymentEnd},
+    payments::{
+        BeginPayment, Found, Lease, NewPayment, OpenPayment, OpenState, PaymentAttempt, PaymentEnd,
+        StrayPayment,
+    },
     products::{NewProduct, ProductPatch, StockChange},
     waitlist_entries::{NewEntry, Queued},
     writable::Condition,
@@ -57,6 +60,7 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
 pub struct Store {
     write: DatabaseConnection,
     read: DatabaseConnection,
+    payments: payments::Pool,
     trust: Arc<connect::PoolTrust>,
     clock: Arc<clock::Clock>,
     writable: Arc<writable::Writable>,
@@ -70,10 +74,11 @@ impl Store {
     pub async fn connect(url: &Url, connections: Connections) -> Result<Self> {
         connect::check_syntax(url)?;
         let trust = Arc::<connect::PoolTrust>::default();
-        let (write, read) = connect::options(url, connections, &trust);
+        let options = connect::options(url, connections, &trust);
         let store = Self {
-            write: Database::connect(write).await?,
-            read: Database::connect(read).await?,
+            write: Database::connect(options.write).await?,
+            read: Database::connect(options.read).await?,
+            payments: payments::Pool::connect(options.payments).await?,
             trust,
             clock: Arc::new(clock::Clock::new()),
             writable: Arc::default(),
@@ -114,17 +119,21 @@ impl Store {
         Error::Silent
     }
 
-    /// Idle and used connections of both pools.
+    /// Idle and used connections of all pools.
     pub fn connections(&self) -> (u32, u32) {
-        [&self.write, &self.read]
-            .map(connect::pool_size)
+        [Some(&self.write), Some(&self.read), self.payments.own()]
             .into_iter()
+            .flatten()
+            .map(connect::pool_size)
             .fold((0, 0), |(idle, used), (i, u)| (idle + i, used + u))
     }
 
     pub async fn close(&self) {
         drop(self.write.close_by_ref().await);
         drop(self.read.close_by_ref().await);
+        if let Some(payments) = self.payments.own() {
+            drop(payments.close_by_ref().await);
+        }
     }
 
     fn is_postgres(&self) -> bool {

@@ -10,7 +10,7 @@ pub struct Invariant {
 }
 
 /// Every invariant that a query can check.
-pub const INVARIANTS: [Invariant; 12] = [
+pub const INVARIANTS: [Invariant; 14] = [
     Invariant {
         name: "conservation: stock_total = stock + units of live orders",
         query: "SELECT 'product ' || p.sku AS subject, \
@@ -52,6 +52,21 @@ pub const INVARIANTS: [Invariant; 12] = [
         query: "SELECT 'order ' || reference AS subject, 'status ' || status AS detail FROM orders \
             WHERE (status = 'pending' AND expires_at IS NULL) \
                OR (status = 'confirmed' AND confirmed_at IS NULL)",
+    },
+    Invariant {
+        name: "only a confirmed order keeps a payment",
+        query: "SELECT 'order ' || reference AS subject, \
+                status || ', but payment ' || payment_id || ' ' || payment_status AS detail \
+            FROM orders WHERE status <> 'confirmed' \
+               AND payment_status IN ('succeeded', 'refunding')",
+    },
+    // Broken from when such a payment is found until the gateway has accepted its refund.
+    Invariant {
+        name: "a payment that its order does not keep is refunded",
+        query: "SELECT 'order ' || o.reference AS subject, o.status || ', and payment ' || \
+                s.payment_id || ' is not refunded' AS detail \
+            FROM stray_payments s JOIN orders o ON o.id = s.order_id \
+            WHERE s.refunded_at IS NULL",
     },
     Invariant {
         name: "one active waitlist entry per user and product",

@@ -5,5 +5,6 @@ pub mod order_status;
 pub mod orders;
 pub mod payment_status;
 pub mod products;
+pub mod stray_payments;
 pub mod waitlist_entries;
 pub mod waitlist_status;

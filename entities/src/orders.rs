@@ -34,6 +34,10 @@ pub struct Model {
     pub payment_begun_at: Option<ChronoDateTimeUtc>,
     /// When the gateway was last called; null unless its answer is outstanding.
     pub payment_asked_at: Option<ChronoDateTimeUtc>,
+    /// Random; its writer may end the payment attempt or the refund.
+    pub payment_lease: Option<Uuid>,
+    /// When the gateway accepted the refund; the units return afterwards.
+    pub payment_refunded_at: Option<ChronoDateTimeUtc>,
     /// Whether the order was made for a waitlist entry.
     pub from_waitlist: bool,
 }

@@ -32,6 +32,7 @@ use crate::{
 
 pub(super) mod cancel;
 pub(super) mod confirm;
+pub(super) mod resolve;
 
 /// The longest `Idempotency-Key`, in bytes.
 const KEY_MAX: usize = 255;

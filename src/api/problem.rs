@@ -80,11 +80,17 @@ pub enum Problem {
     HighDemand,
     /// Nothing was written.
     Unavailable,
+    /// No money was charged or refunded.
+    PaymentUnavailable,
     /// The database did not answer in time; a change may or may not have been made.
     NotInTime,
     /// The body did not arrive in time.
     RequestTimeout,
     OutcomeUnknown {
+        order_id: OrderId,
+    },
+    /// The recovery completes the payment or the refund if it has begun.
+    PaymentUnknown {
         order_id: OrderId,
     },
     /// A bug: the cause is logged, not sent to the caller.
@@ -131,9 +137,9 @@ impl Problem {
             Self::SkuTaken => Code::SkuTaken,
             Self::Refused(refusal) => refusal.code(),
             Self::HighDemand => Code::HighDemand,
-            Self::Unavailable | Self::NotInTime => Code::Unavailable,
+            Self::Unavailable | Self::PaymentUnavailable | Self::NotInTime => Code::Unavailable,
             Self::RequestTimeout => Code::RequestTimeout,
-            Self::OutcomeUnknown { .. } => Code::OutcomeUnknown,
+            Self::OutcomeUnknown { .. } | Self::PaymentUnknown { .. } => Code::OutcomeUnknown,
             Self::Internal { .. } => Code::Internal,
         }
     }
@@ -146,7 +152,9 @@ impl Problem {
             Self::RateLimited(refusal) | Self::AddressRateLimited(refusal) => {
                 extras.limit = Some(refusal.limit.into());
             }
-            Self::OutcomeUnknown { order_id } => extras.order_id = Some(*order_id),
+            Self::OutcomeUnknown { order_id } | Self::PaymentUnknown { order_id } => {
+                extras.order_id = Some(*order_id);
+            }
             Self::OrderNotPending { order_status } => extras.order_status = Some(*order_status),
             Self::Refused(refusal) => return order_refusal::extras(refusal),
             Self::UnsupportedMediaType
@@ -164,6 +172,7 @@ impl Problem {
             | Self::StreamLimit(_)
             | Self::HighDemand
             | Self::Unavailable
+            | Self::PaymentUnavailable
             | Self::NotInTime
             | Self::RequestTimeout
             | Self::Internal { .. } => {}
@@ -174,9 +183,11 @@ impl Problem {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::HighDemand => Some(HIGH_DEMAND_RETRY),
-            Self::Unavailable | Self::NotInTime | Self::OutcomeUnknown { .. } => {
-                Some(UNAVAILABLE_RETRY)
-            }
+            Self::Unavailable
+            | Self::PaymentUnavailable
+            | Self::NotInTime
+            | Self::OutcomeUnknown { .. }
+            | Self::PaymentUnknown { .. } => Some(UNAVAILABLE_RETRY),
             Self::StreamLimit(_) => Some(STREAM_RETRY),
             Self::RateLimited(refusal) | Self::AddressRateLimited(refusal) => {
                 Some(refusal.retry_after)

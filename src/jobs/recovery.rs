@@ -4,13 +4,18 @@ use std::time::Duration;
 
 use crate::{checkout::Checkout, tasks::Tasks};
 
-/// A run costs one statement over an index that is nearly always empty.
+/// A run costs two statements over indexes that are nearly always empty.
 const EVERY: Duration = Duration::from_secs(1);
 
 pub async fn run(checkout: Checkout, tasks: Tasks) {
-    while tasks.pause(EVERY).await {
-        if let Err(error) = checkout.recover_once().await {
-            tracing::debug!(%error, "cannot read open payments: {error}");
-        }
+    let mut pause = EVERY;
+    while tasks.pause(pause).await {
+        pause = match checkout.recover().await {
+            Ok(asked) => asked.unwrap_or(EVERY).max(EVERY),
+            Err(error) => {
+                tracing::debug!(%error, "cannot read open payments: {error}");
+                EVERY
+            }
+        };
     }
 }

@@ -4,18 +4,22 @@
 //! `{order id}`; later ones confirm the same intent with another method under
 //! `{order id}-{attempt}`. The client follows no redirect: the API key is for one host.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use reqwest::{Client, RequestBuilder, Response, Url, redirect::Policy};
-use tokio::time::{Instant, timeout_at};
+use reqwest::{
+    Client, RequestBuilder, Response, StatusCode, Url, header::RETRY_AFTER, redirect::Policy,
+};
+use tokio::time::timeout_at;
 
-use self::answer::StripeResponse;
+use self::{answer::StripeResponse, pace::Pace};
 use super::{Cause, Charge, ChargeResult, Error, SendMode, SetupError};
-use crate::domain::{OrderId, Secret};
+use crate::domain::Secret;
 
+mod amount;
 mod answer;
 #[doc(hidden)]
 pub mod fuzzing;
+mod pace;
 
 /// A call that has not connected yet has moved no money.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -30,6 +34,7 @@ pub struct Stripe {
     base: Url,
     key: Secret,
     client: Client,
+    pace: Pace,
 }
 
 impl Stripe {
@@ -53,6 +58,7 @@ impl Stripe {
             base,
             key: key.clone(),
             client,
+            pace: Pace::default(),
         })
     }
 
@@ -70,11 +76,20 @@ impl Stripe {
         charge: &Charge<'_>,
         within: Duration,
     ) -> Result<ChargeResult, Error> {
+        let Some(amount) = amount::to_stripe(charge.amount, charge.currency) else {
+            return Err(match charge.mode {
+                SendMode::First => Error::NotCharged(Cause::Amount),
+                // A node of the version before sent every amount.
+                SendMode::Retry => Error::Unknown(Cause::Amount),
+            });
+        };
+        // From here on in the units of Stripe, which the answer repeats.
+        let charge = &Charge { amount, ..*charge };
         let request = match charge.intent {
             Some(intent) if charge.attempt > 1 => self.confirm(charge, intent),
             Some(_) | None => self.create(charge),
         };
-        match send(request, within).await {
+        match self.send(request, within).await {
             Ok(response) => answer::charged(&response, charge),
             Err(cause) => Err(without_answer(cause, charge.mode)),
         }
@@ -105,18 +120,46 @@ impl Stripe {
 
     pub(super) async fn refund(
         &self,
-        order_id: OrderId,
+        key: &str,
         payment_id: &str,
         within: Duration,
     ) -> Result<(), Error> {
         let request = self
-            .post(&["refunds"], &format!("refund-{order_id}"))
+            .post(&["refunds"], key)
             .form(&[("payment_intent", payment_id)]);
-        match send(request, within).await {
+        match self.send(request, within).await {
             Ok(response) => answer::refunded(&response, payment_id),
             // An earlier call may have requested the refund.
             Err(cause) => Err(Error::Unknown(cause)),
         }
+    }
+
+    async fn send(
+        &self,
+        request: RequestBuilder,
+        within: Duration,
+    ) -> Result<StripeResponse, Cause> {
+        let deadline = Instant::now() + within;
+        let response = async {
+            let response = request.send().await.map_err(transport_error)?;
+            let status = response.status();
+            if status == StatusCode::TOO_MANY_REQUESTS {
+                self.pace.refused(retry_after(&response), Instant::now());
+            } else {
+                self.pace.answered();
+            }
+            let body = body(response).await?;
+            let status = status.as_u16();
+            Ok(StripeResponse { status, body })
+        };
+        timeout_at(deadline.into(), response)
+            .await
+            .unwrap_or(Err(Cause::Timeout))
+    }
+
+    /// How long Stripe wants no repeated calls, because it has answered 429.
+    pub(super) fn pause(&self) -> Option<Duration> {
+        self.pace.pause(Instant::now())
     }
 
     fn post(&self, path: &[&str], key: &str) -> RequestBuilder {
@@ -139,17 +182,10 @@ fn without_answer(cause: Cause, mode: SendMode) -> Error {
     }
 }
 
-async fn send(request: RequestBuilder, within: Duration) -> Result<StripeResponse, Cause> {
-    let deadline = Instant::now() + within;
-    let response = async {
-        let response = request.send().await.map_err(transport_error)?;
-        let status = response.status().as_u16();
-        let body = body(response).await?;
-        Ok(StripeResponse { status, body })
-    };
-    timeout_at(deadline, response)
-        .await
-        .unwrap_or(Err(Cause::Timeout))
+/// `Retry-After` in seconds; a date is not understood.
+fn retry_after(response: &Response) -> Option<Duration> {
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
+    seconds.trim().parse().ok().map(Duration::from_secs)
 }
 
 async fn body(mut response: Response) -> Result<Vec<u8>, Cause> {

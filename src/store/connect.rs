@@ -32,7 +32,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// How a store connects.
 #[derive(Clone, Copy, Debug)]
 pub struct Connections {
-    /// Of both pools together.
+    /// Of all pools together.
     pub max: u32,
     /// The time that a batch has to write.
     pub write_within: Duration,
@@ -114,30 +114,39 @@ impl Url {
 pub(super) struct PoolTrust {
     pub(super) write: Arc<Trust>,
     pub(super) read: Arc<Trust>,
+    pub(super) payments: Arc<Trust>,
 }
 
-/// The options of the writing and of the reading pool.
-pub(super) fn options(
-    url: &Url,
-    connections: Connections,
-    trust: &PoolTrust,
-) -> (ConnectOptions, ConnectOptions) {
+/// The options of the pools.
+pub(super) struct Options {
+    pub(super) write: ConnectOptions,
+    pub(super) read: ConnectOptions,
+    /// `None` where payments share the writing pool.
+    pub(super) payments: Option<ConnectOptions>,
+}
+
+/// Half of the connections write orders. A fifth is for payments, which wait for rows that are
+/// locked while the gateway is called elsewhere, and must never keep an order waiting.
+pub(super) fn options(url: &Url, connections: Connections, trust: &PoolTrust) -> Options {
     let Connections { max, .. } = connections;
-    let half = (max / 2).max(1);
     if url.is_sqlite() {
-        return (
-            sqlite(url, 1, Access::Write),
-            sqlite(url, max.saturating_sub(1).max(1), Access::Read),
-        );
+        return Options {
+            write: sqlite(url, 1, Access::Write),
+            read: sqlite(url, max.saturating_sub(1).max(1), Access::Read),
+            payments: None,
+        };
     }
     let pool = |size: u32, access, trust| {
         let max = size.max(1);
         postgres(url, Connections { max, ..connections }, access, trust)
     };
-    (
-        pool(half, Access::Write, &trust.write),
-        pool(max.saturating_sub(half), Access::Read, &trust.read),
-    )
+    let (half, fifth) = ((max / 2).max(1), (max / 5).max(1));
+    Options {
+        write: pool(half, Access::Write, &trust.write),
+        read: pool(max.saturating_sub(half + fifth), Access::Read, &trust.read),
+        // Two connections are one for each of the other pools.
+        payments: (max > 2).then(|| pool(fifth, Access::Write, &trust.payments)),
+    }
 }
 
 fn common(url: &Url, connections: u32) -> ConnectOptions {

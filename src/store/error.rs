@@ -51,6 +51,21 @@ impl Error {
         refusal.code().as_deref() == Some(READ_ONLY)
     }
 
+    /// Whether a statement that was not part of a transaction may have been executed.
+    pub fn may_have_written(&self) -> bool {
+        let Self::Unreachable(
+            DbErr::Exec(RuntimeErr::SqlxError(cause)) | DbErr::Query(RuntimeErr::SqlxError(cause)),
+        ) = self
+        else {
+            return matches!(self, Self::Silent | Self::CommitUnknown(_));
+        };
+        if let sqlx::Error::Database(refusal) = &**cause {
+            let code = refusal.code().unwrap_or_default();
+            return OUTCOME_UNKNOWN.iter().any(|class| code.starts_with(class));
+        }
+        !matches!(**cause, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed)
+    }
+
     /// The error with its causes, in one line, for the log.
     pub fn chain(&self) -> String {
         let first: &dyn std::error::Error = self;
@@ -102,6 +117,8 @@ const TRANSIENT: [&str; 8] = [
 const READ_ONLY: &str = "25006";
 /// SQLSTATE codes of a closed connection: server shutdown, or idle for too long.
 const TERMINATED: [&str; 2] = ["57P01", "57P05"];
+/// SQLSTATE classes and codes after which a statement may have been executed.
+const OUTCOME_UNKNOWN: [&str; 3] = ["08", "40003", "57P"];
 /// SQLite's primary codes of faults that pass, or that an operator ends: BUSY, LOCKED, READONLY,
 /// IOERR, FULL. An extended code has them in its last byte.
 const TRANSIENT_SQLITE: [u32; 5] = [5, 6, 8, 10, 13];

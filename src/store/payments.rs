@@ -1,26 +1,41 @@
 //! SQL for `orders`: the payment columns.
 //!
 //! None of these statements changes stock or the set of live orders, so they need no lane; each one
-//! names the status that the order must have.
+//! names the status that the order must have. A statement that ends an attempt names the attempt's
+//! lease too, unless the gateway has reported that money has moved: that is true from any caller.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
 use entities::{
     order_status::OrderStatus as Status,
     orders::{COLUMN, Column, Entity, Model},
     payment_status::PaymentStatus,
 };
-use sea_orm::{
-    ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QuerySelect, QueryTrait, UpdateMany,
-    sea_query::Expr,
-};
+use sea_orm::{ColumnTrait, EntityTrait, ExprTrait, QueryFilter, UpdateMany, sea_query::Expr};
 
 use super::{Result, Store};
-use crate::domain::{Order, OrderId, OrderStatus, Payment, UserId};
+use crate::domain::{
+    Actor, AuditAction, AuditRow, Change, Order, OrderId, OrderStatus, Payment, UserId, order_state,
+};
 
-/// Stale payments that one call takes over.
-const STALE_PAYMENTS_MAX: u64 = 100;
-/// Gateways keep idempotency keys for a day (<https://docs.stripe.com/api/idempotent_requests>).
-const KEYS_KEPT: TimeDelta = TimeDelta::hours(23);
+mod open;
+mod pool;
+mod recovery;
+mod resolve;
+mod stray;
+
+pub use self::{
+    open::{OpenPayment, OpenState},
+    resolve::Found,
+    stray::StrayPayment,
+};
+
+pub(super) use self::pool::Pool;
+
+/// A random number in the row of an open payment. Who wrote it owns the attempt, until another
+/// caller takes the payment over and writes its own.
+pub type Lease = uuid::Uuid;
 
 /// An order whose payment or refund is in progress at the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +45,20 @@ pub struct PaymentAttempt {
     pub payment_method: String,
     /// 1 for the buyer's first attempt.
     pub number: i32,
+    pub lease: Lease,
+    /// The gateway has accepted the refund; only the units have to be returned.
+    pub is_refunded: bool,
     pub from_waitlist: bool,
+}
+
+/// What begins a payment.
+#[derive(Clone, Debug)]
+pub struct NewPayment<'a> {
+    pub order_id: OrderId,
+    /// The order must be of this user.
+    pub user: &'a UserId,
+    pub payment_method: &'a str,
+    pub lease: Lease,
 }
 
 /// Whether the gateway may be called.
@@ -59,6 +87,9 @@ impl PaymentAttempt {
         Self {
             payment_method: row.payment_method.clone().unwrap_or_default(),
             number: row.payment_attempt,
+            // Every statement that returns an attempt has written its lease.
+            lease: row.payment_lease.unwrap_or_default(),
+            is_refunded: row.payment_refunded_at.is_some(),
             from_waitlist: row.from_waitlist,
             order: row.into(),
         }
@@ -72,58 +103,91 @@ impl PaymentAttempt {
 
 impl Store {
     /// Marks a pending order of the user as confirming, so that it does not expire during the
-    /// gateway call.
+    /// gateway call. May be repeated with the same lease when its answer was lost.
     pub async fn begin_payment(
         &self,
-        id: OrderId,
-        user: &UserId,
-        payment_method: &str,
+        new: &NewPayment<'_>,
         now: DateTime<Utc>,
     ) -> Result<BeginPayment> {
         let update = Entity::update_many()
             .col_expr(Column::Status, Expr::value(Status::Confirming))
-            .col_expr(Column::PaymentMethod, Expr::value(payment_method))
+            .col_expr(Column::PaymentMethod, Expr::value(new.payment_method))
             .col_expr(
                 Column::PaymentAttempt,
                 Expr::col(Column::PaymentAttempt).add(1),
             )
             .col_expr(Column::PaymentBegunAt, Expr::value(now))
             .col_expr(Column::PaymentAskedAt, Expr::value(now))
-            .filter(COLUMN.id.eq(id))
-            .filter(Column::UserId.eq(&**user))
+            .col_expr(Column::PaymentLease, Expr::value(new.lease))
+            .filter(COLUMN.id.eq(new.order_id))
+            .filter(Column::UserId.eq(&**new.user))
             .filter(Expr::cust("status = 'pending'"))
             .filter(Column::ExpiresAt.gt(now));
-        self.begin_with(id, now, update).await
+        self.begin_with(new.order_id, new.lease, now, update).await
     }
 
-    /// Marks the payment of a confirmed order as refunding.
-    pub async fn begin_refund(&self, id: OrderId, now: DateTime<Utc>) -> Result<BeginPayment> {
+    /// Marks the payment of a confirmed order as refunding, and records who asked for it. May be
+    /// repeated when its answer was lost.
+    pub async fn begin_refund(
+        &self,
+        id: OrderId,
+        lease: Lease,
+        actor: &Arc<Actor>,
+    ) -> Result<BeginPayment> {
+        let now = self.now();
         let update = Entity::update_many()
             .col_expr(Column::PaymentStatus, Expr::value(PaymentStatus::Refunding))
             .col_expr(Column::PaymentBegunAt, Expr::value(now))
             .col_expr(Column::PaymentAskedAt, Expr::value(now))
+            .col_expr(Column::PaymentLease, Expr::value(lease))
             .filter(COLUMN.id.eq(id))
             .filter(Expr::cust("status = 'confirmed'"))
             .filter(Column::PaymentId.is_not_null());
-        self.begin_with(id, now, update).await
+        let transaction = self.begin().await?;
+        self.in_time(async {
+            let Some(before) = Entity::find_by_id(id).one(&transaction.inner).await? else {
+                return Ok(BeginPayment::NotFound);
+            };
+            let is_repeated = before.payment_lease == Some(lease);
+            let before = Order::from(before);
+            let rows = update.exec_with_returning(&transaction.inner).await?;
+            let Some(row) = rows.into_iter().next() else {
+                return Ok(BeginPayment::WrongStatus(before.status));
+            };
+            let attempt = Box::new(PaymentAttempt::new(row));
+            if !is_repeated {
+                let change = Change::between(order_state(&before), order_state(&attempt.order));
+                let row = AuditRow::new(actor, AuditAction::RefundOrder, id, change, now);
+                transaction.commit_audited(row).await?;
+            }
+            Ok(BeginPayment::Begun(attempt))
+        })
+        .await
     }
 
-    /// Runs the update; when it matches no order, reports the status that prevented it.
+    /// Runs the update; when it matches no order, reports the status that prevented it, unless an
+    /// earlier call with this lease has begun the attempt.
     async fn begin_with(
         &self,
         id: OrderId,
+        lease: Lease,
         now: DateTime<Utc>,
         update: UpdateMany<Entity>,
     ) -> Result<BeginPayment> {
         let rows = self
-            .bounded_write(update.exec_with_returning(&self.write))
+            .bounded_payment(update.exec_with_returning(self.payments()))
             .await?;
         if let Some(row) = rows.into_iter().next() {
             return Ok(BeginPayment::Begun(Box::new(PaymentAttempt::new(row))));
         }
-        let Some(order) = self.order(id).await? else {
+        let read = || Entity::find_by_id(id).one(&self.read);
+        let Some(row) = self.bounded(read).await? else {
             return Ok(BeginPayment::NotFound);
         };
+        if row.payment_lease == Some(lease) {
+            return Ok(BeginPayment::Begun(Box::new(PaymentAttempt::new(row))));
+        }
+        let order = Order::from(row);
         let expired = order.expires_at.is_some_and(|end| end <= now);
         Ok(BeginPayment::WrongStatus(match order.status {
             // Its lane has not expired the hold yet.
@@ -136,34 +200,41 @@ impl Store {
         }))
     }
 
-    /// Writes the result of the attempt; `None` when another caller has already written one.
+    /// Writes the result of the attempt; `None` when the order has another status, or when another
+    /// caller owns the attempt and no money has moved.
     pub async fn end_payment(
         &self,
         attempt: &PaymentAttempt,
         end: PaymentEnd,
         now: DateTime<Utc>,
     ) -> Result<Option<Order>> {
-        let pending = |update: UpdateMany<Entity>| {
-            update.col_expr(Column::Status, Expr::value(Status::Pending))
-        };
         let update = Entity::update_many()
             .col_expr(Column::PaymentMethod, Expr::cust("NULL"))
             .col_expr(Column::PaymentAskedAt, Expr::cust("NULL"))
-            .filter(COLUMN.id.eq(attempt.order.id))
-            .filter(Expr::cust("status = 'confirming'"))
-            .filter(Column::PaymentAttempt.eq(attempt.number));
-        let update = match end {
-            PaymentEnd::Paid(payment) => update
+            .col_expr(Column::PaymentLease, Expr::cust("NULL"))
+            .filter(COLUMN.id.eq(attempt.order.id));
+        let confirmed = |update: UpdateMany<Entity>| {
+            update
                 .col_expr(Column::Status, Expr::value(Status::Confirmed))
                 .col_expr(Column::ConfirmedAt, Expr::value(now))
+        };
+        let owned = |update: UpdateMany<Entity>| {
+            update
+                .filter(Expr::cust("status = 'confirming'"))
+                .filter(Column::PaymentLease.eq(attempt.lease))
+        };
+        let pending = |update| owned(update).col_expr(Column::Status, Expr::value(Status::Pending));
+        let update = match end {
+            // Also when another caller has taken the attempt over, or has ended it wrongly: a
+            // pending order still has its units.
+            PaymentEnd::Paid(payment) => confirmed(update)
                 .col_expr(Column::PaymentId, Expr::value(payment.id))
                 .col_expr(
                     Column::PaymentStatus,
                     Expr::value(PaymentStatus::from(payment.status)),
-                ),
-            PaymentEnd::Free => update
-                .col_expr(Column::Status, Expr::value(Status::Confirmed))
-                .col_expr(Column::ConfirmedAt, Expr::value(now)),
+                )
+                .filter(Expr::cust("status IN ('pending', 'confirming')")),
+            PaymentEnd::Free => owned(confirmed(update)),
             PaymentEnd::Declined(id) => {
                 let status = id.as_ref().map(|_| PaymentStatus::Declined);
                 pending(update)
@@ -173,45 +244,8 @@ impl Store {
             PaymentEnd::NotCharged => pending(update),
         };
         let rows = self
-            .bounded_write(update.exec_with_returning(&self.write))
+            .bounded_payment(update.exec_with_returning(self.payments()))
             .await?;
         Ok(rows.into_iter().next().map(Order::from))
-    }
-
-    /// Resets a refund that certainly moved no money.
-    pub async fn abandon_refund(&self, id: OrderId) -> Result<()> {
-        let update = Entity::update_many()
-            .col_expr(Column::PaymentStatus, Expr::value(PaymentStatus::Succeeded))
-            .col_expr(Column::PaymentAskedAt, Expr::cust("NULL"))
-            .filter(COLUMN.id.eq(id))
-            .filter(Expr::cust("status = 'confirmed'"))
-            .filter(Column::PaymentStatus.eq(PaymentStatus::Refunding));
-        self.bounded_write(update.exec(&self.write)).await?;
-        Ok(())
-    }
-
-    /// Takes over payments and refunds whose last gateway call was before `before`; other nodes
-    /// that search now do not find them. Attempts older than `KEYS_KEPT` are left to operators: the
-    /// gateway may have dropped their idempotency keys, so a repeated call might charge again.
-    pub async fn take_over_stale_payments(
-        &self,
-        before: DateTime<Utc>,
-        now: DateTime<Utc>,
-    ) -> Result<Vec<PaymentAttempt>> {
-        let stale = Entity::find()
-            .select_only()
-            .column(Column::Id)
-            .filter(Column::PaymentAskedAt.lt(before))
-            .filter(Column::PaymentBegunAt.gt(now - KEYS_KEPT))
-            .limit(STALE_PAYMENTS_MAX)
-            .into_query();
-        let update = Entity::update_many()
-            .col_expr(Column::PaymentAskedAt, Expr::value(now))
-            .filter(Column::PaymentAskedAt.lt(before))
-            .filter(Column::Id.in_subquery(stale));
-        let rows = self
-            .bounded_write(update.exec_with_returning(&self.write))
-            .await?;
-        Ok(rows.into_iter().map(PaymentAttempt::new).collect())
     }
 }

@@ -97,6 +97,7 @@ impl Store {
         if only_reads {
             self.trust.write.revoke_after(REPLACE_EVERY);
             self.trust.read.revoke_after(REPLACE_EVERY);
+            self.trust.payments.revoke_after(REPLACE_EVERY);
         }
         if before == only_reads {
             return;

@@ -62,7 +62,16 @@ fn bad_times() -> Vec<Value> {
 
 /// Values that each field refuses, at creation and in a change.
 fn bad_values() -> Vec<(&'static str, Vec<Value>)> {
-    let currencies = list(&json!(["EU", "EURO", "E1R", "€€€"]));
+    let currencies = list(&json!([
+        "EU",
+        "EURO",
+        "E1R",
+        "€€€",
+        "XXX",
+        "XTS",
+        "XAU",
+        "XDR"
+    ]));
     vec![
         ("sku", bad_texts()),
         ("name", bad_texts()),

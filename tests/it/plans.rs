@@ -80,7 +80,7 @@ async fn flush_counts(shop: &mut Shop) {
 }
 
 /// The queries of `src/store`, with values in place of parameters.
-const QUERIES: [(&str, &str); 11] = [
+const QUERIES: [(&str, &str); 12] = [
     (
         "the next expiry",
         "SELECT * FROM orders WHERE status = 'pending' AND expires_at IS NOT NULL \
@@ -142,8 +142,13 @@ const QUERIES: [(&str, &str); 11] = [
          WHERE sizes.quantity <= 3 ORDER BY entries.position LIMIT 1000",
     ),
     (
+        "open payments",
+        "SELECT id, payment_begun_at FROM orders WHERE payment_asked_at IS NOT NULL \
+         AND payment_begun_at < now() ORDER BY payment_begun_at LIMIT 1000",
+    ),
+    (
         "unfinished payments",
-        "UPDATE orders SET payment_asked_at = now() WHERE payment_asked_at < now() AND id IN \
+        "UPDATE orders SET payment_asked_at = now(), payment_lease = id WHERE payment_asked_at < now() AND id IN \
          (SELECT id FROM orders WHERE payment_asked_at < now() LIMIT 100)",
     ),
 ];

@@ -3,7 +3,18 @@
 use std::borrow::Cow;
 
 use super::{Problem, order_refusal};
-use crate::{admission::StreamRefused, metrics::connections::StreamBound};
+use crate::{admission::StreamRefused, domain::OrderId, metrics::connections::StreamBound};
+
+const PAYMENT_UNAVAILABLE: &str = "The payment gateway or the database cannot be reached, or refused \
+                                   the request; no money was moved. Please try again.";
+
+fn payment_unknown(order_id: OrderId) -> String {
+    format!(
+        "It is not known yet whether the payment of order {order_id} was made or refunded. Ask for \
+         the order: the service completes what has begun by itself, and a pending order was not \
+         charged."
+    )
+}
 
 impl Problem {
     pub(super) fn detail(&self) -> Cow<'static, str> {
@@ -53,6 +64,7 @@ impl Problem {
             Self::Unavailable => {
                 "Orders cannot be taken right now; nothing was written. Please try again.".into()
             }
+            Self::PaymentUnavailable => PAYMENT_UNAVAILABLE.into(),
             Self::NotInTime => "The database did not answer in time. Please try again.".into(),
             Self::RequestTimeout => "The body did not arrive in time.".into(),
             Self::OutcomeUnknown { order_id } => format!(
@@ -60,6 +72,7 @@ impl Problem {
                  the request with the same Idempotency-Key."
             )
             .into(),
+            Self::PaymentUnknown { order_id } => payment_unknown(*order_id).into(),
             Self::Internal { .. } => "Something went wrong on our side; it was logged.".into(),
         }
     }

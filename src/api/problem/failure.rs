@@ -47,8 +47,9 @@ impl From<checkout::Error> for Problem {
     fn from(error: checkout::Error) -> Self {
         match error {
             checkout::Error::Disabled => Self::PaymentsDisabled,
-            checkout::Error::Unavailable => Self::Unavailable,
-            checkout::Error::OutcomeUnknown(order_id) => Self::OutcomeUnknown { order_id },
+            checkout::Error::Unavailable => Self::PaymentUnavailable,
+            checkout::Error::OutcomeUnknown(order_id) => Self::PaymentUnknown { order_id },
+            checkout::Error::Sequencer(error) => Self::from(error),
             checkout::Error::Store(error) => Self::from(error),
         }
     }

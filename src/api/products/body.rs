@@ -217,15 +217,19 @@ fn micros(at: DateTime<Utc>) -> DateTime<Utc> {
     reason = "garde passes the context by reference"
 )]
 fn iso_4217(code: &str, _context: &()) -> garde::Result {
-    match Currency::from_code(code) {
+    // Codes without minor units stand for metals, baskets, tests or no currency at all.
+    match Currency::from_code(code).and_then(Currency::exponent) {
         Some(_) => Ok(()),
-        None => Err(garde::Error::new("must be an ISO 4217 code, such as EUR")),
+        None => Err(garde::Error::new(
+            "must be the ISO 4217 code of a currency, such as EUR",
+        )),
     }
 }
 
 /// The schema of a currency: every code that [`iso_4217`] accepts.
 fn currencies() -> Schema {
-    let codes = Currency::iter().map(|currency| currency.code());
+    let currencies = Currency::iter().filter(|currency| currency.exponent().is_some());
+    let codes = currencies.map(|currency| currency.code());
     ObjectBuilder::new()
         .schema_type(Type::String)
         .description(Some("ISO 4217"))

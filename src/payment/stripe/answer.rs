@@ -120,10 +120,10 @@ fn mismatch(intent: &Intent, charge: &Charge<'_>) -> Option<&'static str> {
     }
 }
 
-/// Restricts intent ids, which become part of URL paths and database rows.
+/// Restricts intent ids, which become part of URL paths, idempotency keys and database rows.
 fn is_id(id: &str) -> bool {
     let part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    (1..=255).contains(&id.len()) && id.bytes().all(part)
+    (1..=200).contains(&id.len()) && id.bytes().all(part)
 }
 
 fn refused(status: u16, error: ApiError, charge: &Charge<'_>) -> Result<ChargeResult, Error> {

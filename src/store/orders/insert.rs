@@ -239,6 +239,8 @@ fn row(new: &NewOrder) -> ActiveModel {
         payment_attempt: NotSet,
         payment_begun_at: NotSet,
         payment_asked_at: NotSet,
+        payment_lease: NotSet,
+        payment_refunded_at: NotSet,
         from_waitlist: Set(*from_waitlist),
     }
 }

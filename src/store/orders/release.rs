@@ -55,6 +55,7 @@ impl Transaction {
                     .into(),
                 )
                 .col_expr(Column::PaymentAskedAt, Expr::cust("NULL"))
+                .col_expr(Column::PaymentLease, Expr::cust("NULL"))
                 .filter(Expr::cust("status = 'confirmed'"))
                 .filter(
                     Column::PaymentId

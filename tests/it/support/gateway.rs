@@ -1,6 +1,9 @@
 //! Fake Stripe with fault injection: an HTTP server in front of localstripe.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Instant,
+};
 
 use axum::{
     Router,
@@ -43,6 +46,8 @@ pub(crate) enum Fault {
     Truncated,
     /// The call is executed; the answer has no end.
     Endless,
+    /// The call is not executed; the answer is 429 with `Retry-After: 2`.
+    Busy,
     /// Connections are refused.
     Down,
 }
@@ -61,6 +66,15 @@ struct Shared {
     listens: watch::Sender<bool>,
     /// Calls under execution, also of clients that have disconnected.
     running: Mutex<JoinSet<()>>,
+    calls: Mutex<Calls>,
+}
+
+#[derive(Debug, Default)]
+struct Calls {
+    /// When each call arrived.
+    arrived: Vec<Instant>,
+    unanswered: usize,
+    most_unanswered: usize,
 }
 
 impl Gateway {
@@ -72,6 +86,7 @@ impl Gateway {
             fault: watch::channel(Fault::None).0,
             listens: watch::channel(true).0,
             running: Mutex::default(),
+            calls: Mutex::default(),
         });
         let mut serving = JoinSet::new();
         serving.spawn(serve(listener, port, Arc::clone(&shared)));
@@ -103,6 +118,16 @@ impl Gateway {
                 .await
                 .unwrap(),
         );
+    }
+
+    /// When each call has arrived.
+    pub(crate) fn calls(&self) -> Vec<Instant> {
+        self.shared.calls.lock().unwrap().arrived.clone()
+    }
+
+    /// The most calls that have waited for their answers at the same time.
+    pub(crate) fn most_at_once(&self) -> usize {
+        self.shared.calls.lock().unwrap().most_unanswered
     }
 
     /// A payment method for the card with this number.
@@ -173,11 +198,35 @@ async fn answer(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    shared.calls.lock().unwrap().arrive();
+    let response = answer_by_fault(&shared, &uri, &headers, body).await;
+    shared.calls.lock().unwrap().unanswered -= 1;
+    response
+}
+
+impl Calls {
+    fn arrive(&mut self) {
+        self.arrived.push(Instant::now());
+        self.unanswered += 1;
+        self.most_unanswered = self.most_unanswered.max(self.unanswered);
+    }
+}
+
+async fn answer_by_fault(
+    shared: &Arc<Shared>,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: Bytes,
+) -> Response {
     let mut fault = shared.fault.subscribe();
     let active = *fault.borrow_and_update();
     if let Fault::Status(status) = active {
         let status = StatusCode::from_u16(status).unwrap();
         return (status, r#"{"error":{"type":"api_error"}}"#).into_response();
+    }
+    if active == Fault::Busy {
+        let error = r#"{"error":{"type":"rate_limit_error"}}"#;
+        return (StatusCode::TOO_MANY_REQUESTS, [("Retry-After", "2")], error).into_response();
     }
     if active == Fault::Down {
         return broken();
@@ -190,7 +239,7 @@ async fn answer(
         authorization: headers.get("Authorization").cloned(),
         body: String::from_utf8(body.into()).unwrap(),
     };
-    let done = shared.execute_detached(key, call).await;
+    let done = Arc::clone(shared).execute_detached(key, call).await;
     let status = StatusCode::from_u16(done.status).unwrap();
     match active {
         Fault::LoseAnswer => broken(),
@@ -215,7 +264,7 @@ async fn answer(
             body["amount"] = json!(body["amount"].as_i64().unwrap() - 1);
             (status, body.to_string()).into_response()
         }
-        Fault::None | Fault::Hold | Fault::Status(_) | Fault::Down => {
+        Fault::None | Fault::Hold | Fault::Status(_) | Fault::Busy | Fault::Down => {
             (status, done.body).into_response()
         }
     }

@@ -1,0 +1,127 @@
+//! Forgotten payments are settled many at a time, at the pace that the gateway allows, and beside
+//! the orders.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use crate::support::{
+    SOON, eventually,
+    gateway::{Fault, Gateway},
+    shop::{Backend, Shop},
+    tokens, when,
+};
+
+const FORGOTTEN: usize = 60;
+const AT_ONCE: usize = 32;
+/// A node died an hour ago, after it had marked the orders.
+const FORGET: &str = "UPDATE orders SET status = 'confirming', payment_attempt = 1, \
+                      payment_method = 'pm_card_visa', payment_begun_at = now(), \
+                      payment_asked_at = now() - interval '1 hour' WHERE status = 'pending'";
+
+/// Pending orders of as many users.
+async fn hold(shop: &Shop, product: Uuid, orders: usize) -> Vec<Uuid> {
+    let mut buyers = JoinSet::new();
+    for number in 0..orders {
+        let front = shop.service().front();
+        let user = format!("user-{number}");
+        buyers.spawn(async move { front.buy(&user, product, 1).await.success(201) });
+    }
+    let made = buyers.join_all().await;
+    let id = |order: &serde_json::Value| order["id"].as_str().unwrap().parse().unwrap();
+    made.iter().map(id).collect()
+}
+
+/// A shop with forgotten payments, whose gateway has this fault.
+async fn forgotten(fault: Fault) -> (Gateway, Shop, Uuid) {
+    let gateway = Gateway::start().await;
+    let shop = Shop::plan(Backend::Postgres).paying(&gateway).open().await;
+    let terms = json!({ "hold_seconds": 600 });
+    let product = shop.service().product(100, terms).await;
+    hold(&shop, product, FORGOTTEN).await;
+    gateway.set(fault).await;
+    shop.ledger.execute(FORGET).await;
+    (gateway, shop, product)
+}
+
+async fn all_are_confirmed(shop: &Shop, product: Uuid) {
+    let open = "SELECT id::text FROM orders WHERE status <> 'confirmed'";
+    eventually("all orders are confirmed", SOON, async || {
+        when(shop.ledger.texts(open).await.is_empty())
+    })
+    .await;
+    let paid = "SELECT DISTINCT payment_id FROM orders";
+    assert_eq!(shop.ledger.texts(paid).await.len(), FORGOTTEN);
+    shop.assert_books(product).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forgotten_payments_are_settled_many_at_a_time() {
+    let (gateway, shop, product) = forgotten(Fault::Hold).await;
+    eventually("many calls are under way", SOON, async || {
+        when(gateway.most_at_once() >= AT_ONCE)
+    })
+    .await;
+
+    gateway.set(Fault::None).await;
+
+    all_are_confirmed(&shop, product).await;
+    assert_eq!(gateway.most_at_once(), AT_ONCE);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_busy_gateway_is_left_alone_for_as_long_as_it_asks() {
+    let (gateway, shop, product) = forgotten(Fault::Busy).await;
+    eventually("the calls are repeated", SOON, async || {
+        when(gateway.calls().len() > AT_ONCE)
+    })
+    .await;
+
+    let calls = gateway.calls();
+    let waited = calls[AT_ONCE].duration_since(calls[AT_ONCE - 1]);
+    assert!(waited >= Duration::from_millis(1_900), "{waited:?}");
+
+    gateway.set(Fault::None).await;
+    all_are_confirmed(&shop, product).await;
+}
+
+/// The rows of more orders than there are connections are locked while their buyers confirm.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn payments_that_wait_for_the_database_keep_no_order_waiting() {
+    let gateway = Gateway::start().await;
+    let plan = Shop::plan(Backend::Postgres).paying(&gateway);
+    let shop = plan.set("DATABASE_POOL_MAX", "5").open().await;
+    let service = shop.service();
+    let product = service.product(40, json!({ "hold_seconds": 600 })).await;
+    let orders = hold(&shop, product, 24).await;
+    shop.ledger.execute("BEGIN").await;
+    let lock = "SELECT id FROM orders FOR UPDATE";
+    shop.ledger.execute(lock).await;
+    let mut paying = JoinSet::new();
+    for (number, order) in orders.into_iter().enumerate() {
+        let call = service.post(&format!("/orders/{order}/confirm"));
+        let call = call.bearer(&tokens::user(&format!("user-{number}")));
+        paying.spawn(
+            call.json(&json!({ "payment_method": "pm_card_visa" }))
+                .send(),
+        );
+    }
+    let waits = "SELECT 'x' FROM pg_stat_activity WHERE datname = current_database() \
+                 AND wait_event_type = 'Lock'";
+    eventually("the payments wait", SOON, async || {
+        // Within a transaction PostgreSQL returns its first statistics snapshot again.
+        shop.ledger.execute("SELECT pg_stat_clear_snapshot()").await;
+        when(!shop.ledger.texts(waits).await.is_empty())
+    })
+    .await;
+
+    for user in ["quick", "quicker", "quickest"] {
+        service.buy(user, product, 1).await.success(201);
+    }
+
+    shop.ledger.execute("COMMIT").await;
+    drop(paying.join_all().await);
+    shop.assert_books(product).await;
+}
