@@ -1,4 +1,4 @@
-//! Admission control before the lanes: the rate limit per user and the sold-out gate.
+//! Admission control before the lanes: the rate limits per user and the sold-out gate.
 //!
 //! Every order request passes these checks, so each check must stay cheap.
 
@@ -7,9 +7,9 @@ use std::num::NonZeroU32;
 use chrono::{DateTime, Utc};
 
 use crate::{
-    domain::{OrderRequest, Outcome, ProductId},
+    domain::{OrderRequest, Outcome, ProductId, UserId},
     metrics,
-    redis::Redis,
+    redis::{Redis, confirmation_rate_key, rate_key},
     tasks::Tasks,
 };
 
@@ -25,15 +25,20 @@ pub use self::{
     streams::{StreamBounds, StreamPlace, StreamRefused, Streams, Watcher},
 };
 
+/// Confirmations a minute of one user, over all nodes: enough for a buyer who repeats a call, and
+/// too few to try out stolen cards.
+const CONFIRMATIONS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(30).unwrap();
+
 #[derive(Debug)]
 pub struct Gate {
     /// `None` where the limit is disabled.
     users: Option<rate_limit::UserLimiter>,
+    confirmations: rate_limit::UserLimiter,
     sold_out: sold_out::SoldOutGate,
 }
 
 impl Gate {
-    /// A limit of `0` disables the rate limit.
+    /// A limit of `0` disables the rate limit of orders.
     pub fn new(
         rate_limit_per_minute: u32,
         redis: Option<&Redis>,
@@ -42,7 +47,13 @@ impl Gate {
     ) -> Self {
         Self {
             users: NonZeroU32::new(rate_limit_per_minute)
-                .map(|limit| rate_limit::UserLimiter::new(limit, redis, tasks)),
+                .map(|limit| rate_limit::UserLimiter::new(limit, redis, rate_key, tasks)),
+            confirmations: rate_limit::UserLimiter::new(
+                CONFIRMATIONS_PER_MINUTE,
+                redis,
+                confirmation_rate_key,
+                tasks,
+            ),
             sold_out: sold_out::SoldOutGate::new(sold_out, tasks),
         }
     }
@@ -69,6 +80,15 @@ impl Gate {
         Ok(sold_out.map(|product| product.refuse()))
     }
 
+    /// Admits a confirmation.
+    ///
+    /// # Errors
+    /// [`RateLimited`] when this user sent too many of them.
+    pub async fn admit_confirmation(&self, user: &UserId) -> Result<(), RateLimited> {
+        let admitted = self.confirmations.admit(user).await;
+        admitted.inspect_err(|_| metrics::payments::confirmation_refused("user"))
+    }
+
     /// Reports that a lane found the product sold out.
     pub fn suspect(&self, product: ProductId) {
         self.sold_out.suspect(product);
@@ -76,9 +96,11 @@ impl Gate {
 
     /// Drops the state of idle users, until the service stops.
     pub async fn run_cleanup(&self, tasks: &Tasks) {
-        let Some(users) = &self.users else { return };
         while tasks.pause(rate_limit::DROP_IDLE_EVERY).await {
-            users.drop_idle();
+            self.confirmations.drop_idle();
+            if let Some(users) = &self.users {
+                users.drop_idle();
+            }
         }
     }
 }

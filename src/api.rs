@@ -40,6 +40,7 @@ mod products;
 pub mod serve;
 mod stock;
 mod waitlist;
+mod webhooks;
 mod whole;
 
 /// The services that handlers use.
@@ -60,6 +61,8 @@ pub struct AppState {
     pub lock: Lock,
     pub tasks: Tasks,
     pub request_timeout: Duration,
+    /// Verifies Stripe's events; `None` where the webhook does not exist.
+    pub stripe_webhook_secret: Option<Secret>,
     /// Signs guests' tokens; only with `--demo`.
     pub guests: Option<Secret>,
 }
@@ -74,6 +77,7 @@ pub fn router(state: &SharedState, cors_origins: &[String]) -> Router {
         .routes(routes!(orders::cancel::cancel))
         .routes(routes!(orders::resolve::resolve))
         .routes(routes!(orders::confirm::confirm))
+        .routes(routes!(webhooks::stripe))
         .routes(routes!(products::create, products::list))
         .routes(routes!(products::get, products::patch))
         .routes(routes!(products::restock))

@@ -23,7 +23,7 @@ use crate::{
 };
 
 use self::{
-    connect::{bind, connections, gateway, lock, private_nodes, redis},
+    connect::{bind, connections, gateway, lock, private_nodes, redis, warn_of_unpayable_holds},
     state::Credentials,
 };
 
@@ -77,6 +77,9 @@ impl App {
         let lock = lock(&config.redis, nodes.as_ref(), &tasks)?;
         let redis = redis(&config.redis, nodes.as_ref())?;
         let gateway = gateway(config)?;
+        if gateway.is_none() {
+            warn_of_unpayable_holds(&store).await?;
+        }
         let parts = sequencer::Parts {
             store,
             lock,
@@ -297,6 +300,8 @@ fn start_jobs(state: &SharedState, metrics_upkeep: telemetry::Upkeep) {
     tasks.spawn("payment recovery", forgotten);
     let open = open_payments::run(state.store.clone(), tasks.clone());
     tasks.spawn("open payments", open);
+    let waiting = recovery::run_waiting(state.checkout.clone(), tasks.clone());
+    tasks.spawn("waiting payments", waiting);
     tasks.spawn("upkeep", upkeep::run(metrics_upkeep, tasks.clone()));
     let state = Arc::clone(state);
     let cleanup = async move { state.gate.run_cleanup(&state.tasks).await };

@@ -24,7 +24,9 @@ use crate::{
     user_events::UserEvents,
 };
 
+mod authentication;
 mod charge;
+mod external;
 mod recovery;
 mod refund;
 mod resolve;
@@ -42,11 +44,15 @@ const STALE_AFTER: f64 = 1.5;
 #[derive(Clone, Debug)]
 pub enum Confirmed {
     Done(Box<Order>),
+    /// The buyer has to authenticate the payment of this order, with its payment's client secret.
+    RequiresAction(Box<Order>),
     Declined {
         reason: String,
     },
     /// The order has this status, which forbids it.
     WrongStatus(OrderStatus),
+    /// Too many payments of this order were declined; its hold ends after this long.
+    Exhausted(Duration),
     NotFound,
 }
 
@@ -84,6 +90,8 @@ pub struct Parts {
     pub user_events: UserEvents,
     pub tasks: Tasks,
     pub request_timeout: Duration,
+    /// How long a buyer may take to authenticate a payment.
+    pub authentication_timeout: Duration,
 }
 
 /// An attempt whose lease this caller has written.
@@ -101,13 +109,22 @@ impl Checkout {
         }
     }
 
-    /// Charges a pending order and confirms it, also if the caller disconnects meanwhile.
+    /// Whether orders with a price can be paid here; else an admin has to confirm them.
+    pub fn takes_payments(&self) -> bool {
+        self.parts.gateway.is_some()
+    }
+
+    /// Charges a pending order and confirms it, also if the caller disconnects meanwhile. An order
+    /// that is confirmed already is `Done`: its buyer may have lost the first answer.
     pub async fn confirm(
         &self,
         order: &Order,
         payment_method: String,
         began: Instant,
     ) -> Result<Confirmed, Error> {
+        if order.status == OrderStatus::Confirmed {
+            return Ok(Confirmed::Done(Box::new(order.clone())));
+        }
         if self.parts.gateway.is_none() && order.total > 0 {
             return Err(Error::Disabled);
         }

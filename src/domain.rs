@@ -26,8 +26,8 @@ pub use self::{
     causes::in_one_line,
     code::Code,
     order::{
-        IdempotencyKey, Order, OrderRequest, OrderStatus, OrderTerms, Payment, PaymentStatus,
-        reference,
+        ExternalPayment, IdempotencyKey, Money, Order, OrderRequest, OrderStatus, OrderTerms,
+        Payment, PaymentStatus, reference,
     },
     outcome::{Outcome, OutcomeLabel, Refusal},
     product::Product,

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use self::stripe::Stripe;
 use crate::{
     config::{Provider, Serve},
-    domain::{OrderId, Payment},
+    domain::{OrderId, Payment, Secret},
     metrics::payments::answered,
 };
 
@@ -54,6 +54,12 @@ pub enum SendMode {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChargeResult {
     Paid(Payment),
+    /// The buyer has to authenticate the payment in the browser, with this secret (3-D Secure). It
+    /// may succeed at any time until it is cancelled.
+    RequiresAction {
+        intent: String,
+        client_secret: Secret,
+    },
     Declined {
         /// The intent that the next attempt must use; `None` requires a new one.
         intent: Option<String>,
@@ -181,11 +187,40 @@ impl Gateway {
         };
         answered(match &charged {
             Ok(ChargeResult::Paid(_)) => "paid",
+            Ok(ChargeResult::RequiresAction { .. }) => "requires_action",
             Ok(ChargeResult::Declined { .. }) => "declined",
             Err(Error::Unknown(_)) => "unknown",
             Err(Error::NotCharged(_)) => "not_charged",
         });
         charged.inspect_err(|error| log(error, charge.order_id, "charge"))
+    }
+
+    /// Reads the state of the payment `charge.intent`, which required an action of the buyer.
+    /// `Declined` with an intent means that this intent can still succeed, until it is cancelled.
+    pub async fn state(
+        &self,
+        charge: &Charge<'_>,
+        within: Duration,
+    ) -> Result<ChargeResult, Error> {
+        let state = match self {
+            Self::Stripe(stripe) => stripe.state(charge, within).await,
+            Self::Simulated => Ok(simulated::charge(charge)),
+        };
+        state.inspect_err(|error| log(error, charge.order_id, "question for the payment"))
+    }
+
+    /// Cancels the payment `charge.intent`, which required an action of the buyer, so that it can never succeed; one that has
+    /// succeeded first is `Paid`.
+    pub async fn cancel(
+        &self,
+        charge: &Charge<'_>,
+        within: Duration,
+    ) -> Result<ChargeResult, Error> {
+        let state = match self {
+            Self::Stripe(stripe) => stripe.cancel(charge, within).await,
+            Self::Simulated => Ok(simulated::charge(charge)),
+        };
+        state.inspect_err(|error| log(error, charge.order_id, "cancellation of the payment"))
     }
 
     /// Refunds the order's payment in full; idempotent.

@@ -49,6 +49,11 @@ pub fn rate_key(user: &str) -> String {
     format!("flash-sale:{{rate}}:{user}")
 }
 
+/// A user's rate limit of confirmations.
+pub fn confirmation_rate_key(user: &str) -> String {
+    format!("flash-sale:{{confirmation-rate}}:{user}")
+}
+
 /// A cached product.
 pub fn product_key(product: ProductId) -> String {
     format!("flash-sale:product:{product}")

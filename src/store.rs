@@ -39,8 +39,8 @@ pub use self::{
         StoredOrder, UserKey,
     },
     payments::{
-        BeginPayment, Found, Lease, NewPayment, OpenPayment, OpenState, PaymentAttempt, PaymentEnd,
-        StrayPayment,
+        BeginPayment, BuyerAction, DECLINES_MAX, ExternalConfirmation, Found, Lease, NewPayment,
+        OpenPayment, OpenState, PaymentAttempt, PaymentEnd, StrayPayment, WaitingPayment,
     },
     products::{NewProduct, ProductPatch, StockChange},
     waitlist_entries::{NewEntry, Queued},

@@ -38,6 +38,15 @@ pub struct Model {
     pub payment_lease: Option<Uuid>,
     /// When the gateway accepted the refund; the units return afterwards.
     pub payment_refunded_at: Option<ChronoDateTimeUtc>,
+    /// What the buyer's browser needs to authenticate the payment; null unless it waits for that.
+    pub payment_client_secret: Option<String>,
+    /// When the wait for the buyer ends.
+    pub payment_action_until: Option<ChronoDateTimeUtc>,
+    /// The number of declined payments.
+    pub payment_declines: i32,
+    /// Who was paid outside of the service, and the name of the payment there.
+    pub external_provider: Option<String>,
+    pub external_reference: Option<String>,
     /// Whether the order was made for a waitlist entry.
     pub from_waitlist: bool,
 }

@@ -15,6 +15,7 @@ mod m20261121_000003_create_waitlist_entries;
 mod m20261121_000004_add_payments_and_waiting;
 mod m20261121_000005_let_the_fence_keep_products;
 mod m20261121_000006_add_payment_leases;
+mod m20261121_000007_add_payment_api;
 mod m20261121_000008_create_audit;
 mod m20261121_000010_count_waiting_entries;
 mod m20261121_000013_keep_shared_secrets;
@@ -46,6 +47,7 @@ pub fn all() -> Vec<Migration> {
         Box::new(m20261121_000004_add_payments_and_waiting::Migration),
         Box::new(m20261121_000005_let_the_fence_keep_products::Migration),
         Box::new(m20261121_000006_add_payment_leases::Migration),
+        Box::new(m20261121_000007_add_payment_api::Migration),
         Box::new(m20261121_000008_create_audit::Migration),
         Box::new(m20261121_000010_count_waiting_entries::Migration),
         Box::new(m20261121_000013_keep_shared_secrets::Migration),

@@ -39,6 +39,9 @@ pub struct RateLimited {
     pub reset: Duration,
 }
 
+/// The key in Redis of a user's bucket.
+pub(super) type RateKey = fn(&str) -> String;
+
 /// Users without a cell, with the time of their next one.
 #[derive(Clone, Debug)]
 struct Blocked(Cache<UserId, Instant, ahash::RandomState>);
@@ -72,11 +75,16 @@ pub(super) struct UserLimiter {
 }
 
 impl UserLimiter {
-    pub(super) fn new(limit: NonZeroU32, redis: Option<&Redis>, tasks: &Tasks) -> Self {
+    pub(super) fn new(
+        limit: NonZeroU32,
+        redis: Option<&Redis>,
+        key: RateKey,
+        tasks: &Tasks,
+    ) -> Self {
         let blocked = Blocked::new();
         let redis = redis.map(|redis| {
             let cell = BUCKET / limit.get();
-            redis::RedisLimiter::new(redis.clone(), cell, blocked.clone(), tasks)
+            redis::RedisLimiter::new(redis.clone(), key, cell, blocked.clone(), tasks)
         });
         Self {
             limit,
@@ -149,7 +157,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_request_over_the_limit_is_refused_for_its_user_alone() {
-        let users = UserLimiter::new(NonZeroU32::new(3).unwrap(), None, &Tasks::default());
+        let limit = NonZeroU32::new(3).unwrap();
+        let users = UserLimiter::new(limit, None, crate::redis::rate_key, &Tasks::default());
         let (greedy, modest) = (UserId::from("greedy"), UserId::from("modest"));
         for _ in 0..3 {
             assert_eq!(users.admit(&greedy).await, Ok(()));

@@ -5,6 +5,7 @@ use std::{convert::Infallible, sync::Arc, time::Instant};
 
 use axum::{
     RequestPartsExt,
+    body::{Body, Bytes},
     extract::{FromRequestParts, Path, Query, Request},
     http::{Extensions, HeaderMap, header, request},
 };
@@ -94,21 +95,7 @@ where
 {
     let began = Began::of(&request);
     let (parts, body) = request.into_parts();
-    let too_large = Problem::PayloadTooLarge { limit: BODY_MAX };
-    if content_length(&parts.headers).is_some_and(|length| length > BODY_MAX) {
-        return Err(too_large);
-    }
-    let limit = state.request_timeout.mul_f64(BODY_WITHIN);
-    let bytes = match timeout(limit, Limited::new(body, BODY_MAX).collect()).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Err(_) => return Err(Problem::RequestTimeout),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large),
-        Ok(Err(_)) => {
-            return Err(Problem::MalformedJson {
-                detail: "it ended early".to_owned(),
-            });
-        }
-    };
+    let bytes = bytes(state, &parts.headers, body, BODY_MAX).await?;
     if !is_json(&parts.headers) {
         return Err(Problem::UnsupportedMediaType);
     }
@@ -122,6 +109,28 @@ where
         began,
         extensions: parts.extensions,
     })
+}
+
+/// Reads a body of at most `limit` bytes.
+pub(super) async fn bytes(
+    state: &SharedState,
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+) -> Result<Bytes, Problem> {
+    let too_large = Problem::PayloadTooLarge { limit };
+    if content_length(headers).is_some_and(|length| length > limit) {
+        return Err(too_large);
+    }
+    let within = state.request_timeout.mul_f64(BODY_WITHIN);
+    match timeout(within, Limited::new(body, limit).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Err(_) => Err(Problem::RequestTimeout),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large),
+        Ok(Err(_)) => Err(Problem::MalformedJson {
+            detail: "it ended early".to_owned(),
+        }),
+    }
 }
 
 fn content_length(headers: &HeaderMap) -> Option<usize> {

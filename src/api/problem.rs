@@ -60,6 +60,14 @@ pub enum Problem {
     AddressRateLimited(RateLimited),
     /// Too many event streams.
     StreamLimit(StreamRefused),
+    /// The user sent too many confirmations.
+    ConfirmationsLimited(RateLimited),
+    /// Too many payments of this order were declined.
+    PaymentsExhausted {
+        limit: u32,
+        /// After this long the order's hold has ended, and a new order may be placed.
+        retry_after: Duration,
+    },
     NotFound,
     MethodNotAllowed,
     ProductNotFound,
@@ -75,6 +83,10 @@ pub enum Problem {
     /// `PAYMENTS` is `none`.
     PaymentsDisabled,
     SkuTaken,
+    /// A webhook's call is not signed by its sender.
+    InvalidSignature {
+        reason: String,
+    },
     /// A refusal of an order request.
     Refused(Refusal),
     HighDemand,
@@ -124,7 +136,10 @@ impl Problem {
             Self::Forbidden => Code::Forbidden,
             Self::MalformedJson { .. } => Code::MalformedJson,
             Self::InvalidRequest { .. } => Code::InvalidRequest,
-            Self::RateLimited(_) | Self::AddressRateLimited(_) => Code::RateLimited,
+            Self::RateLimited(_)
+            | Self::AddressRateLimited(_)
+            | Self::ConfirmationsLimited(_)
+            | Self::PaymentsExhausted { .. } => Code::RateLimited,
             Self::StreamLimit(_) => Code::StreamLimit,
             Self::NotFound => Code::NotFound,
             Self::MethodNotAllowed => Code::MethodNotAllowed,
@@ -135,6 +150,7 @@ impl Problem {
             Self::PaymentDeclined { .. } => Code::PaymentDeclined,
             Self::PaymentsDisabled => Code::PaymentsDisabled,
             Self::SkuTaken => Code::SkuTaken,
+            Self::InvalidSignature { .. } => Code::InvalidSignature,
             Self::Refused(refusal) => refusal.code(),
             Self::HighDemand => Code::HighDemand,
             Self::Unavailable | Self::PaymentUnavailable | Self::NotInTime => Code::Unavailable,
@@ -149,9 +165,10 @@ impl Problem {
         match self {
             Self::PayloadTooLarge { limit } => extras.limit = u64::try_from(*limit).ok(),
             Self::InvalidRequest { errors } => extras.errors = Some(errors.clone()),
-            Self::RateLimited(refusal) | Self::AddressRateLimited(refusal) => {
-                extras.limit = Some(refusal.limit.into());
-            }
+            Self::RateLimited(RateLimited { limit, .. })
+            | Self::AddressRateLimited(RateLimited { limit, .. })
+            | Self::ConfirmationsLimited(RateLimited { limit, .. })
+            | Self::PaymentsExhausted { limit, .. } => extras.limit = Some((*limit).into()),
             Self::OutcomeUnknown { order_id } | Self::PaymentUnknown { order_id } => {
                 extras.order_id = Some(*order_id);
             }
@@ -170,6 +187,7 @@ impl Problem {
             | Self::PaymentsDisabled
             | Self::SkuTaken
             | Self::StreamLimit(_)
+            | Self::InvalidSignature { .. }
             | Self::HighDemand
             | Self::Unavailable
             | Self::PaymentUnavailable
@@ -189,9 +207,10 @@ impl Problem {
             | Self::OutcomeUnknown { .. }
             | Self::PaymentUnknown { .. } => Some(UNAVAILABLE_RETRY),
             Self::StreamLimit(_) => Some(STREAM_RETRY),
-            Self::RateLimited(refusal) | Self::AddressRateLimited(refusal) => {
-                Some(refusal.retry_after)
-            }
+            Self::RateLimited(RateLimited { retry_after, .. })
+            | Self::AddressRateLimited(RateLimited { retry_after, .. })
+            | Self::ConfirmationsLimited(RateLimited { retry_after, .. })
+            | Self::PaymentsExhausted { retry_after, .. } => Some(*retry_after),
             Self::PayloadTooLarge { .. }
             | Self::UnsupportedMediaType
             | Self::Unauthenticated { .. }
@@ -207,6 +226,7 @@ impl Problem {
             | Self::PaymentDeclined { .. }
             | Self::PaymentsDisabled
             | Self::SkuTaken
+            | Self::InvalidSignature { .. }
             | Self::Refused(_)
             | Self::RequestTimeout
             | Self::Internal { .. } => None,
@@ -243,7 +263,10 @@ impl IntoResponse for Problem {
             // The refused client's connection is free again at once.
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        if let Self::RateLimited(refusal) | Self::AddressRateLimited(refusal) = self {
+        if let Self::RateLimited(refusal)
+        | Self::AddressRateLimited(refusal)
+        | Self::ConfirmationsLimited(refusal) = self
+        {
             headers.insert("ratelimit-limit", refusal.limit.into());
             headers.insert("ratelimit-remaining", 0.into());
             headers.insert("ratelimit-reset", whole_seconds(refusal.reset));

@@ -49,6 +49,7 @@ pub(super) async fn create(
         .stock
         .set(product.stock.on_hand);
     state.cache.written(&product);
+    warn_of_unpayable_hold(&state, &product);
     Ok((StatusCode::CREATED, Json(product.into())))
 }
 
@@ -91,6 +92,7 @@ async fn change(
     // Caches drop an older version.
     state.stock_events.publish(StockEvent::from(&product));
     state.cache.written(&product);
+    warn_of_unpayable_hold(&state, &product);
     if product.stock.reserved > 0 {
         // The new terms may allow offers to the waitlist; if this fails, a later batch makes them.
         if let Err(error) = state.sequencer.expire_holds(id, sent.began).await {
@@ -98,6 +100,19 @@ async fn change(
         }
     }
     Ok(product)
+}
+
+/// Its orders expire unless an admin confirms each of them.
+fn warn_of_unpayable_hold(state: &SharedState, product: &Product) {
+    let needs_payment = product.hold_seconds.is_some() && product.price > 0;
+    if needs_payment && !state.checkout.takes_payments() {
+        let sku = &product.sku;
+        tracing::warn!(
+            product = sku,
+            "{sku} has hold_seconds, but PAYMENTS is none: its orders expire unless an admin \
+             confirms them with an external_payment"
+        );
+    }
 }
 
 /// Add units to a product (admin)

@@ -14,6 +14,7 @@ use crate::{
     payment::Gateway,
     redis::Redis,
     sequencer::LaneBounds,
+    store::Store,
     tasks::Tasks,
 };
 
@@ -126,4 +127,17 @@ pub(super) fn connections(config: &config::Serve, listener: Listener) -> serve::
             .request_timeout_ms
             .min(limits.shutdown_timeout_ms.mul_f64(0.8)),
     }
+}
+
+/// Warns of products whose orders only an admin can confirm.
+pub(super) async fn warn_of_unpayable_holds(store: &Store) -> anyhow::Result<()> {
+    let skus = store.skus_with_priced_holds().await?;
+    if !skus.is_empty() {
+        let skus = skus.join(", ");
+        tracing::warn!(
+            "PAYMENTS is none, but these products have hold_seconds, so their orders expire unless \
+             an admin confirms them with an external_payment: {skus}"
+        );
+    }
+    Ok(())
 }

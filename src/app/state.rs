@@ -68,6 +68,7 @@ pub(super) async fn build(
         user_events: user_events.clone(),
         tasks: tasks.clone(),
         request_timeout: config.limits.request_timeout_ms,
+        authentication_timeout: config.payments.authentication_timeout(),
     });
     let source = cache::Source {
         store: store.clone(),
@@ -96,6 +97,7 @@ pub(super) async fn build(
         lock,
         tasks,
         request_timeout: config.limits.request_timeout_ms,
+        stripe_webhook_secret: config.stripe_webhook_secret(),
         guests: credentials.guests,
     }))
 }

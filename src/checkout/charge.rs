@@ -30,7 +30,15 @@ impl Parts {
                 self.charge(&Owned { attempt, since }, SendMode::First)
                     .await
             }
+            BeginPayment::WrongStatus(OrderStatus::Confirming | OrderStatus::Confirmed) => {
+                self.ask_again(id).await
+            }
             BeginPayment::WrongStatus(status) => Ok(Confirmed::WrongStatus(status)),
+            BeginPayment::Exhausted(end) => {
+                metrics::payments::confirmation_refused("order");
+                let left = (end - self.store.now()).to_std().unwrap_or_default();
+                Ok(Confirmed::Exhausted(left))
+            }
             BeginPayment::NotFound => Ok(Confirmed::NotFound),
         }
     }
@@ -60,21 +68,37 @@ impl Parts {
         };
         match gateway.charge(&charge, within).await {
             Ok(ChargeResult::Paid(payment)) => self.end_paid(attempt, payment).await,
+            Ok(ChargeResult::RequiresAction {
+                intent,
+                client_secret,
+            }) => self.await_buyer(attempt, intent, client_secret).await,
             Ok(ChargeResult::Declined { intent, reason }) => {
-                match self.end(attempt, PaymentEnd::Declined(intent)).await? {
-                    Confirmed::Done(order) if order.status == OrderStatus::Confirmed => {
-                        Ok(Confirmed::Done(order))
-                    }
-                    Confirmed::Done(_) | Confirmed::WrongStatus(OrderStatus::Pending) => {
-                        Ok(Confirmed::Declined { reason })
-                    }
-                    other @ (Confirmed::Declined { .. }
-                    | Confirmed::WrongStatus(_)
-                    | Confirmed::NotFound) => Ok(other),
-                }
+                self.end_declined(attempt, intent, reason).await
             }
             Err(payment::Error::NotCharged(_)) => self.end_uncharged(attempt).await,
             Err(payment::Error::Unknown(_)) => Err(Error::OutcomeUnknown(order.id)),
+        }
+    }
+
+    /// Returns the order to `pending`; the next attempt uses the intent, if there is one.
+    pub(super) async fn end_declined(
+        &self,
+        attempt: &PaymentAttempt,
+        intent: Option<String>,
+        reason: String,
+    ) -> Result<Confirmed, Error> {
+        match self.end(attempt, PaymentEnd::Declined(intent)).await? {
+            Confirmed::Done(order) if order.status == OrderStatus::Confirmed => {
+                Ok(Confirmed::Done(order))
+            }
+            Confirmed::Done(_) | Confirmed::WrongStatus(OrderStatus::Pending) => {
+                Ok(Confirmed::Declined { reason })
+            }
+            other @ (Confirmed::RequiresAction(_)
+            | Confirmed::Declined { .. }
+            | Confirmed::WrongStatus(_)
+            | Confirmed::Exhausted(_)
+            | Confirmed::NotFound) => Ok(other),
         }
     }
 
@@ -86,15 +110,17 @@ impl Parts {
             }
             Confirmed::WrongStatus(OrderStatus::Pending) => Err(Error::Unavailable),
             other @ (Confirmed::Done(_)
+            | Confirmed::RequiresAction(_)
             | Confirmed::Declined { .. }
             | Confirmed::WrongStatus(_)
+            | Confirmed::Exhausted(_)
             | Confirmed::NotFound) => Ok(other),
         }
     }
 
     /// Confirms the order that the gateway has been paid for; if the order has ended otherwise,
     /// refunds the payment.
-    async fn end_paid(
+    pub(super) async fn end_paid(
         &self,
         attempt: &PaymentAttempt,
         payment: Payment,

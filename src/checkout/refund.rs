@@ -26,6 +26,8 @@ impl Parts {
         match self.begin(order.id, write).await? {
             BeginPayment::Begun(attempt) => self.refund(&Owned { attempt, since }).await?,
             BeginPayment::WrongStatus(status) => return Ok(Cancel::WrongStatus(status)),
+            // Only said of pending orders.
+            BeginPayment::Exhausted(_) => return Ok(Cancel::WrongStatus(OrderStatus::Pending)),
             BeginPayment::NotFound => return Ok(Cancel::NotFound),
         }
         self.cancel(&order, actor, began).await

@@ -38,6 +38,8 @@ pub enum Error {
     NoPaymentKey,
     #[error("PAYMENT_KEY: is not a key: give visible ASCII characters without a colon")]
     PaymentKey,
+    #[error("STRIPE_WEBHOOK_SECRET: is not a secret: give visible ASCII characters")]
+    WebhookSecret,
     #[error("STREAMS_MAX: must be below CONNECTIONS_MAX, {0}: the rest is for requests")]
     Streams(u32),
     #[error("TRUSTED_PROXIES: a network of all addresses lets every client choose its address")]

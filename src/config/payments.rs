@@ -1,5 +1,7 @@
 //! Payment settings: the provider, and the gateway's URL and key.
 
+use std::time::Duration;
+
 use clap::{Args, ValueEnum};
 
 use super::{Error, Serve};
@@ -27,6 +29,22 @@ pub struct Payments {
     /// Secret key of the Stripe account
     #[arg(long, env, value_name = "PAYMENT_KEY", hide_env_values = true)]
     pub payment_key: Option<Secret>,
+
+    /// Signing secret of the Stripe webhook whose URL is `/webhooks/stripe` of this service; without
+    /// it the ends of 3-D Secure authentications are only asked for
+    #[arg(
+        long,
+        env,
+        value_name = "STRIPE_WEBHOOK_SECRET",
+        hide_env_values = true
+    )]
+    pub stripe_webhook_secret: Option<Secret>,
+
+    /// How long a buyer may take to authenticate a payment (3-D Secure), in seconds; the order holds
+    /// its units meanwhile
+    #[arg(long, env, value_name = "PAYMENT_AUTHENTICATION_SECONDS", default_value_t = 600,
+          value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    pub payment_authentication_seconds: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -49,12 +67,27 @@ impl Serve {
             None => Provider::None,
         }
     }
+
+    /// The secret that signs Stripe's webhook events, where Stripe takes the payments.
+    pub fn stripe_webhook_secret(&self) -> Option<Secret> {
+        let secret = self.payments.stripe_webhook_secret.clone();
+        secret.filter(|_| self.payment_provider() == Provider::Stripe)
+    }
 }
 
 impl Payments {
+    /// How long a buyer may take to authenticate a payment.
+    pub fn authentication_timeout(&self) -> Duration {
+        Duration::from_secs(self.payment_authentication_seconds.into())
+    }
+
     pub fn check(&self) -> Result<(), Error> {
         if !is_base_url(&self.payment_url) {
             return Err(Error::Url("PAYMENT_URL", URL_FORM));
+        }
+        let secret = self.stripe_webhook_secret.as_ref();
+        if secret.is_some_and(|secret| !is_printable(secret.expose())) {
+            return Err(Error::WebhookSecret);
         }
         match (self.payments, &self.payment_key) {
             (Some(Provider::Stripe), None) => Err(Error::NoPaymentKey),
@@ -78,7 +111,11 @@ fn is_base_url(text: &str) -> bool {
 
 /// The key is sent as the user of basic authentication, which a colon would end.
 fn is_key(key: &str) -> bool {
-    !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic()) && !key.contains(':')
+    is_printable(key) && !key.contains(':')
+}
+
+fn is_printable(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 #[cfg(test)]
@@ -90,6 +127,8 @@ mod tests {
             payments: Some(provider),
             payment_url: url.to_owned(),
             payment_key: key.map(Secret::new),
+            stripe_webhook_secret: None,
+            payment_authentication_seconds: 600,
         }
     }
 

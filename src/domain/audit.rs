@@ -165,6 +165,9 @@ pub fn order_state(order: &Order) -> Value {
     if let Some(payment) = &order.payment {
         state.insert("payment".to_owned(), json!(payment));
     }
+    if let Some(payment) = &order.external_payment {
+        state.insert("external_payment".to_owned(), json!(payment));
+    }
     state.into()
 }
 

@@ -63,6 +63,8 @@ pub enum Code {
     SkuTaken,
     /// Too many event streams are open.
     StreamLimit,
+    /// Of a webhook.
+    InvalidSignature,
 }
 
 impl Code {
@@ -75,7 +77,7 @@ impl Code {
     pub fn status(self) -> u16 {
         match self {
             // `HighDemand`: proxies and clients retry a 503 by themselves, which would add load.
-            Self::MalformedJson | Self::HighDemand => 400,
+            Self::MalformedJson | Self::HighDemand | Self::InvalidSignature => 400,
             Self::Unauthenticated => 401,
             Self::PaymentDeclined => 402,
             Self::Forbidden => 403,
@@ -127,6 +129,7 @@ impl Code {
             | Self::PaymentDeclined
             | Self::PaymentsDisabled
             | Self::SkuTaken
+            | Self::InvalidSignature
             | Self::StreamLimit => false,
         }
     }

@@ -42,6 +42,9 @@ pub struct Order {
     pub expires_at: Option<DateTime<Utc>>,
     pub confirmed_at: Option<DateTime<Utc>>,
     pub payment: Option<Payment>,
+    /// Only of an order that an admin has confirmed with a payment made outside of the service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_payment: Option<Box<ExternalPayment>>,
 }
 
 /// What a new order consists of.
@@ -81,6 +84,18 @@ impl Order {
             expires_at: hold.map(|seconds| created_at + TimeDelta::seconds(seconds.into())),
             confirmed_at: hold.is_none().then_some(created_at),
             payment: None,
+            external_payment: None,
+        }
+    }
+
+    /// Names the money to refund outside, once an order that was paid there is cancelled.
+    pub fn note_refund_due(&mut self) {
+        let is_due = self.status == OrderStatus::Cancelled && self.total > 0;
+        if let Some(external) = self.external_payment.as_mut().filter(|_| is_due) {
+            external.refund_due = Some(Money {
+                amount: self.total,
+                currency: self.currency.clone(),
+            });
         }
     }
 }
@@ -91,12 +106,55 @@ pub struct Payment {
     /// The gateway's identifier.
     pub id: String,
     pub status: PaymentStatus,
+    /// What the buyer's browser needs to authenticate the payment. Only in the answer to the buyer's
+    /// confirmation, while `status` is `requires_action`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<String>,
+}
+
+impl Payment {
+    pub fn new(id: String, status: PaymentStatus) -> Self {
+        Self {
+            id,
+            status,
+            client_secret: None,
+        }
+    }
+
+    /// Whether the gateway has taken the money, also if it was refunded since.
+    pub fn was_taken(&self) -> bool {
+        match self.status {
+            PaymentStatus::Succeeded | PaymentStatus::Refunding | PaymentStatus::Refunded => true,
+            PaymentStatus::RequiresAction | PaymentStatus::Declined => false,
+        }
+    }
+}
+
+/// A payment that was made outside of the service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ExternalPayment {
+    /// Who was paid, such as `paypal` or `cash desk 2`.
+    pub provider: String,
+    /// The payment's name there.
+    pub reference: String,
+    /// What the shop has to refund there, because the order was cancelled; the service does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refund_due: Option<Money>,
+}
+
+/// An amount in minor units, with its ISO 4217 currency.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Money {
+    pub amount: i64,
+    pub currency: String,
 }
 
 /// The state of an order's last payment attempt, or of its refund.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum PaymentStatus {
+    /// The buyer has to authenticate the payment; it has not moved money yet.
+    RequiresAction,
     Succeeded,
     Declined,
     /// A refund is requested; its outcome is not known yet.

@@ -1,4 +1,5 @@
-//! Payment recovery job: repeats the gateway calls of stale payments and refunds.
+//! Payment recovery jobs: repeat the gateway calls of stale payments and refunds, and ask about
+//! payments that wait for their buyers.
 
 use std::time::Duration;
 
@@ -17,5 +18,13 @@ pub async fn run(checkout: Checkout, tasks: Tasks) {
                 EVERY
             }
         };
+    }
+}
+/// Asks about payments that wait for their buyers, apart from the above: neither delays the other.
+pub async fn run_waiting(checkout: Checkout, tasks: Tasks) {
+    while tasks.pause(EVERY).await {
+        if let Err(error) = checkout.recover_waiting_once().await {
+            tracing::debug!(%error, "cannot read waiting payments: {error}");
+        }
     }
 }

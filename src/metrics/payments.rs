@@ -33,8 +33,9 @@ impl Open {
 }
 
 /// The outcomes of a gateway call.
-const OUTCOMES: [&str; 7] = [
+const OUTCOMES: [&str; 8] = [
     "paid",
+    "requires_action",
     "declined",
     "unknown",
     "not_charged",
@@ -43,10 +44,20 @@ const OUTCOMES: [&str; 7] = [
     "not_refunded",
 ];
 
+const WEBHOOKS: &str = "flash_sale_webhooks_total";
+
+/// What became of a call of the gateway's webhook.
+const WEBHOOK_OUTCOMES: [&str; 4] = ["accepted", "ignored", "refused", "failed"];
+
+const REFUSED: &str = "flash_sale_confirmations_refused_total";
+
+/// Which bound of confirmations was reached.
+const BOUNDS: [&str; 2] = ["user", "order"];
+
 pub(super) fn init() {
     describe_counter!(
         PAYMENTS,
-        "Calls of the payment gateway, by outcome: paid, declined, unknown (repeated later), not_charged, refunded, refund_unknown, not_refunded."
+        "Calls of the payment gateway, by outcome: paid, requires_action (the buyer has to authenticate it), declined, unknown (repeated later), not_charged, refunded, refund_unknown, not_refunded."
     );
     describe_counter!(
         STRAY,
@@ -68,6 +79,20 @@ pub(super) fn init() {
     for outcome in OUTCOMES {
         counter!(PAYMENTS, "outcome" => outcome).absolute(0);
     }
+    describe_counter!(
+        WEBHOOKS,
+        "Calls of the gateway's webhook by outcome: accepted, ignored (not about the payment of an order), refused (no valid signature: a forged call, or a wrong STRIPE_WEBHOOK_SECRET), failed (sent again by the gateway)."
+    );
+    for outcome in WEBHOOK_OUTCOMES {
+        counter!(WEBHOOKS, "outcome" => outcome).absolute(0);
+    }
+    describe_counter!(
+        REFUSED,
+        "Confirmations answered rate_limited, by the bound that was reached: user (calls a minute), order (declined payments)."
+    );
+    for bound in BOUNDS {
+        counter!(REFUSED, "bound" => bound).absolute(0);
+    }
 }
 
 /// Counts a gateway call; `outcome` is one of `OUTCOMES`.
@@ -85,4 +110,14 @@ pub fn open(state: Open, count: usize, oldest: Duration) {
     let count = u32::try_from(count).unwrap_or(u32::MAX);
     gauge!(OPEN, "state" => state.label()).set(count);
     gauge!(OPEN_AGE, "state" => state.label()).set(oldest.as_secs_f64());
+}
+
+/// Counts a confirmation that a bound refused; `bound` is one of `BOUNDS`.
+pub fn confirmation_refused(bound: &'static str) {
+    counter!(REFUSED, "bound" => bound).increment(1);
+}
+
+/// Counts a call of the gateway's webhook; `outcome` is one of `WEBHOOK_OUTCOMES`.
+pub fn webhook(outcome: &'static str) {
+    counter!(WEBHOOKS, "outcome" => outcome).increment(1);
 }

@@ -16,10 +16,7 @@ pub(super) fn charge(charge: &Charge<'_>) -> ChargeResult {
             reason: "card_declined".to_owned(),
         };
     }
-    ChargeResult::Paid(Payment {
-        id,
-        status: PaymentStatus::Succeeded,
-    })
+    ChargeResult::Paid(Payment::new(id, PaymentStatus::Succeeded))
 }
 
 #[cfg(test)]

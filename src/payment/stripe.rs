@@ -2,7 +2,9 @@
 //!
 //! The first attempt creates and confirms the order's intent under the idempotency key
 //! `{order id}`; later ones confirm the same intent with another method under
-//! `{order id}-{attempt}`. The client follows no redirect: the API key is for one host.
+//! `{order id}-{attempt}`. An intent whose client secret a buyer has got can succeed without the
+//! service; it is read and cancelled by its id. The client follows no redirect: the API key is for
+//! one host.
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +22,7 @@ mod answer;
 #[doc(hidden)]
 pub mod fuzzing;
 mod pace;
+pub mod webhook;
 
 /// A call that has not connected yet has moved no money.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -118,6 +121,39 @@ impl Stripe {
             .form(&[("payment_method", charge.payment_method)])
     }
 
+    /// Reads the intent.
+    pub(super) async fn state(
+        &self,
+        charge: &Charge<'_>,
+        within: Duration,
+    ) -> Result<ChargeResult, Error> {
+        let intent = charge.intent.unwrap_or_default();
+        let url = self.url(&["payment_intents", intent]);
+        let request = self
+            .client
+            .get(url)
+            .basic_auth(self.key.expose(), None::<&str>);
+        let response = self.send(request, within).await.map_err(Error::Unknown)?;
+        answer::state(&response, &in_stripe_units(charge)?, intent)
+    }
+
+    /// Cancels the intent. Without an idempotency key, under which Stripe would repeat an answer
+    /// that is no longer true; an intent is cancelled only once anyway.
+    pub(super) async fn cancel(
+        &self,
+        charge: &Charge<'_>,
+        within: Duration,
+    ) -> Result<ChargeResult, Error> {
+        let intent = charge.intent.unwrap_or_default();
+        let url = self.url(&["payment_intents", intent, "cancel"]);
+        let request = self
+            .client
+            .post(url)
+            .basic_auth(self.key.expose(), None::<&str>);
+        let response = self.send(request, within).await.map_err(Error::Unknown)?;
+        answer::state(&response, &in_stripe_units(charge)?, intent)
+    }
+
     pub(super) async fn refund(
         &self,
         key: &str,
@@ -162,16 +198,27 @@ impl Stripe {
         self.pace.pause(Instant::now())
     }
 
-    fn post(&self, path: &[&str], key: &str) -> RequestBuilder {
+    fn url(&self, path: &[&str]) -> Url {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().push("v1").extend(path);
         }
+        url
+    }
+
+    fn post(&self, path: &[&str], key: &str) -> RequestBuilder {
         self.client
-            .post(url)
+            .post(self.url(path))
             .basic_auth(self.key.expose(), None::<&str>)
             .header("Idempotency-Key", key)
     }
+}
+
+/// The charge as Stripe's answers repeat it.
+fn in_stripe_units<'a>(charge: &Charge<'a>) -> Result<Charge<'a>, Error> {
+    let amount = amount::to_stripe(charge.amount, charge.currency);
+    let amount = amount.ok_or(Error::Unknown(Cause::Amount))?;
+    Ok(Charge { amount, ..*charge })
 }
 
 /// The error of an attempt that got no answer.

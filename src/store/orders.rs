@@ -20,7 +20,8 @@ use sea_orm::{
 
 use super::{Result, Store, Transaction, array, padded};
 use crate::domain::{
-    Order, OrderId, OrderStatus, Payment, PaymentStatus, ProductId, UserId, WaitlistEntry,
+    ExternalPayment, Order, OrderId, OrderStatus, Payment, PaymentStatus, ProductId, UserId,
+    WaitlistEntry,
 };
 
 mod held;
@@ -104,20 +105,15 @@ impl From<PaymentStatusColumn> for PaymentStatus {
     }
 }
 
-impl From<PaymentStatus> for PaymentStatusColumn {
-    fn from(status: PaymentStatus) -> Self {
-        match status {
-            PaymentStatus::Succeeded => Self::Succeeded,
-            PaymentStatus::Declined => Self::Declined,
-            PaymentStatus::Refunding => Self::Refunding,
-            PaymentStatus::Refunded => Self::Refunded,
-        }
-    }
-}
-
 impl From<Model> for Order {
     fn from(row: Model) -> Self {
-        Self {
+        let status = row.status.into();
+        let payment_status = match row.payment_client_secret {
+            Some(_) => Some(PaymentStatus::RequiresAction),
+            None => row.payment_status.map(PaymentStatus::from),
+        };
+        let external = row.external_provider.zip(row.external_reference);
+        let mut order = Self {
             id: row.id,
             reference: row.reference,
             product_id: row.product_id,
@@ -126,18 +122,24 @@ impl From<Model> for Order {
             unit_price: row.unit_price,
             total: row.unit_price.saturating_mul(i64::from(row.quantity)),
             currency: row.currency,
-            status: row.status.into(),
+            status,
             created_at: row.created_at,
             expires_at: row.expires_at,
             confirmed_at: row.confirmed_at,
             payment: row
                 .payment_id
-                .zip(row.payment_status)
-                .map(|(id, status)| Payment {
-                    id,
-                    status: status.into(),
-                }),
-        }
+                .zip(payment_status)
+                .map(|(id, status)| Payment::new(id, status)),
+            external_payment: external.map(|(provider, reference)| {
+                Box::new(ExternalPayment {
+                    provider,
+                    reference,
+                    refund_due: None,
+                })
+            }),
+        };
+        order.note_refund_due();
+        order
     }
 }
 

@@ -19,6 +19,8 @@ use crate::domain::{
     Actor, AuditAction, AuditRow, Change, Order, OrderId, OrderStatus, Payment, UserId, order_state,
 };
 
+mod authentication;
+mod external;
 mod open;
 mod pool;
 mod recovery;
@@ -26,12 +28,17 @@ mod resolve;
 mod stray;
 
 pub use self::{
+    authentication::{BuyerAction, WaitingPayment},
+    external::ExternalConfirmation,
     open::{OpenPayment, OpenState},
     resolve::Found,
     stray::StrayPayment,
 };
 
 pub(super) use self::pool::Pool;
+
+/// Payments of one order that may be declined: more would let a thief try out cards.
+pub const DECLINES_MAX: u32 = 10;
 
 /// A random number in the row of an open payment. Who wrote it owns the attempt, until another
 /// caller takes the payment over and writes its own.
@@ -67,6 +74,8 @@ pub enum BeginPayment {
     Begun(Box<PaymentAttempt>),
     /// The order has this status, which does not allow the call.
     WrongStatus(OrderStatus),
+    /// `DECLINES_MAX` payments of this pending order were declined; it expires then.
+    Exhausted(DateTime<Utc>),
     NotFound,
 }
 
@@ -122,6 +131,7 @@ impl Store {
             .filter(COLUMN.id.eq(new.order_id))
             .filter(Column::UserId.eq(&**new.user))
             .filter(Expr::cust("status = 'pending'"))
+            .filter(Column::PaymentDeclines.lt(DECLINES_MAX))
             .filter(Column::ExpiresAt.gt(now));
         self.begin_with(new.order_id, new.lease, now, update).await
     }
@@ -187,17 +197,14 @@ impl Store {
         if row.payment_lease == Some(lease) {
             return Ok(BeginPayment::Begun(Box::new(PaymentAttempt::new(row))));
         }
+        let declines = row.payment_declines.unsigned_abs();
         let order = Order::from(row);
-        let expired = order.expires_at.is_some_and(|end| end <= now);
-        Ok(BeginPayment::WrongStatus(match order.status {
-            // Its lane has not expired the hold yet.
-            OrderStatus::Pending if expired => OrderStatus::Expired,
-            status @ (OrderStatus::Pending
-            | OrderStatus::Confirming
-            | OrderStatus::Confirmed
-            | OrderStatus::Cancelled
-            | OrderStatus::Expired) => status,
-        }))
+        Ok(match (status_now(&order, now), order.expires_at) {
+            (OrderStatus::Pending, Some(end)) if declines >= DECLINES_MAX => {
+                BeginPayment::Exhausted(end)
+            }
+            (status, _) => BeginPayment::WrongStatus(status),
+        })
     }
 
     /// Writes the result of the attempt; `None` when the order has another status, or when another
@@ -212,6 +219,8 @@ impl Store {
             .col_expr(Column::PaymentMethod, Expr::cust("NULL"))
             .col_expr(Column::PaymentAskedAt, Expr::cust("NULL"))
             .col_expr(Column::PaymentLease, Expr::cust("NULL"))
+            .col_expr(Column::PaymentClientSecret, Expr::cust("NULL"))
+            .col_expr(Column::PaymentActionUntil, Expr::cust("NULL"))
             .filter(COLUMN.id.eq(attempt.order.id));
         let confirmed = |update: UpdateMany<Entity>| {
             update
@@ -229,15 +238,16 @@ impl Store {
             // pending order still has its units.
             PaymentEnd::Paid(payment) => confirmed(update)
                 .col_expr(Column::PaymentId, Expr::value(payment.id))
-                .col_expr(
-                    Column::PaymentStatus,
-                    Expr::value(PaymentStatus::from(payment.status)),
-                )
+                .col_expr(Column::PaymentStatus, Expr::value(PaymentStatus::Succeeded))
                 .filter(Expr::cust("status IN ('pending', 'confirming')")),
             PaymentEnd::Free => owned(confirmed(update)),
             PaymentEnd::Declined(id) => {
                 let status = id.as_ref().map(|_| PaymentStatus::Declined);
                 pending(update)
+                    .col_expr(
+                        Column::PaymentDeclines,
+                        Expr::col(Column::PaymentDeclines).add(1),
+                    )
                     .col_expr(Column::PaymentId, Expr::value(id))
                     .col_expr(Column::PaymentStatus, Expr::value(status))
             }
@@ -247,5 +257,18 @@ impl Store {
             .bounded_payment(update.exec_with_returning(self.payments()))
             .await?;
         Ok(rows.into_iter().next().map(Order::from))
+    }
+}
+
+/// The order's status, also where its lane has not expired the hold yet.
+fn status_now(order: &Order, now: DateTime<Utc>) -> OrderStatus {
+    let expired = order.expires_at.is_some_and(|end| end <= now);
+    match order.status {
+        OrderStatus::Pending if expired => OrderStatus::Expired,
+        status @ (OrderStatus::Pending
+        | OrderStatus::Confirming
+        | OrderStatus::Confirmed
+        | OrderStatus::Cancelled
+        | OrderStatus::Expired) => status,
     }
 }

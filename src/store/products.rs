@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use entities::products::{ActiveModel, COLUMN, Entity, Model};
+use entities::products::{ActiveModel, COLUMN, Column, Entity, Model};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
+    ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
     sea_query::Expr,
 };
 
@@ -15,6 +15,9 @@ use super::{Result, Store, Transaction};
 use crate::domain::{
     Actor, AuditAction, AuditRow, Change, Product, ProductId, StockLevel, product_state,
 };
+
+/// Skus that a warning lists.
+const SKUS_SHOWN_MAX: u64 = 10;
 
 /// A product to be created; the service sets id and times.
 #[derive(Clone, Debug)]
@@ -124,6 +127,19 @@ impl Store {
         }
         let rows = self.bounded(|| query.clone().all(&self.read)).await?;
         Ok(rows.into_iter().map(Product::from).collect())
+    }
+
+    /// The skus of some of the newest products whose orders are held until they are paid.
+    pub async fn skus_with_priced_holds(&self) -> Result<Vec<String>> {
+        let query = Entity::find()
+            .select_only()
+            .column(Column::Sku)
+            .filter(Column::HoldSeconds.is_not_null())
+            .filter(Column::Price.gt(0))
+            .order_by_desc(COLUMN.id)
+            .limit(SKUS_SHOWN_MAX);
+        self.bounded(|| query.clone().into_tuple().all(&self.read))
+            .await
     }
 
     /// # Errors

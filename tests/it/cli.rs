@@ -29,6 +29,8 @@ const SETTINGS: &[&str] = &[
     "PAYMENTS",
     "PAYMENT_URL",
     "PAYMENT_KEY",
+    "STRIPE_WEBHOOK_SECRET",
+    "PAYMENT_AUTHENTICATION_SECONDS",
     "CORS_ORIGINS",
     "LOCK_TTL_MS",
     "LOCK_PATIENCE_MS",
@@ -116,6 +118,8 @@ fn output_within_seconds(mut command: Command) -> Output {
 #[case("PAYMENTS", "stripe")]
 #[case("PAYMENT_URL", "api.stripe.com")]
 #[case("PAYMENT_KEY", "sk:with-a-colon")]
+#[case("STRIPE_WEBHOOK_SECRET", "two words")]
+#[case("PAYMENT_AUTHENTICATION_SECONDS", "0")]
 #[case("CORS_ORIGINS", "no origin \u{1F600}")]
 #[case("LOCK_TTL_MS", "abc")]
 #[case("LOCK_TTL_MS", "0")]

@@ -73,9 +73,9 @@ async fn a_paid_order_is_confirmed_and_charged_once(#[case] backend: Backend) {
     assert_eq!(confirmed["status"], "confirmed");
     assert_eq!(confirmed["payment"]["status"], "succeeded");
     assert!(confirmed["confirmed_at"].is_string());
-    let again = confirm(service, "ann", order, GOOD).await;
-    let refusal = again.refusal(409, "order_not_pending");
-    assert_eq!(refusal["order_status"], "confirmed");
+    // The first answer may have been lost.
+    let again = confirm(service, "ann", order, GOOD).await.success(200);
+    assert_eq!(again, confirmed);
     let charges = gateway.charges_of(order).await;
     assert_eq!(charges.len(), 1, "{charges:?}");
     assert_eq!(charges[0]["amount"], 1999);
@@ -157,10 +157,15 @@ async fn one_of_many_concurrent_confirmations_pays(#[case] backend: Backend) {
     }
     let answers = calls.join_all().await;
 
-    let paid = answers.iter().filter(|answer| answer.status == 200).count();
-    assert_eq!(paid, 1, "{answers:?}");
-    for answer in answers.iter().filter(|answer| answer.status != 200) {
-        answer.refusal(409, "order_not_pending");
+    assert!(answers.iter().any(|answer| answer.status == 200));
+    for answer in &answers {
+        // Calls that came later find the order confirmed.
+        if answer.status == 200 {
+            assert_eq!(answer.success(200)["status"], "confirmed");
+        } else {
+            let refusal = answer.refusal(409, "order_not_pending");
+            assert_eq!(refusal["order_status"], "confirming");
+        }
     }
     assert_eq!(gateway.charges_of(order).await.len(), 1);
 }

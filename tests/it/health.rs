@@ -27,6 +27,8 @@ const METRICS: &[&str] = &[
     "flash_sale_lane_queue",
     "flash_sale_stock",
     "flash_sale_rate_limited_total",
+    "flash_sale_confirmations_refused_total",
+    "flash_sale_webhooks_total",
     "flash_sale_http_requests_total",
     "flash_sale_http_request_duration_seconds_bucket",
     "flash_sale_http_in_flight",

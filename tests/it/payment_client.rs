@@ -109,21 +109,35 @@ async fn another_card_after_a_decline_pays_the_same_intent() {
     assert_eq!(server.charges_of(order).await.len(), 1);
 }
 
-/// The API cannot request authentication from a buyer, and the hold would expire meanwhile.
+/// Until it is cancelled, the buyer can make it succeed.
 #[tokio::test]
-async fn a_card_that_requires_authentication_is_declined_and_another_one_pays() {
+async fn a_payment_that_requires_authentication_is_cancelled_before_another_card_pays() {
     let server = Server::start().await;
     let (gateway, order) = (client(&server), Uuid::now_v7());
     let secured = server.card("4000002500003155").await;
 
-    let (intent, reason) = declined(gateway.charge(&first(order, &secured), WITHIN).await);
-    assert_eq!(reason, "authentication_required");
+    let charged = gateway.charge(&first(order, &secured), WITHIN).await;
+    let intent = match &charged {
+        Ok(ChargeResult::RequiresAction { intent, .. }) => intent.clone(),
+        other => panic!("no action is required: {other:?}"),
+    };
     assert_eq!(server.charges_of(order).await.len(), 0);
-    let mut next = first(order, GOOD);
-    (next.intent, next.attempt) = (intent.as_deref(), 2);
+    let mut next = again(first(order, GOOD));
+    next.intent = Some(&intent);
+    assert_eq!(
+        gateway.state(&next, WITHIN).await.unwrap(),
+        charged.unwrap()
+    );
+    for _ in 0..2 {
+        let (left, _) = declined(gateway.cancel(&next, WITHIN).await);
+        assert_eq!(left, None);
+    }
+    (next.intent, next.attempt) = (None, 2);
     let payment = paid(gateway.charge(&next, WITHIN).await);
+    next.intent = Some(&payment.id);
+    assert_eq!(paid(gateway.cancel(&next, WITHIN).await), payment);
 
-    assert_eq!(Some(payment.id), intent);
+    assert_ne!(payment.id, intent);
     assert_eq!(server.charges_of(order).await.len(), 1);
 }
 

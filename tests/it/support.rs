@@ -20,6 +20,7 @@ pub(crate) mod service;
 pub(crate) mod shop;
 pub(crate) mod tokens;
 pub(crate) mod upgrade;
+pub(crate) mod webhook;
 
 use std::{
     path::PathBuf,

@@ -33,6 +33,9 @@ const DOORS: &[Door] = &[
     // Whatever writes payments.
     Door {
         names: &[
+            "write_external_payment",
+            "take_waiting_payment",
+            "take_due_waiting_payments",
             "BeginPayment",
             "PaymentEnd",
             "begin_payment",

@@ -105,7 +105,8 @@ impl CodeClass {
             | Code::NotWaiting
             | Code::PaymentDeclined
             | Code::PaymentsDisabled
-            | Code::SkuTaken => Self::Refused,
+            | Code::SkuTaken
+            | Code::InvalidSignature => Self::Refused,
         }
     }
 }

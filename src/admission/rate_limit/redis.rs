@@ -14,10 +14,10 @@ use fred::types::Value;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::{BUCKET, Blocked};
+use super::{BUCKET, Blocked, RateKey};
 use crate::{
     domain::UserId,
-    redis::{Redis, rate_key, script::Script},
+    redis::{Redis, script::Script},
     tasks::Tasks,
 };
 
@@ -78,11 +78,18 @@ impl Unreported {
 }
 
 impl RedisLimiter {
-    pub(super) fn new(redis: Redis, cell: Duration, blocked: Blocked, tasks: &Tasks) -> Self {
+    pub(super) fn new(
+        redis: Redis,
+        key: RateKey,
+        cell: Duration,
+        blocked: Blocked,
+        tasks: &Tasks,
+    ) -> Self {
         let (checks, inbox) = mpsc::channel(QUEUE_MAX);
         let unreported = Arc::<Unreported>::default();
         let counter = Counter {
             redis,
+            key,
             cell,
             blocked,
             paused_until: Instant::now(),
@@ -146,6 +153,7 @@ async fn serve(
 #[derive(Debug)]
 struct Counter {
     redis: Redis,
+    key: RateKey,
     cell: Duration,
     blocked: Blocked,
     paused_until: Instant,
@@ -183,7 +191,7 @@ impl Counter {
         let micros = |time: Duration| Value::from(time.as_secs_f64() * 1e6);
         let mut arguments = vec![micros(self.cell), micros(BUCKET)];
         arguments.extend(users.iter().map(|(_, cells)| Value::from(*cells)));
-        let keys = users.iter().map(|(user, _)| rate_key(user)).collect();
+        let keys = users.iter().map(|(user, _)| (self.key)(user)).collect();
         let waits: Result<Vec<u64>, _> = SCRIPT
             .run(&self.redis, keys, arguments, ANSWER_WITHIN)
             .await;

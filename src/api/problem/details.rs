@@ -3,18 +3,14 @@
 use std::borrow::Cow;
 
 use super::{Problem, order_refusal};
-use crate::{admission::StreamRefused, domain::OrderId, metrics::connections::StreamBound};
+use crate::{
+    admission::{RateLimited, StreamRefused},
+    domain::OrderId,
+    metrics::connections::StreamBound,
+};
 
 const PAYMENT_UNAVAILABLE: &str = "The payment gateway or the database cannot be reached, or refused \
                                    the request; no money was moved. Please try again.";
-
-fn payment_unknown(order_id: OrderId) -> String {
-    format!(
-        "It is not known yet whether the payment of order {order_id} was made or refunded. Ask for \
-         the order: the service completes what has begun by itself, and a pending order was not \
-         charged."
-    )
-}
 
 impl Problem {
     pub(super) fn detail(&self) -> Cow<'static, str> {
@@ -32,19 +28,11 @@ impl Problem {
                 .collect::<Vec<_>>()
                 .join("; ")
                 .into(),
-            Self::RateLimited(refusal) => {
-                format!("You sent more than {} orders a minute.", refusal.limit).into()
-            }
-            Self::AddressRateLimited(refusal) => format!(
-                "Your address sent more than {} requests a minute.",
-                refusal.limit
-            )
-            .into(),
-            Self::StreamLimit(StreamRefused(bound)) => match bound {
-                StreamBound::Node => "Too many event streams are open. Please try again.".into(),
-                StreamBound::User => "You have too many event streams open.".into(),
-                StreamBound::Address => "Your address has too many event streams open.".into(),
-            },
+            Self::RateLimited(refusal) => too_many("orders", refusal),
+            Self::ConfirmationsLimited(refusal) => too_many("confirmations", refusal),
+            Self::PaymentsExhausted { limit, .. } => exhausted(*limit),
+            Self::AddressRateLimited(refusal) => too_many("requests from your address", refusal),
+            Self::StreamLimit(StreamRefused(bound)) => stream_limit(*bound),
             Self::NotFound => "There is nothing at this address.".into(),
             Self::MethodNotAllowed => "This address does not know the method.".into(),
             Self::ProductNotFound => "There is no such product.".into(),
@@ -58,6 +46,7 @@ impl Problem {
                     .into()
             }
             Self::PaymentsDisabled => "This service takes no payments: PAYMENTS is none.".into(),
+            Self::InvalidSignature { reason } => format!("The event is refused: {reason}.").into(),
             Self::SkuTaken => "Another product has this sku.".into(),
             Self::Refused(refusal) => order_refusal::detail(refusal),
             Self::HighDemand => "High demand! Please try again.".into(),
@@ -72,8 +61,34 @@ impl Problem {
                  the request with the same Idempotency-Key."
             )
             .into(),
-            Self::PaymentUnknown { order_id } => payment_unknown(*order_id).into(),
+            Self::PaymentUnknown { order_id } => payment_unknown(*order_id),
             Self::Internal { .. } => "Something went wrong on our side; it was logged.".into(),
         }
+    }
+}
+
+fn too_many(what: &str, refusal: &RateLimited) -> Cow<'static, str> {
+    format!("You sent more than {} {what} a minute.", refusal.limit).into()
+}
+
+fn exhausted(limit: u32) -> Cow<'static, str> {
+    let text = "payments of this order were declined; it cannot be paid any more and expires.";
+    format!("{limit} {text}").into()
+}
+
+fn payment_unknown(order_id: OrderId) -> Cow<'static, str> {
+    format!(
+        "It is not known yet whether the payment of order {order_id} was made or refunded. Ask for \
+         the order: the service completes what has begun by itself, and a pending order was not \
+         charged."
+    )
+    .into()
+}
+
+fn stream_limit(bound: StreamBound) -> Cow<'static, str> {
+    match bound {
+        StreamBound::Node => "Too many event streams are open. Please try again.".into(),
+        StreamBound::User => "You have too many event streams open.".into(),
+        StreamBound::Address => "Your address has too many event streams open.".into(),
     }
 }

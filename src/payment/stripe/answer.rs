@@ -5,7 +5,7 @@
 use serde::Deserialize;
 
 use super::super::{Cause, Charge, ChargeResult, Error, SendMode};
-use crate::domain::{Payment, PaymentStatus};
+use crate::domain::{Payment, PaymentStatus, Secret};
 
 /// A raw response; it has no `Debug`, because a body may hold a buyer's data.
 pub(super) struct StripeResponse {
@@ -21,6 +21,14 @@ struct Intent {
     currency: String,
     #[serde(default)]
     metadata: Metadata,
+    client_secret: Option<String>,
+    last_payment_error: Option<LastError>,
+}
+
+/// Why the last attempt to pay an intent failed.
+#[derive(Deserialize)]
+struct LastError {
+    code: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -58,7 +66,7 @@ pub(super) fn charged(
     charge: &Charge<'_>,
 ) -> Result<ChargeResult, Error> {
     match response.status {
-        200 => charged_by_intent(parse(response)?, charge),
+        200 => charged_by_intent(parse(response)?, charge, confirmed_intent(charge)),
         400 | 402 | 404 => refused(response.status, parse::<ErrorBody>(response)?.error, charge),
         // Stripe did not process this call, but may have processed an earlier one.
         status @ (401 | 403) if charge.mode == SendMode::First => {
@@ -76,23 +84,77 @@ fn parse<'a, T: Deserialize<'a>>(response: &'a StripeResponse) -> Result<T, Erro
     body.map_or_else(|| unknown(Cause::Malformed("an unexpected body")), Ok)
 }
 
-fn charged_by_intent(intent: Intent, charge: &Charge<'_>) -> Result<ChargeResult, Error> {
-    if let Some(mismatch) = mismatch(&intent, charge) {
+/// The state of the intent `requested`, after it was read or cancelled.
+pub(super) fn state(
+    response: &StripeResponse,
+    charge: &Charge<'_>,
+    requested: &str,
+) -> Result<ChargeResult, Error> {
+    let intent = match response.status {
+        200 => parse(response)?,
+        // It cannot be cancelled any more, for example because it has succeeded.
+        400 => match parse::<ErrorBody>(response)?.error {
+            ApiError {
+                payment_intent: Some(intent),
+                ..
+            } => intent,
+            _ => return unknown(Cause::Status(400)),
+        },
+        status @ (401 | 403) => return unknown(Cause::Key(status)),
+        status @ 404 => return unknown(Cause::Refused("the payment", status)),
+        status => return unknown(Cause::Status(status)),
+    };
+    charged_by_intent(intent, charge, Some(requested))
+}
+
+/// The intent that this attempt confirms again; `None` when it creates one.
+fn confirmed_intent<'a>(charge: &Charge<'a>) -> Option<&'a str> {
+    charge.intent.filter(|_| charge.attempt > 1)
+}
+
+fn charged_by_intent(
+    intent: Intent,
+    charge: &Charge<'_>,
+    requested: Option<&str>,
+) -> Result<ChargeResult, Error> {
+    if let Some(mismatch) = mismatch(&intent, charge, requested) {
         return unknown(Cause::OtherPayment(mismatch));
     }
     match intent.status.as_str() {
-        "succeeded" => Ok(ChargeResult::Paid(Payment {
-            id: intent.id,
-            status: PaymentStatus::Succeeded,
-        })),
-        "requires_payment_method" => Ok(declined(Some(intent.id), "card_declined")),
-        // The service offers no way to authenticate, so it stays unpaid.
-        "requires_action" => Ok(declined(Some(intent.id), "authentication_required")),
+        "succeeded" => Ok(ChargeResult::Paid(Payment::new(
+            intent.id,
+            PaymentStatus::Succeeded,
+        ))),
+        "requires_payment_method" => {
+            let code = intent.last_payment_error.and_then(|error| error.code);
+            Ok(declined(Some(intent.id), &public_reason(code)))
+        }
+        "requires_action" => match intent.client_secret {
+            Some(secret) if is_visible(&secret) => Ok(ChargeResult::RequiresAction {
+                intent: intent.id,
+                client_secret: Secret::new(secret),
+            }),
+            Some(_) | None => unknown(Cause::Malformed("an action without a client secret")),
+        },
         // It can never succeed, so the next attempt creates another one.
         "canceled" => Ok(declined(None, "canceled")),
         "processing" => unknown(Cause::Working("processing")),
         _ => unknown(Cause::Working("an unexpected status")),
     }
+}
+
+/// The code, not the decline code, which would reveal that the card is reported as stolen.
+fn public_reason(code: Option<String>) -> String {
+    let is_code = |code: &String| {
+        (1..=64).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+    };
+    code.filter(is_code)
+        .unwrap_or_else(|| "card_declined".to_owned())
+}
+
+/// Restricts client secrets, which become part of database rows and answers.
+fn is_visible(secret: &str) -> bool {
+    (1..=255).contains(&secret.len()) && secret.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn declined(intent: Option<String>, reason: &str) -> ChargeResult {
@@ -104,10 +166,9 @@ fn declined(intent: Option<String>, reason: &str) -> ChargeResult {
 
 /// The part of an intent that does not match the order, if any: a wrong or forged answer must not
 /// confirm an order.
-fn mismatch(intent: &Intent, charge: &Charge<'_>) -> Option<&'static str> {
+fn mismatch(intent: &Intent, charge: &Charge<'_>, requested: Option<&str>) -> Option<&'static str> {
     let order = charge.order_id.to_string();
-    let confirmed = charge.intent.filter(|_| charge.attempt > 1);
-    if !is_id(&intent.id) || confirmed.is_some_and(|requested| requested != intent.id) {
+    if !is_id(&intent.id) || requested.is_some_and(|requested| requested != intent.id) {
         Some("the intent")
     } else if intent.metadata.order_id.as_deref() != Some(&order) {
         Some("the order")
@@ -139,7 +200,7 @@ fn refused(status: u16, error: ApiError, charge: &Charge<'_>) -> Result<ChargeRe
     // For example an intent that has succeeded already; the error contains the intent.
     if error.code.as_deref() == Some("payment_intent_unexpected_state") {
         return match error.payment_intent {
-            Some(intent) => charged_by_intent(intent, charge),
+            Some(intent) => charged_by_intent(intent, charge, confirmed_intent(charge)),
             None => unknown(Cause::Malformed("an unexpected state without the intent")),
         };
     }
@@ -161,17 +222,16 @@ fn refused(status: u16, error: ApiError, charge: &Charge<'_>) -> Result<ChargeRe
 }
 
 fn refused_by_bank(error: ApiError, charge: &Charge<'_>) -> Result<ChargeResult, Error> {
-    // The code, not the decline code, which would reveal that the card is reported as stolen.
-    let reason = error.code.filter(|code| {
-        code.len() <= 64 && code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
-    });
-    let reason = reason.as_deref().unwrap_or("card_declined");
+    let reason = public_reason(error.code);
     let Some(intent) = error.payment_intent else {
-        return Ok(declined(charge.intent.map(str::to_owned), reason));
+        return Ok(declined(charge.intent.map(str::to_owned), &reason));
     };
-    match charged_by_intent(intent, charge)? {
+    match charged_by_intent(intent, charge, confirmed_intent(charge))? {
         ChargeResult::Paid(_) => unknown(Cause::Malformed("a decline of a payment that succeeded")),
-        ChargeResult::Declined { intent, .. } => Ok(declined(intent, reason)),
+        ChargeResult::RequiresAction { .. } => unknown(Cause::Malformed(
+            "a decline of a payment that requires an action",
+        )),
+        ChargeResult::Declined { intent, .. } => Ok(declined(intent, &reason)),
     }
 }
 

@@ -42,7 +42,7 @@ impl<R: FnMut() -> String> Decider<'_, R> {
             return Reply::NotCancelled(Some(status));
         }
         let before = order_state(&order);
-        let cancelled = Order {
+        let mut cancelled = Order {
             status: OrderStatus::Cancelled,
             payment: order.payment.clone().map(|payment| match release {
                 Release::Undo => Payment {
@@ -53,6 +53,7 @@ impl<R: FnMut() -> String> Decider<'_, R> {
             }),
             ..order
         };
+        cancelled.note_refund_due();
         let change = Change::between(before, order_state(&cancelled));
         let row = AuditRow::new(actor, AuditAction::CancelOrder, id, change, self.now);
         self.decision.audit.push(row);

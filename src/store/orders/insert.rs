@@ -241,6 +241,11 @@ fn row(new: &NewOrder) -> ActiveModel {
         payment_asked_at: NotSet,
         payment_lease: NotSet,
         payment_refunded_at: NotSet,
+        payment_client_secret: NotSet,
+        payment_action_until: NotSet,
+        payment_declines: NotSet,
+        external_provider: NotSet,
+        external_reference: NotSet,
         from_waitlist: Set(*from_waitlist),
     }
 }

@@ -41,7 +41,7 @@ pub struct OpenPayment {
 
 impl Store {
     /// The payments that have been open for more than a minute, the oldest first; at most 1,000 of
-    /// orders and 1,000 stray ones.
+    /// each kind.
     pub async fn open_payments(&self, now: DateTime<Utc>) -> Result<Vec<OpenPayment>> {
         let orders = Entity::find()
             .select_only()
@@ -50,6 +50,15 @@ impl Store {
             .filter(Column::PaymentAskedAt.is_not_null())
             .filter(Column::PaymentBegunAt.lt(now - SLOW))
             .order_by_asc(Column::PaymentBegunAt)
+            .limit(OPEN_MAX);
+        // Their buyers' time is over, but the gateway has not cancelled them.
+        let overdue = Entity::find()
+            .select_only()
+            .column(Column::Id)
+            .column(Column::PaymentActionUntil)
+            .filter(Column::PaymentAskedAt.is_not_null())
+            .filter(Column::PaymentActionUntil.lt(now - SLOW))
+            .order_by_asc(Column::PaymentActionUntil)
             .limit(OPEN_MAX);
         let strays = strays::Entity::find()
             .select_only()
@@ -62,6 +71,8 @@ impl Store {
         // On PostgreSQL the readers may keep a plan that scans the table.
         let orders = orders.into_tuple::<Row>().all(self.payments());
         let orders = self.bounded_payment(orders).await?;
+        let overdue = overdue.into_tuple::<Row>().all(self.payments());
+        let overdue = self.bounded_payment(overdue).await?;
         let strays = strays.into_tuple::<Row>().all(self.payments());
         let strays = self.bounded_payment(strays).await?;
         let orders = orders.into_iter().map(|(order_id, since)| OpenPayment {
@@ -73,11 +84,16 @@ impl Store {
                 OpenState::Left
             },
         });
+        let overdue = overdue.into_iter().map(|(order_id, since)| OpenPayment {
+            order_id,
+            since,
+            state: OpenState::Repeated,
+        });
         let strays = strays.into_iter().map(|(order_id, since)| OpenPayment {
             order_id,
             since,
             state: OpenState::Stray,
         });
-        Ok(orders.chain(strays).collect())
+        Ok(orders.chain(overdue).chain(strays).collect())
     }
 }

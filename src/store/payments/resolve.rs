@@ -101,6 +101,8 @@ fn end_payment(found: Found, now: DateTime<Utc>) -> UpdateMany<Entity> {
         .col_expr(Column::PaymentMethod, Expr::cust("NULL"))
         .col_expr(Column::PaymentAskedAt, Expr::cust("NULL"))
         .col_expr(Column::PaymentLease, Expr::cust("NULL"))
+        .col_expr(Column::PaymentClientSecret, Expr::cust("NULL"))
+        .col_expr(Column::PaymentActionUntil, Expr::cust("NULL"))
         .filter(Expr::cust("status = 'confirming'"));
     match found {
         // Also without the gateway's identifier: if the gateway names the payment later, the order

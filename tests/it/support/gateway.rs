@@ -9,7 +9,7 @@ use axum::{
     Router,
     body::{Body, Bytes},
     extract::State,
-    http::{HeaderMap, StatusCode, Uri},
+    http::{HeaderMap, Method, StatusCode, Uri},
     response::{IntoResponse, Response},
     routing::any,
 };
@@ -142,6 +142,22 @@ impl Gateway {
         method.await["id"].as_str().unwrap().to_owned()
     }
 
+    /// What the buyer does in the browser with the client secret of a confirmation's answer: passes
+    /// the bank's authentication, or fails it.
+    pub(crate) async fn authenticate(&self, order: &Value, success: bool) {
+        let (id, secret) = (&order["payment"]["id"], &order["payment"]["client_secret"]);
+        let path = format!("/v1/payment_intents/{}/_authenticate", id.as_str().unwrap());
+        let body = json!({ "client_secret": secret, "success": success });
+        self.shared.account.localstripe.post(&path, &body).await;
+    }
+
+    /// Sends the events of payments, signed with the secret, to the service at this URL.
+    pub(crate) async fn send_events(&self, service: &str, secret: &str) {
+        let url = format!("{service}/webhooks/stripe");
+        let localstripe = &self.shared.account.localstripe;
+        localstripe.send_events(&url, secret).await;
+    }
+
     /// The charges of this order that took money.
     pub(crate) async fn charges_of(&self, order: Uuid) -> Vec<Value> {
         self.of("charges", order)
@@ -194,12 +210,12 @@ async fn serve(mut listener: TcpListener, port: u16, shared: Arc<Shared>) {
 
 async fn answer(
     State(shared): State<Arc<Shared>>,
-    uri: Uri,
+    target: (Method, Uri),
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
     shared.calls.lock().unwrap().arrive();
-    let response = answer_by_fault(&shared, &uri, &headers, body).await;
+    let response = answer_by_fault(&shared, target, &headers, body).await;
     shared.calls.lock().unwrap().unanswered -= 1;
     response
 }
@@ -214,7 +230,7 @@ impl Calls {
 
 async fn answer_by_fault(
     shared: &Arc<Shared>,
-    uri: &Uri,
+    (method, uri): (Method, Uri),
     headers: &HeaderMap,
     body: Bytes,
 ) -> Response {
@@ -235,6 +251,7 @@ async fn answer_by_fault(
     let key = headers.get("Idempotency-Key");
     let key = key.map(|key| key.to_str().unwrap().to_owned());
     let call = Call {
+        method,
         path: uri.path().to_owned(),
         authorization: headers.get("Authorization").cloned(),
         body: String::from_utf8(body.into()).unwrap(),

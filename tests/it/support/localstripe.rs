@@ -85,6 +85,14 @@ impl Localstripe {
         answer.json().await.unwrap()
     }
 
+    /// Registers a webhook.
+    pub(crate) async fn send_events(&self, url: &str, secret: &str) {
+        let path = format!("{}/_config/webhooks/test", self.url);
+        let body = serde_json::json!({ "url": url, "secret": secret });
+        let answer = self.client.post(path).json(&body).send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.status());
+    }
+
     /// All objects of a kind, page by page.
     pub(crate) async fn all(&self, kind: &str) -> Vec<Value> {
         let mut found: Vec<Value> = Vec::new();

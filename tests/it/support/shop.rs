@@ -194,7 +194,12 @@ impl Shop {
 
     /// What the first process wrote to its log.
     pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(self.directory.path().join("0.log")).unwrap()
+        self.log_of(0)
+    }
+
+    /// What a process wrote to its log; they are numbered in the order of their starts.
+    pub(crate) fn log_of(&self, number: usize) -> String {
+        std::fs::read_to_string(self.directory.path().join(format!("{number}.log"))).unwrap()
     }
 
     pub(crate) fn data(&self) -> PathBuf {

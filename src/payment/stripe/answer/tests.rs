@@ -39,6 +39,7 @@ fn intent(status: &str) -> Value {
     json!({
         "id": "pi_1", "object": "payment_intent", "status": status, "amount": 1999,
         "currency": "eur", "metadata": { "order_id": ORDER },
+        "client_secret": "pi_1_secret_2",
     })
 }
 
@@ -50,10 +51,7 @@ fn error_body(kind: &str, members: &Value) -> Value {
 }
 
 fn paid() -> ChargeResult {
-    ChargeResult::Paid(Payment {
-        id: "pi_1".to_owned(),
-        status: PaymentStatus::Succeeded,
-    })
+    ChargeResult::Paid(Payment::new("pi_1".to_owned(), PaymentStatus::Succeeded))
 }
 
 fn is_unknown<T>(outcome: &Result<T, Error>) -> bool {
@@ -70,12 +68,7 @@ fn the_intent_status_decides_the_charge() {
     let same_intent = Some("pi_1".to_owned());
     assert_eq!(result_of("succeeded").unwrap(), paid());
     for (status, intent, reason) in [
-        (
-            "requires_payment_method",
-            same_intent.clone(),
-            "card_declined",
-        ),
-        ("requires_action", same_intent, "authentication_required"),
+        ("requires_payment_method", same_intent, "card_declined"),
         ("canceled", None, "canceled"),
     ] {
         assert_eq!(result_of(status).unwrap(), declined(intent, reason));
@@ -88,6 +81,55 @@ fn the_intent_status_decides_the_charge() {
     ] {
         assert!(is_unknown(&result_of(status)), "{status}");
     }
+}
+
+#[test]
+fn an_action_names_the_intent_and_its_secret() {
+    let expected = ChargeResult::RequiresAction {
+        intent: "pi_1".to_owned(),
+        client_secret: Secret::new("pi_1_secret_2"),
+    };
+    let outcome = charged(&response(200, &intent("requires_action")), &first()).unwrap();
+    assert_eq!(outcome, expected);
+    assert!(!format!("{outcome:?}").contains("secret_2"));
+    for secret in [json!(null), json!(""), json!("a b"), json!("x".repeat(256))] {
+        let mut without = intent("requires_action");
+        without["client_secret"] = secret;
+        assert!(is_unknown(&charged(&response(200, &without), &first())));
+    }
+}
+
+#[test]
+fn the_state_of_an_intent_is_read_from_it_or_from_the_refusal_to_cancel_it() {
+    let state_of = |status, body: &Value| state(&response(status, body), &first(), "pi_1");
+    assert_eq!(state_of(200, &intent("succeeded")).unwrap(), paid());
+    assert_eq!(
+        state_of(200, &intent("canceled")).unwrap(),
+        declined(None, "canceled")
+    );
+    let mut failed = intent("requires_payment_method");
+    failed["last_payment_error"] = json!({ "code": "payment_intent_authentication_failure" });
+    assert_eq!(
+        state_of(200, &failed).unwrap(),
+        declined(
+            Some("pi_1".to_owned()),
+            "payment_intent_authentication_failure"
+        )
+    );
+    let refusal = |status| {
+        let state = json!({
+            "code": "payment_intent_unexpected_state", "payment_intent": intent(status),
+        });
+        error_body("invalid_request_error", &state)
+    };
+    assert_eq!(state_of(400, &refusal("succeeded")).unwrap(), paid());
+    assert!(is_unknown(&state_of(400, &refusal("processing"))));
+    let bare = error_body("invalid_request_error", &json!({}));
+    for status in [400, 401, 404, 409, 429, 500] {
+        assert!(is_unknown(&state_of(status, &bare)), "{status}");
+    }
+    let other = state(&response(200, &intent("succeeded")), &first(), "pi_2");
+    assert!(is_unknown(&other));
 }
 
 #[test]

@@ -1,12 +1,12 @@
-//! Features of Stripe that localstripe lacks: idempotency keys, the intent in a decline, and
-//! another confirmation of an intent with a new method.
+//! Features of Stripe that localstripe lacks: idempotency keys, the intent in a decline and in the
+//! refusal to cancel it, and another confirmation of an intent with a new method.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
 };
 
-use axum::http::HeaderValue;
+use axum::http::{HeaderValue, Method};
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::sync::Mutex as AsyncMutex;
@@ -14,6 +14,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use crate::support::localstripe::Localstripe;
 
 pub(super) struct Call {
+    pub(super) method: Method,
     pub(super) path: String,
     pub(super) authorization: Option<HeaderValue>,
     pub(super) body: String,
@@ -71,14 +72,21 @@ impl Account {
     }
 
     async fn forward(&self, call: &Call) -> Done {
-        let intent = call
-            .path
-            .strip_prefix("/v1/payment_intents/")
-            .and_then(|rest| rest.strip_suffix("/confirm"));
-        match intent {
-            Some(intent) => self.confirm(intent, call).await,
-            None => self.send(call, call.body.clone()).await,
+        let intent = call.path.strip_prefix("/v1/payment_intents/");
+        match intent.and_then(|rest| rest.split_once('/')) {
+            Some((intent, "confirm")) => self.confirm(intent, call).await,
+            Some((intent, "cancel")) => self.cancel(intent, call).await,
+            Some(_) | None => self.send(call, call.body.clone()).await,
         }
+    }
+
+    async fn cancel(&self, intent: &str, call: &Call) -> Done {
+        let path = format!("/v1/payment_intents/{intent}");
+        let before = self.localstripe.get(&path).await;
+        if ["succeeded", "canceled"].contains(&before["status"].as_str().unwrap()) {
+            return unexpected_state(&before);
+        }
+        self.send(call, String::new()).await
     }
 
     /// localstripe accepts a new method and a new charge only as changes of the intent.
@@ -87,14 +95,7 @@ impl Account {
         let before = self.localstripe.get(&path).await;
         let status = before["status"].as_str().unwrap();
         if !["requires_payment_method", "requires_action"].contains(&status) {
-            let error = json!({
-                "type": "invalid_request_error", "code": "payment_intent_unexpected_state",
-                "payment_intent": before,
-            });
-            return Done {
-                status: 400,
-                body: json!({ "error": error }).to_string(),
-            };
+            return unexpected_state(&before);
         }
         let form: HashMap<String, String> = url_decoded(&call.body);
         let method = &form["payment_method"];
@@ -108,7 +109,10 @@ impl Account {
     async fn send(&self, call: &Call, body: String) -> Done {
         let mut request = self
             .client
-            .post(format!("{}{}", self.localstripe.url(), call.path))
+            .request(
+                call.method.clone(),
+                format!("{}{}", self.localstripe.url(), call.path),
+            )
             .header("Content-Type", "application/x-www-form-urlencoded")
             .body(body);
         if let Some(authorization) = &call.authorization {
@@ -128,6 +132,17 @@ impl Account {
             status,
             body: body.to_string(),
         }
+    }
+}
+
+fn unexpected_state(intent: &Value) -> Done {
+    let error = json!({
+        "type": "invalid_request_error", "code": "payment_intent_unexpected_state",
+        "payment_intent": intent,
+    });
+    Done {
+        status: 400,
+        body: json!({ "error": error }).to_string(),
     }
 }
 
