@@ -79,7 +79,7 @@ pub fn router(state: &SharedState, cors_origins: &[String]) -> Router {
         .routes(routes!(orders::confirm::confirm))
         .routes(routes!(webhooks::stripe))
         .routes(routes!(products::create, products::list))
-        .routes(routes!(products::get, products::patch))
+        .routes(routes!(products::get, products::patch, products::archive))
         .routes(routes!(products::restock))
         .routes(routes!(stock::availability))
         .routes(routes!(stock::events))

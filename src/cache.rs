@@ -20,7 +20,7 @@ use crate::{
     metrics,
     redis::Redis,
     stock_events::StockEvents,
-    store::{self, Store},
+    store::{self, Listing, Store},
     tasks::Tasks,
 };
 
@@ -130,7 +130,8 @@ impl Cache {
     pub async fn warmed(source: Source, tasks: &Tasks) -> Result<Self, store::Error> {
         let cache = Self::new(source, tasks.clone());
         let read_at = Instant::now();
-        for product in cache.source.store.products(None, WARM).await? {
+        let newest = cache.source.store.products(Listing::Public, None, WARM);
+        for product in newest.await? {
             let id = product.id;
             cache
                 .products
@@ -146,22 +147,31 @@ impl Cache {
         self.writes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A product, at least as new as the last stock event that this node received for it.
+    /// A public product, at least as new as the last stock event that this node received for it.
     pub async fn product(&self, id: ProductId) -> Result<Arc<CachedProduct>, Arc<Error>> {
         let newest = self
             .source
             .events
             .newest(id)
             .map_or(0, |event| event.version);
-        self.find(id, newest.max(self.written.get(&id).unwrap_or(0)))
-            .await
+        let version = newest.max(self.written.get(&id).unwrap_or(0));
+        // Hidden products stay cached, so that requests for them do not reach the database.
+        let cached = self.find(id, version).await?;
+        if !cached.product.is_public() {
+            return Err(Arc::new(Error::Absent));
+        }
+        Ok(cached)
     }
 
     /// A product and its units for sale. Sales change nothing else of a product, so a newer stock
     /// event replaces a read: during a sale, availability never waits for the database.
     pub async fn for_sale(&self, id: ProductId) -> Result<(Arc<CachedProduct>, i32), Arc<Error>> {
         let cached = match self.products.get(&id).await {
-            Some(cached) if cached.is_fresh() && self.has_current_terms(&cached) => {
+            Some(cached)
+                if cached.is_fresh()
+                    && cached.product.is_public()
+                    && self.has_current_terms(&cached) =>
+            {
                 metrics::cache::hit();
                 cached
             }
@@ -169,11 +179,14 @@ impl Cache {
         };
         let newest = self.source.events.newest(id);
         let newer = newest.filter(|newest| newest.version > cached.product.version);
+        if newer.is_some_and(|newer| newer.hidden) {
+            return Err(Arc::new(Error::Absent));
+        }
         let for_sale = newer.map_or(cached.product.for_sale(), |newest| newest.for_sale);
         Ok((cached, for_sale))
     }
 
-    /// A page of products, newest first from below `before`, rendered by `make`.
+    /// A page of public products, newest first from below `before`, rendered by `make`.
     pub async fn page(
         &self,
         before: Option<ProductId>,
@@ -185,7 +198,7 @@ impl Cache {
         let (store, make) = (&self.source.store, &make);
         let load = move || async move {
             metrics::cache::miss();
-            let products = store.products(before, limit).await;
+            let products = store.products(Listing::Public, before, limit).await;
             products.map(make).map_err(Error::Store)
         };
         self.pages.get((writes, before, limit), load).await

@@ -27,7 +27,7 @@ pub use self::{
     code::Code,
     order::{
         ExternalPayment, IdempotencyKey, Money, Order, OrderRequest, OrderStatus, OrderTerms,
-        Payment, PaymentStatus, reference,
+        Payment, PaymentStatus, reference, references_like,
     },
     outcome::{Outcome, OutcomeLabel, Refusal},
     product::Product,

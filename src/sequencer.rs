@@ -90,6 +90,10 @@ pub enum Restock {
     NotFound,
     /// The total would exceed [`crate::domain::STOCK_MAX`].
     TooLarge,
+    /// No order holds these `available` units, fewer than were to be withdrawn.
+    TooSmall {
+        available: i32,
+    },
 }
 
 /// The result of a cancellation.
@@ -222,7 +226,7 @@ impl Sequencer {
                 .mul_f64(ANSWER_WITHIN)
     }
 
-    /// Adds `quantity` units to the product.
+    /// Adds `quantity` units to the product; a negative one withdraws units.
     pub async fn restock(
         &self,
         product: ProductId,
@@ -236,6 +240,7 @@ impl Sequencer {
         Ok(match (result.reply, result.product) {
             (Reply::Restocked, Some(product)) => Restock::Done(product),
             (Reply::RestockTooLarge, _) => Restock::TooLarge,
+            (Reply::RestockTooSmall { available }, _) => Restock::TooSmall { available },
             _ => Restock::NotFound,
         })
     }

@@ -40,6 +40,9 @@ pub struct StockEvent {
     #[serde(rename = "stock")]
     pub for_sale: i32,
     pub version: i64,
+    /// Whether only admins see the product.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hidden: bool,
 }
 
 impl From<&Product> for StockEvent {
@@ -48,6 +51,7 @@ impl From<&Product> for StockEvent {
             product_id: product.id,
             for_sale: product.for_sale(),
             version: product.version,
+            hidden: !product.is_public(),
         }
     }
 }
@@ -209,6 +213,7 @@ mod tests {
             product_id: products[at],
             for_sale: 5,
             version,
+            hidden: false,
         };
         let waiting = vec![event(0, 1), event(1, 7), event(0, 3), event(0, 2)];
         let mut published = newest_of_each(waiting);
@@ -225,6 +230,7 @@ mod tests {
             product_id,
             for_sale,
             version,
+            hidden: false,
         };
         events.publish(event(5, 2));
         events.publish(event(9, 1));

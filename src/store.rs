@@ -35,14 +35,14 @@ pub use self::{
     invariants::Breach,
     migrate::SchemaError,
     orders::{
-        ExpiredHold, IdempotencyRecord, NewOrder, NewOrders, OrderFilter, Recorded, Release,
-        StoredOrder, UserKey,
+        ExpiredHold, IdempotencyRecord, NewOrder, NewOrders, OrderFilter, OrderPage, Recorded,
+        Release, StoredOrder, UserKey,
     },
     payments::{
         BeginPayment, BuyerAction, DECLINES_MAX, ExternalConfirmation, Found, Lease, NewPayment,
         OpenPayment, OpenState, PaymentAttempt, PaymentEnd, StrayPayment, WaitingPayment,
     },
-    products::{NewProduct, ProductPatch, StockChange},
+    products::{Archived, Listing, NewProduct, ProductPatch, StockChange},
     waitlist_entries::{NewEntry, Queued},
     writable::Condition,
 };

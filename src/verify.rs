@@ -96,7 +96,7 @@ pub const INVARIANTS: [Invariant; 14] = [
             FROM products p JOIN waitlist_entries w ON w.position = (SELECT MIN(e.position) \
                 FROM waitlist_entries e WHERE e.product_id = p.id AND e.status = 'waiting' \
                 AND (e.quantity <= p.stock OR NOT p.waitlist_skip)) \
-            WHERE p.stock > 0 AND w.quantity <= p.stock",
+            WHERE p.stock > 0 AND w.quantity <= p.stock AND p.published AND p.archived_at IS NULL",
     },
     Invariant {
         name: "a waitlist entry has an order if and only if it was offered",

@@ -241,11 +241,10 @@ async fn stored(store: &Store, product: Uuid) -> anyhow::Result<Vec<OrderRow>> {
     let mut before = None;
     loop {
         let filter = OrderFilter {
-            user_id: None,
             product_id: Some(product),
-            status: None,
             before,
             limit: PAGE,
+            ..OrderFilter::default()
         };
         let page = store.orders(filter).await?;
         let Some(last) = page.last() else {

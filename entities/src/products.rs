@@ -28,6 +28,9 @@ pub struct Model {
     pub stock_reserved: i32,
     pub starts_at: Option<ChronoDateTimeUtc>,
     pub ends_at: Option<ChronoDateTimeUtc>,
+    /// Whether anybody but admins sees the product.
+    pub published: bool,
+    pub archived_at: Option<ChronoDateTimeUtc>,
     pub created_at: ChronoDateTimeUtc,
     pub updated_at: ChronoDateTimeUtc,
 }

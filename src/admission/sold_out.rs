@@ -177,7 +177,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// Reads suspects and cached products; keeps those without units for sale.
+    /// Reads suspects and cached products; keeps the public ones without units for sale.
     async fn read(&self, suspects: &mut Vec<ProductId>) {
         let suspects = std::mem::take(suspects);
         let ids = {
@@ -199,7 +199,7 @@ impl Reader {
         let mut before = std::mem::take(&mut *cached);
         for product in products
             .into_iter()
-            .filter(|product| product.for_sale() == 0)
+            .filter(|product| product.for_sale() == 0 && product.is_public())
         {
             let id = product.id;
             if let Some(next) = next(product, read_at, before.remove(&id)) {

@@ -9,7 +9,7 @@ use axum::{
     extract::{FromRequestParts, Path, Query, Request},
     http::{Extensions, HeaderMap, header, request},
 };
-use chrono::{DateTime, Datelike, Utc};
+use chrono::{DateTime, Utc};
 use garde::Validate;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -83,6 +83,13 @@ pub(super) fn require_admin(user: &User) -> Result<(), Problem> {
         Role::Admin => Ok(()),
         Role::Buyer => Err(Problem::Forbidden),
     }
+}
+
+/// Whether the request has a valid token of an admin. Reads of products need no token, so that an
+/// invalid one counts as none.
+pub(super) fn is_admin(state: &SharedState, headers: &HeaderMap) -> bool {
+    headers.contains_key(header::AUTHORIZATION)
+        && (state.keys.user(headers)).is_ok_and(|user| user.role == Role::Admin)
 }
 
 async fn read<T>(
@@ -282,19 +289,27 @@ pub(super) fn user(name: &'static str, value: Option<String>) -> Result<Option<S
     }
 }
 
-/// A parameter that is a time.
+/// A parameter that is a time, within the years that every database can represent: an earlier or later
+/// time finds the same rows as the first or last of them.
 pub(super) fn time(
     name: &'static str,
     value: Option<&str>,
 ) -> Result<Option<DateTime<Utc>>, Problem> {
-    let must_be = "a time as of RFC 3339, such as 2027-05-01T10:00:00Z, of the years 1970 to 9999";
-    match parameter::<DateTime<Utc>>(name, value, must_be)? {
-        // Databases cannot represent every year that chrono can.
-        Some(time) if !(1970..=9999).contains(&time.year()) => {
-            Err(Problem::invalid(name, format!("must be {must_be}")))
-        }
-        time => Ok(time),
-    }
+    let Some(text) = value else {
+        return Ok(None);
+    };
+    let Ok(time) = DateTime::parse_from_rfc3339(text) else {
+        let must_be = "must be a time as of RFC 3339, such as 2027-05-01T10:00:00Z";
+        return Err(Problem::invalid(name, must_be));
+    };
+    Ok(Some(
+        time.to_utc().clamp(DateTime::UNIX_EPOCH, end_of_time()),
+    ))
+}
+
+/// The last second of the year 9999.
+fn end_of_time() -> DateTime<Utc> {
+    DateTime::from_timestamp(253_402_300_799, 0).unwrap_or(DateTime::UNIX_EPOCH)
 }
 
 /// The maximum and the default rows of a page.

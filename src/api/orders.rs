@@ -24,10 +24,10 @@ use super::{
 use crate::{
     domain::{
         Code, IdempotencyKey, Order, OrderId, OrderRequest, OrderStatus, Outcome, ProductId,
-        QUANTITY_MAX, Refusal, WaitlistEntry,
+        QUANTITY_MAX, Refusal, UserId, WaitlistEntry, references_like,
     },
     metrics, sequencer,
-    store::OrderFilter,
+    store::{self, OrderFilter},
 };
 
 pub(super) mod cancel;
@@ -137,6 +137,18 @@ pub(super) struct OrderListParams {
     product_id: Option<String>,
     #[param(required = false, nullable = false, value_type = Option<OrderStatus>)]
     status: Option<String>,
+    /// The reference of an order, as people write it.
+    #[param(required = false, nullable = false)]
+    reference: Option<String>,
+    /// Another user's orders need the role admin.
+    #[param(required = false, nullable = false)]
+    user_id: Option<String>,
+    /// From this time on.
+    #[param(required = false, nullable = false, value_type = Option<DateTime<Utc>>)]
+    created_after: Option<String>,
+    /// Before this time.
+    #[param(required = false, nullable = false, value_type = Option<DateTime<Utc>>)]
+    created_before: Option<String>,
     #[param(required = false, nullable = false, value_type = Option<u64>, minimum = 1, maximum = 100)]
     limit: Option<String>,
     #[param(required = false, nullable = false, value_type = Option<Uuid>)]
@@ -146,7 +158,8 @@ pub(super) struct OrderListParams {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct OrderPage {
     orders: Vec<Order>,
-    /// The `cursor` of the next page; null on the last one.
+    /// The `cursor` of the next page; null on the last one. A page can be short, even empty, although
+    /// there is a next one.
     next_cursor: Option<Uuid>,
 }
 
@@ -155,6 +168,7 @@ pub(super) struct OrderPage {
     get, path = "/orders", tag = "orders", params(OrderListParams), operation_id = "listOrders",
     security(("token" = [])),
     responses((status = 200, body = OrderPage, description = "a page of orders")),
+    extensions(("x-codes" = json!([Code::Forbidden]))),
 )]
 pub(super) async fn list(
     State(state): State<SharedState>,
@@ -164,18 +178,30 @@ pub(super) async fn list(
     let user = state.keys.user(&headers)?;
     let limit = extract::limit(params.limit.as_deref())?;
     let filter = OrderFilter {
-        user_id: (user.role == Role::Buyer).then_some(user.id),
+        user_id: listed_user(user, extract::user("user_id", params.user_id)?)?,
         product_id: extract::parameter("product_id", params.product_id.as_deref(), "a UUID")?,
         status: extract::parameter("status", params.status.as_deref(), STATUSES)?,
+        references: params.reference.as_deref().map(references_like),
+        from: extract::time("created_after", params.created_after.as_deref())?,
+        until: extract::time("created_before", params.created_before.as_deref())?,
         before: extract::cursor(params.cursor.as_deref())?,
-        limit: limit + 1,
+        limit,
     };
-    let rows = state.store.orders(filter).await?;
-    let (orders, next_cursor) = extract::page(rows, limit, |order| order.id);
+    let store::OrderPage { orders, next } = state.store.order_page(filter).await?;
     Ok(Json(OrderPage {
         orders,
-        next_cursor,
+        next_cursor: next,
     }))
+}
+
+/// The user whose orders are listed; `None` for an admin's list of all users.
+fn listed_user(caller: User, of: Option<String>) -> Result<Option<UserId>, Problem> {
+    let of = of.map(UserId::from);
+    match caller.role {
+        Role::Admin => Ok(of),
+        Role::Buyer if of.as_ref().is_none_or(|user| *user == caller.id) => Ok(Some(caller.id)),
+        Role::Buyer => Err(Problem::Forbidden),
+    }
 }
 
 const STATUSES: &str = "pending, confirming, confirmed, cancelled or expired";

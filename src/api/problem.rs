@@ -87,6 +87,7 @@ pub enum Problem {
     InvalidSignature {
         reason: String,
     },
+    HasLiveOrders,
     /// A refusal of an order request.
     Refused(Refusal),
     HighDemand,
@@ -151,6 +152,7 @@ impl Problem {
             Self::PaymentsDisabled => Code::PaymentsDisabled,
             Self::SkuTaken => Code::SkuTaken,
             Self::InvalidSignature { .. } => Code::InvalidSignature,
+            Self::HasLiveOrders => Code::HasLiveOrders,
             Self::Refused(refusal) => refusal.code(),
             Self::HighDemand => Code::HighDemand,
             Self::Unavailable | Self::PaymentUnavailable | Self::NotInTime => Code::Unavailable,
@@ -186,6 +188,7 @@ impl Problem {
             | Self::PaymentDeclined { .. }
             | Self::PaymentsDisabled
             | Self::SkuTaken
+            | Self::HasLiveOrders
             | Self::StreamLimit(_)
             | Self::InvalidSignature { .. }
             | Self::HighDemand
@@ -227,6 +230,7 @@ impl Problem {
             | Self::PaymentsDisabled
             | Self::SkuTaken
             | Self::InvalidSignature { .. }
+            | Self::HasLiveOrders
             | Self::Refused(_)
             | Self::RequestTimeout
             | Self::Internal { .. } => None,

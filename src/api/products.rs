@@ -1,4 +1,6 @@
-//! HTTP handlers of `/products`: create, change, restock, get, list.
+//! HTTP handlers of `/products`: create, change, restock, archive, get, list.
+
+use std::{future::Future, sync::Arc, time::Instant};
 
 use axum::{
     Json,
@@ -18,13 +20,15 @@ use super::{
     SharedState,
     extract::{self, Params, PathId, Sent},
     json_document::{JsonDocument, json},
+    observe::Began,
     problem::Problem,
 };
 use crate::{
-    domain::{Code, Product, ProductId, STOCK_MAX},
+    domain::{Actor, Code, Product, ProductId, Refusal, STOCK_MAX},
     metrics,
     sequencer::Restock,
     stock_events::StockEvent,
+    store::{Archived, Listing},
 };
 
 pub(super) mod body;
@@ -68,16 +72,23 @@ pub(super) async fn patch(
     let sent = extract::from_admin::<ProductPatchBody>(&state, request).await?;
     let id = id.or(Problem::ProductNotFound)?;
     let change = change(SharedState::clone(&state), id, sent);
+    let product = run_detached(&state, change).await?;
+    Ok(Json(product.into()))
+}
+
+/// Runs a change in a task of its own: a caller who goes away after the commit must not keep it from
+/// the caches and the other nodes.
+async fn run_detached<T: Send + 'static>(
+    state: &SharedState,
+    change: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
     let (sender, result) = oneshot::channel();
-    // In a task of its own: a caller who goes away after the commit must not keep it from the caches
-    // and the other nodes.
     state.tasks.spawn("product change", async move {
         drop(sender.send(change.await));
     });
-    let product = result.await.map_err(|_| Problem::Internal {
+    result.await.map_err(|_| Problem::Internal {
         cause: "the change of a product did not end".to_owned(),
-    })??;
-    Ok(Json(product.into()))
+    })?
 }
 
 /// Changes the product and tells everybody who may have read the old one.
@@ -115,12 +126,12 @@ fn warn_of_unpayable_hold(state: &SharedState, product: &Product) {
     }
 }
 
-/// Add units to a product (admin)
+/// Add units to a product, or take units away (admin)
 #[utoipa::path(
     post, path = "/products/{id}/restock", tag = "products", params(("id" = Uuid, Path)),
     operation_id = "restockProduct", request_body = RestockBody, security(("token" = [])),
     responses((status = 200, body = ProductDocument, description = "the product with its new stock")),
-    extensions(("x-codes" = json!([Code::Forbidden, Code::ProductNotFound, Code::HighDemand, Code::OutcomeUnknown]))),
+    extensions(("x-codes" = json!([Code::Forbidden, Code::ProductNotFound, Code::InsufficientStock, Code::HighDemand, Code::OutcomeUnknown]))),
 )]
 pub(super) async fn restock(
     State(state): State<SharedState>,
@@ -138,11 +149,59 @@ pub(super) async fn restock(
             Ok(Json((*product).into()))
         }
         Restock::NotFound => Err(Problem::ProductNotFound),
+        Restock::TooSmall { available } => {
+            Err(Problem::Refused(Refusal::InsufficientStock { available }))
+        }
         Restock::TooLarge => Err(Problem::invalid(
             "quantity",
             format!("would offer more than {STOCK_MAX} units in all"),
         )),
     }
+}
+
+/// Archive a product that has no live orders (admin)
+#[utoipa::path(
+    delete, path = "/products/{id}", tag = "products", params(("id" = Uuid, Path)),
+    operation_id = "archiveProduct", security(("token" = [])),
+    responses((status = 204, description = "archived")),
+    extensions(("x-codes" = json!([Code::Forbidden, Code::ProductNotFound, Code::HasLiveOrders]))),
+)]
+pub(super) async fn archive(
+    State(state): State<SharedState>,
+    id: PathId,
+    request: Request,
+) -> Result<StatusCode, Problem> {
+    let began = Began::of(&request);
+    let user = state.keys.user(request.headers())?;
+    extract::require_admin(&user)?;
+    let id = id.or(Problem::ProductNotFound)?;
+    let actor = extract::actor(&user, request.headers(), request.extensions());
+    let archived = retire(SharedState::clone(&state), id, actor, began);
+    run_detached(&state, archived).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Archives the product and tells everybody who may have read it.
+async fn retire(
+    state: SharedState,
+    id: ProductId,
+    actor: Arc<Actor>,
+    began: Instant,
+) -> Result<(), Problem> {
+    match state.store.archive_product(id, &actor).await? {
+        Archived::Done(product) => {
+            state.stock_events.publish(StockEvent::from(&*product));
+            state.cache.written(&product);
+            // Ends the places on its waitlist; if this fails, the expiry job repeats it.
+            if let Err(error) = state.sequencer.expire_holds(id, began).await {
+                tracing::debug!(product = %id, "cannot end the waitlist of {id} now: {error}");
+            }
+        }
+        Archived::Already => {}
+        Archived::HasLiveOrders => return Err(Problem::HasLiveOrders),
+        Archived::NotFound => return Err(Problem::ProductNotFound),
+    }
+    Ok(())
 }
 
 /// Read a product; at most a second old
@@ -155,8 +214,14 @@ pub(super) async fn restock(
 pub(super) async fn get(
     State(state): State<SharedState>,
     id: PathId,
+    request: Request,
 ) -> Result<JsonDocument, Problem> {
     let id = id.or(Problem::ProductNotFound)?;
+    if extract::is_admin(&state, request.headers()) {
+        let product = state.store.product(id).await?;
+        let product = product.ok_or(Problem::ProductNotFound)?;
+        return Ok(JsonDocument(json(&ProductDocument::from(product))));
+    }
     let cached = state.cache.product(id).await?;
     let render = |product: &Product| json(&ProductDocument::from(product.clone()));
     Ok(JsonDocument(cached.document(render)))
@@ -187,6 +252,7 @@ pub(super) struct ProductPage {
 pub(super) async fn list(
     State(state): State<SharedState>,
     Params(params): Params<ProductListParams>,
+    request: Request,
 ) -> Result<JsonDocument, Problem> {
     let limit = extract::limit(params.limit.as_deref())?;
     let before = extract::cursor(params.cursor.as_deref())?;
@@ -197,6 +263,11 @@ pub(super) async fn list(
             next_cursor,
         })
     };
+    if extract::is_admin(&state, request.headers()) {
+        let listing = Listing::Unarchived;
+        let products = state.store.products(listing, before, limit + 1).await?;
+        return Ok(JsonDocument(render(products)));
+    }
     let page = state.cache.page(before, limit + 1, render).await?;
     Ok(JsonDocument(page))
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::{
-    extract::State,
+    extract::{Request, State},
     response::{Response, sse::Event},
 };
 use chrono::{DateTime, Utc};
@@ -16,7 +16,7 @@ use super::{
     SharedState,
     clients::ClientAddress,
     event_stream,
-    extract::PathId,
+    extract::{self, PathId},
     json_document::{JsonDocument, json},
     problem::Problem,
 };
@@ -51,9 +51,16 @@ pub(super) struct Availability {
 pub(super) async fn availability(
     State(state): State<SharedState>,
     id: PathId,
+    request: Request,
 ) -> Result<JsonDocument, Problem> {
     let id = id.or(Problem::ProductNotFound)?;
     let now = state.store.now();
+    if extract::is_admin(&state, request.headers()) {
+        let product = state.store.product(id).await?;
+        let product = product.ok_or(Problem::ProductNotFound)?;
+        let availability = Availability::of(&product, product.for_sale(), now);
+        return Ok(JsonDocument(json(&availability)));
+    }
     let (cached, for_sale) = state.cache.for_sale(id).await?;
     if for_sale == cached.product.for_sale() {
         let render = |product: &Product| json(&Availability::of(product, for_sale, now));
@@ -70,7 +77,7 @@ impl Availability {
     fn of(product: &Product, for_sale: i32, now: DateTime<Utc>) -> Self {
         Self {
             product_id: product.id,
-            available: for_sale > 0 && product.on_sale(now),
+            available: for_sale > 0 && product.on_sale(now) && product.is_public(),
             stock: for_sale,
             max_per_order: product.max_per_order,
             price: product.price,
@@ -142,10 +149,14 @@ struct Watch {
 }
 
 impl Watch {
-    /// The next state that is newer than the last one sent; `None` at the end.
+    /// The next state that is newer than the last one sent; `None` at the end, and once the product
+    /// is hidden.
     async fn next(&mut self) -> Option<StockEvent> {
         loop {
             if let Some(stock) = self.next.take().filter(|stock| stock.version > self.sent) {
+                if stock.hidden {
+                    return None;
+                }
                 self.sent = stock.version;
                 self.not_before = Instant::now() + PAUSE;
                 return Some(stock);

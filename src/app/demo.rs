@@ -36,6 +36,7 @@ pub(super) async fn create_products(store: &Store) -> Result<(), Error> {
             waitlist_skip: false,
             starts_at: None,
             ends_at: None,
+            published: true,
             now: now(),
         };
         let created = store.create_product(product, &Actor::service()).await;

@@ -61,6 +61,7 @@ pub enum Code {
     PaymentDeclined,
     PaymentsDisabled,
     SkuTaken,
+    HasLiveOrders,
     /// Too many event streams are open.
     StreamLimit,
     /// Of a webhook.
@@ -90,7 +91,8 @@ impl Code {
             | Self::InsufficientStock
             | Self::OrderNotPending
             | Self::PaymentsDisabled
-            | Self::SkuTaken => 409,
+            | Self::SkuTaken
+            | Self::HasLiveOrders => 409,
             Self::PayloadTooLarge => 413,
             Self::UnsupportedMediaType => 415,
             Self::InvalidRequest | Self::IdempotencyKeyReused => 422,
@@ -130,6 +132,7 @@ impl Code {
             | Self::PaymentsDisabled
             | Self::SkuTaken
             | Self::InvalidSignature
+            | Self::HasLiveOrders
             | Self::StreamLimit => false,
         }
     }

@@ -217,6 +217,37 @@ pub fn reference() -> String {
     text
 }
 
+/// The references that a person may mean by `text`: as it is, and as Crockford's base32 is read, in any
+/// case and grouping, with O for 0, I and L for 1, with or without `FS`.
+pub fn references_like(text: &str) -> Vec<String> {
+    let mut code: String = text
+        .chars()
+        .filter(|letter| !letter.is_whitespace() && *letter != '-')
+        .map(|letter| match letter.to_ascii_uppercase() {
+            'O' => '0',
+            'I' | 'L' => '1',
+            letter => letter,
+        })
+        .collect();
+    if REFERENCE_LENGTHS.contains(&code.len().saturating_sub(2))
+        && let Some(rest) = code.strip_prefix("FS")
+    {
+        code = rest.to_owned();
+    }
+    let mut references = vec![text.to_owned()];
+    // No reference has such characters, and PostgreSQL cannot compare a NUL.
+    references.retain(|text| !text.chars().any(char::is_control));
+    if code.chars().all(|letter| letter.is_ascii_alphanumeric())
+        && REFERENCE_LENGTHS.contains(&code.len())
+    {
+        references.push(format!("FS-{code}"));
+    }
+    references
+}
+
+/// The characters of a reference: 8 in orders of earlier releases.
+const REFERENCE_LENGTHS: [usize; 2] = [8, 12];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,5 +261,16 @@ mod tests {
             assert!(code.chars().all(|c| c.is_ascii_digit()
                 || (c.is_ascii_uppercase() && !matches!(c, 'I' | 'L' | 'O' | 'U'))));
         }
+    }
+    #[test]
+    fn a_reference_is_found_as_people_write_it() {
+        let eight = "FS-0123ABCD".to_owned();
+        for text in ["FS-0123ABCD", "fs 0123 abcd", "o123-abcd", "FS-OL23ABCD"] {
+            let found = references_like(text);
+            assert!(found.contains(&eight), "{text}: {found:?}");
+        }
+        let twelve = "FS-0123456789AB".to_owned();
+        assert!(references_like("fs-0123-4567-89ab").contains(&twelve));
+        assert_eq!(references_like("old-1"), ["old-1"]);
     }
 }

@@ -26,6 +26,11 @@ pub struct Product {
     pub waitlist_skip: bool,
     pub starts_at: Option<DateTime<Utc>>,
     pub ends_at: Option<DateTime<Utc>>,
+    /// Whether anybody but admins sees the product. Cached products from before have no such
+    /// field, and are read again.
+    pub published: bool,
+    /// An archived product is never sold again.
+    pub archived_at: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
 }
@@ -34,6 +39,11 @@ impl Product {
     /// Units that a new order may take.
     pub fn for_sale(&self) -> i32 {
         self.stock.for_sale()
+    }
+
+    /// Whether the product exists for anybody but admins; otherwise it is sold to nobody.
+    pub fn is_public(&self) -> bool {
+        self.published && self.archived_at.is_none()
     }
 
     /// Whether `now` lies in `[starts_at, ends_at)`.

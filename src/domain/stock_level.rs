@@ -7,7 +7,7 @@ use super::STOCK_MAX;
 /// The stock of a product, in units. Always `0 ≤ reserved ≤ on_hand ≤ total ≤ STOCK_MAX`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StockLevel {
-    /// Every unit ever put up for sale: those on hand and those of live orders.
+    /// Every unit put up for sale and not withdrawn: those on hand and those of live orders.
     pub total: i32,
     /// Units that no live order holds; the lock key names this quantity.
     pub on_hand: i32,
@@ -65,6 +65,18 @@ impl StockLevel {
         }
     }
 
+    /// Takes `quantity` units from the stock that no order holds; false, and no change, when there are
+    /// fewer. Takes units that are for sale first, reserved ones after them.
+    #[must_use]
+    pub fn withdraw(&mut self, quantity: i32) -> bool {
+        if quantity > self.on_hand {
+            return false;
+        }
+        self.total -= quantity;
+        self.sell(quantity);
+        true
+    }
+
     /// Puts all reserved units up for sale, once the waitlist is empty.
     pub fn end_reservation(&mut self) {
         self.reserved = 0;
@@ -96,6 +108,17 @@ mod tests {
         assert_eq!((level.on_hand, level.reserved), (3, 3));
         level.sell(1);
         assert_eq!((level.on_hand, level.reserved), (2, 2));
+    }
+
+    #[test]
+    fn units_that_orders_hold_cannot_be_withdrawn() {
+        let mut level = StockLevel::new(5);
+        level.sell(2);
+        let before = level;
+        assert!(!level.withdraw(4));
+        assert_eq!(level, before);
+        assert!(level.withdraw(3));
+        assert_eq!((level.total, level.on_hand, level.reserved), (2, 0, 0));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::{
     domain::ProductId,
     metrics,
     stock_events::{StockEvent, StockEvents},
-    store::{Error, Store},
+    store::{Error, Listing, Store},
     tasks::Tasks,
 };
 
@@ -47,7 +47,7 @@ impl StockPoll {
         let (idle, used) = self.store.connections();
         metrics::database::pool(idle, used);
         self.store.read_clock().await?;
-        let products = self.store.products(None, PRODUCTS).await?;
+        let products = self.store.products(Listing::All, None, PRODUCTS).await?;
         for product in &products {
             self.gauges
                 .entry(product.id)

@@ -54,6 +54,10 @@ pub(super) enum Reply {
     Restocked,
     /// The total would exceed [`crate::domain::STOCK_MAX`].
     RestockTooLarge,
+    /// More units were to be withdrawn than are `available`.
+    RestockTooSmall {
+        available: i32,
+    },
     Cancelled(Box<Order>),
     /// The order's status, or `None` when there is no such order.
     NotCancelled(Option<OrderStatus>),

@@ -109,8 +109,12 @@ async fn held(
 
 /// The most units that the waitlist may be offered in this batch.
 fn returning(product: &Product, pending: &PendingBatch, facts: &Facts) -> i32 {
+    if product.archived_at.is_some() {
+        // All entries leave.
+        return i32::MAX;
+    }
     let restocked = pending.commands().map(|command| match command {
-        Command::Restock(quantity, _) => *quantity,
+        Command::Restock(quantity, _) => (*quantity).max(0),
         Command::Order(_) | Command::Cancel(..) | Command::Leave(_) | Command::ExpireHolds => 0,
     });
     let cancelled = facts.orders.values().map(|stored| stored.order.quantity);

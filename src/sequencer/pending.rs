@@ -66,9 +66,11 @@ impl PendingBatch {
 
     /// Whether a command may change something, so that the batch needs the lock and a transaction.
     pub(super) fn may_write(&self, product: &Product) -> bool {
-        let sells = product.for_sale() > 0;
+        let public = product.is_public();
+        let sells = public && product.for_sale() > 0;
+        let waits = public && product.waitlist;
         self.commands().any(|command| match command {
-            Command::Order(request) => sells || (product.waitlist && request.waitlist),
+            Command::Order(request) => sells || (waits && request.waitlist),
             Command::Restock(..)
             | Command::Cancel(..)
             | Command::Leave(_)
@@ -189,6 +191,7 @@ impl PendingBatch {
                 | Reply::HoldsExpired => Error::OutcomeUnknown(pending.id),
                 Reply::Order(_)
                 | Reply::RestockTooLarge
+                | Reply::RestockTooSmall { .. }
                 | Reply::NotCancelled(_)
                 | Reply::NotWaiting
                 | Reply::NoProduct => Error::Unavailable,

@@ -1,6 +1,6 @@
-//! SQL for the table `orders`: reads, lists, lookups by idempotency key.
+//! SQL for the table `orders`: reads, lookups by idempotency key.
 //!
-//! Inserts, releases and the sums of held units are in `orders/`.
+//! Lists, inserts, releases and the sums of held units are in `orders/`.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -26,10 +26,12 @@ use crate::domain::{
 
 mod held;
 mod insert;
+mod list;
 mod release;
 
 pub use self::{
     insert::{NewOrder, NewOrders},
+    list::{OrderFilter, OrderPage},
     release::Release,
 };
 
@@ -49,16 +51,6 @@ pub struct IdempotencyRecord {
 pub enum Recorded {
     Order(Box<Order>),
     Entry(WaitlistEntry),
-}
-
-/// The orders to list; `before` is the last id of the previous page.
-#[derive(Clone, Debug, Default)]
-pub struct OrderFilter {
-    pub user_id: Option<UserId>,
-    pub product_id: Option<ProductId>,
-    pub status: Option<OrderStatus>,
-    pub before: Option<OrderId>,
-    pub limit: u64,
 }
 
 /// One index probe per pair; two `IN` lists would probe every combination of user and key.
@@ -149,25 +141,6 @@ impl Store {
             .bounded(|| Entity::find_by_id(id).one(&self.read))
             .await?;
         Ok(row.map(Order::from))
-    }
-
-    /// Newest first.
-    pub async fn orders(&self, filter: OrderFilter) -> Result<Vec<Order>> {
-        let mut query = Entity::find().order_by_desc(COLUMN.id).limit(filter.limit);
-        if let Some(user) = &filter.user_id {
-            query = query.filter(Column::UserId.eq(&**user));
-        }
-        if let Some(product) = filter.product_id {
-            query = query.filter(COLUMN.product_id.eq(product));
-        }
-        if let Some(status) = filter.status {
-            query = query.filter(Column::Status.eq(Status::from(status)));
-        }
-        if let Some(before) = filter.before {
-            query = query.filter(COLUMN.id.lt(before));
-        }
-        let rows = self.bounded(|| query.clone().all(&self.read)).await?;
-        Ok(rows.into_iter().map(Order::from).collect())
     }
 
     /// When the next hold expires.

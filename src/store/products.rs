@@ -36,6 +36,7 @@ pub struct NewProduct {
     pub waitlist_skip: bool,
     pub starts_at: Option<DateTime<Utc>>,
     pub ends_at: Option<DateTime<Utc>>,
+    pub published: bool,
     pub now: DateTime<Utc>,
 }
 
@@ -54,6 +55,27 @@ pub struct ProductPatch {
     pub waitlist_skip: Option<bool>,
     pub starts_at: Option<Option<DateTime<Utc>>>,
     pub ends_at: Option<Option<DateTime<Utc>>>,
+    pub published: Option<bool>,
+}
+
+/// The products of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// What buyers see.
+    Public,
+    /// Hidden products too.
+    Unarchived,
+    All,
+}
+
+/// The result of archiving a product.
+#[derive(Clone, Debug)]
+pub enum Archived {
+    Done(Box<Product>),
+    /// Now or before: a repeated call changes nothing.
+    Already,
+    HasLiveOrders,
+    NotFound,
 }
 
 /// The stock of a product after a batch.
@@ -87,6 +109,8 @@ impl From<Model> for Product {
             waitlist_skip: row.waitlist_skip,
             starts_at: row.starts_at,
             ends_at: row.ends_at,
+            published: row.published,
+            archived_at: row.archived_at,
             created_at: row.created_at,
             updated_at: row.updated_at,
         }
@@ -120,8 +144,19 @@ impl Store {
     }
 
     /// Up to `limit` products, newest first, with ids below `before`.
-    pub async fn products(&self, before: Option<ProductId>, limit: u64) -> Result<Vec<Product>> {
+    pub async fn products(
+        &self,
+        listing: Listing,
+        before: Option<ProductId>,
+        limit: u64,
+    ) -> Result<Vec<Product>> {
         let mut query = Entity::find().order_by_desc(COLUMN.id).limit(limit);
+        if listing != Listing::All {
+            query = query.filter(COLUMN.archived_at.is_null());
+        }
+        if listing == Listing::Public {
+            query = query.filter(COLUMN.published.eq(true));
+        }
         if let Some(before) = before {
             query = query.filter(COLUMN.id.lt(before));
         }
@@ -164,6 +199,8 @@ impl Store {
             stock_reserved: Set(0),
             starts_at: Set(new.starts_at),
             ends_at: Set(new.ends_at),
+            published: Set(new.published),
+            archived_at: Set(None),
             created_at: Set(new.now),
             updated_at: Set(new.now),
         };
@@ -180,7 +217,8 @@ impl Store {
         .await
     }
 
-    /// Changes the given fields and bumps the version, which fences lanes that read the old row.
+    /// Changes the given fields of a product that is not archived, and bumps the version, which
+    /// fences lanes that read the old row.
     ///
     /// # Errors
     /// [`super::Constraint::Sku`] and [`super::Constraint::SaleWindow`] when the row would violate
@@ -205,16 +243,18 @@ impl Store {
             waitlist_skip: patch.waitlist_skip.map_or(NotSet, Set),
             starts_at: patch.starts_at.map_or(NotSet, Set),
             ends_at: patch.ends_at.map_or(NotSet, Set),
+            published: patch.published.map_or(NotSet, Set),
             updated_at: Set(now),
             ..ActiveModel::default()
         };
         let update = Entity::update_many()
             .set(set)
-            .col_expr(entities::products::Column::Version, next_version())
+            .col_expr(Column::Version, next_version())
             .filter(COLUMN.id.eq(id));
         let transaction = self.begin().await?;
         self.in_time(async {
-            let Some(before) = transaction.lock_product(id).await? else {
+            let before = transaction.lock_product(id).await?;
+            let Some(before) = before.filter(|product| product.archived_at.is_none()) else {
                 return Ok(None);
             };
             let rows = update.exec_with_returning(&transaction.inner).await?;
@@ -230,11 +270,44 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Archives a product that has no live orders. The lock of its row keeps lanes from selling
+    /// meanwhile, and the version fences those that read the old row.
+    pub async fn archive_product(&self, id: ProductId, actor: &Arc<Actor>) -> Result<Archived> {
+        let now = self.now();
+        let transaction = self.begin().await?;
+        self.in_time(async {
+            let Some(before) = transaction.lock_product(id).await? else {
+                return Ok(Archived::NotFound);
+            };
+            if before.archived_at.is_some() {
+                return Ok(Archived::Already);
+            }
+            if transaction.has_live_orders(id).await? {
+                return Ok(Archived::HasLiveOrders);
+            }
+            let update = Entity::update_many()
+                .col_expr(Column::ArchivedAt, Expr::value(now))
+                .col_expr(Column::UpdatedAt, Expr::value(now))
+                .col_expr(Column::Version, next_version())
+                .filter(COLUMN.id.eq(id));
+            let rows = update.exec_with_returning(&transaction.inner).await?;
+            let Some(product) = rows.into_iter().next().map(Product::from) else {
+                return Ok(Archived::NotFound);
+            };
+            let change = Change::between(product_state(&before), product_state(&product));
+            let row = AuditRow::new(actor, AuditAction::ArchiveProduct, id, change, now);
+            transaction.commit_audited(row).await?;
+            Ok(Archived::Done(Box::new(product)))
+        })
+        .await
+    }
+}
+
 impl Transaction {
     /// The fence: writes the stock, or returns false when the product's version has moved on since
     /// `change.version`.
     pub async fn write_stock(&self, change: StockChange, now: DateTime<Utc>) -> Result<bool> {
-        use entities::products::Column;
         let written = Entity::update_many()
             .col_expr(Column::Stock, Expr::value(change.stock.on_hand))
             .col_expr(Column::StockTotal, Expr::value(change.stock.total))
@@ -259,5 +332,5 @@ impl Transaction {
 }
 
 fn next_version() -> sea_orm::sea_query::SimpleExpr {
-    Expr::col(entities::products::Column::Version).add(1)
+    Expr::col(Column::Version).add(1)
 }

@@ -248,6 +248,7 @@ async fn only_admins_read_the_trail() {
     buyer.send().await.refusal(403, "forbidden");
     for (field, value) in [
         ("target", "1"),
+        ("actor", "\0"),
         ("created_after", "yesterday"),
         ("created_before", "+200000-01-01T00:00:00Z"),
         ("limit", "101"),

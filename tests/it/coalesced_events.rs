@@ -34,6 +34,7 @@ async fn waiting_events_are_coalesced_by_product() {
                 product_id,
                 for_sale: 7,
                 version,
+                hidden: false,
             });
         }
     }

@@ -15,7 +15,7 @@ const CALLS: &[(&str, &[&str])] = &[
     ("/orders", &["get", "post"]),
     ("/orders/{id}", &["get"]),
     ("/products", &["get", "post"]),
-    ("/products/{id}", &["get", "patch"]),
+    ("/products/{id}", &["get", "patch", "delete"]),
     ("/products/{id}/restock", &["post"]),
     ("/products/{id}/availability", &["get"]),
     ("/products/{id}/events", &["get"]),

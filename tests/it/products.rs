@@ -11,7 +11,8 @@ use crate::support::{
     shop::{Backend, Shop},
 };
 
-const FIELDS: [&str; 19] = [
+const FIELDS: [&str; 21] = [
+    "archived_at",
     "created_at",
     "currency",
     "description",
@@ -22,6 +23,7 @@ const FIELDS: [&str; 19] = [
     "max_per_user",
     "name",
     "price",
+    "published",
     "sku",
     "starts_at",
     "stock",

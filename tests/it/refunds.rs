@@ -73,7 +73,22 @@ async fn the_payment_is_refunded_before_the_units_return(#[case] backend: Backen
     let again = cancel(service, &tokens::admin(), paid.order).await;
     again.refusal(409, "order_not_pending");
     assert_eq!(paid.gateway.refunds_of(paid.order).await.len(), 1);
+    let told = audit(&paid).await;
+    assert_eq!(
+        told,
+        ["order.refund by the-admin", "order.cancel by the-admin"]
+    );
     paid.shop.assert_books(paid.product).await;
+}
+
+/// What the audit trail says about the order, without a payment method.
+async fn audit(paid: &Paid) -> Vec<String> {
+    let mut rows = paid.shop.ledger.audit().await;
+    rows.retain(|row| row.target == paid.order);
+    assert!(!format!("{rows:?}").contains("pm_card_visa"));
+    let told = rows.iter();
+    told.map(|row| format!("{} by {}", row.action, row.actor))
+        .collect()
 }
 
 #[rstest]
@@ -98,5 +113,10 @@ async fn an_unfinished_refund_is_completed_once(
     })
     .await;
     assert_eq!(paid.gateway.refunds_of(paid.order).await.len(), 1);
+    let told = audit(&paid).await;
+    assert_eq!(
+        told,
+        ["order.refund by the-admin", "order.cancel by flash-sale"]
+    );
     paid.shop.assert_books(paid.product).await;
 }

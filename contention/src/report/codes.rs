@@ -106,7 +106,8 @@ impl CodeClass {
             | Code::PaymentDeclined
             | Code::PaymentsDisabled
             | Code::SkuTaken
-            | Code::InvalidSignature => Self::Refused,
+            | Code::InvalidSignature
+            | Code::HasLiveOrders => Self::Refused,
         }
     }
 }

@@ -48,6 +48,7 @@ impl Problem {
             Self::PaymentsDisabled => "This service takes no payments: PAYMENTS is none.".into(),
             Self::InvalidSignature { reason } => format!("The event is refused: {reason}.").into(),
             Self::SkuTaken => "Another product has this sku.".into(),
+            Self::HasLiveOrders => "Pending or sold orders hold units of this product.".into(),
             Self::Refused(refusal) => order_refusal::detail(refusal),
             Self::HighDemand => "High demand! Please try again.".into(),
             Self::Unavailable => {

@@ -79,6 +79,14 @@ pub(in crate::api) struct NewProductBody {
     starts_at: Option<DateTime<Utc>>,
     #[garde(inner(custom(year)))]
     ends_at: Option<DateTime<Utc>>,
+    /// `false` hides the product from everybody but admins.
+    #[serde(default = "published")]
+    #[garde(skip)]
+    published: bool,
+}
+
+fn published() -> bool {
+    true
 }
 
 /// The product fields to change; stock is changed by a restock.
@@ -146,14 +154,17 @@ pub(in crate::api) struct ProductPatchBody {
     #[garde(inner(inner(custom(year))))]
     #[serde(default, deserialize_with = "present")]
     ends_at: Option<Option<DateTime<Utc>>>,
+    #[garde(skip)]
+    #[serde(default, deserialize_with = "present")]
+    published: Option<bool>,
 }
 
-/// Units to add to the product's total.
+/// Units to add to the product's total; a negative number takes units away.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::api) struct RestockBody {
-    #[garde(range(min = 1, max = STOCK_MAX))]
-    #[schema(minimum = 1, maximum = 1_000_000_000)]
+    #[garde(range(min = -STOCK_MAX, max = STOCK_MAX), custom(not_zero))]
+    #[schema(minimum = -1_000_000_000, maximum = 1_000_000_000)]
     #[serde(deserialize_with = "whole::whole")]
     pub(super) quantity: i32,
 }
@@ -176,6 +187,7 @@ impl NewProductBody {
             waitlist_skip: body.waitlist_skip,
             starts_at: body.starts_at.map(micros),
             ends_at: body.ends_at.map(micros),
+            published: body.published,
             now,
         }
     }
@@ -196,6 +208,7 @@ impl From<ProductPatchBody> for store::ProductPatch {
             waitlist_skip: body.waitlist_skip,
             starts_at: body.starts_at.map(|at| at.map(micros)),
             ends_at: body.ends_at.map(|at| at.map(micros)),
+            published: body.published,
         }
     }
 }
@@ -235,6 +248,17 @@ fn currencies() -> Schema {
         .description(Some("ISO 4217"))
         .enum_values(Some(codes))
         .into()
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "garde passes value and context by reference"
+)]
+fn not_zero(quantity: &i32, _context: &()) -> garde::Result {
+    if *quantity == 0 {
+        return Err(garde::Error::new("must not be 0"));
+    }
+    Ok(())
 }
 
 /// Rejects years that some databases or clients cannot represent.

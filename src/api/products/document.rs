@@ -17,7 +17,7 @@ pub(in crate::api) struct ProductDocument {
     description: Option<String>,
     price: i64,
     currency: String,
-    /// Every unit ever offered; a restock adds to it.
+    /// Every unit offered and not withdrawn; a restock changes it.
     stock_total: i32,
     /// Units that no live order holds, `stock_reserved` included.
     stock: i32,
@@ -34,6 +34,10 @@ pub(in crate::api) struct ProductDocument {
     stock_reserved: i32,
     starts_at: Option<DateTime<Utc>>,
     ends_at: Option<DateTime<Utc>>,
+    /// Whether anybody but admins sees the product.
+    published: bool,
+    /// Only in answers to admins: the product is never sold again.
+    archived_at: Option<DateTime<Utc>>,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
 }
@@ -58,6 +62,8 @@ impl From<Product> for ProductDocument {
             stock_reserved: product.stock.reserved,
             starts_at: product.starts_at,
             ends_at: product.ends_at,
+            published: product.published,
+            archived_at: product.archived_at,
             created_at: product.created_at,
             updated_at: product.updated_at,
         }

@@ -54,7 +54,8 @@ impl<'a, R: FnMut() -> String> Decider<'a, R> {
     pub(super) fn finish(mut self) -> Decision {
         let queue = &self.facts.queue;
         // Without `waitlist_skip`, a first entry that does not fit stands before all unread ones.
-        let may_go_on = self.product.waitlist_skip || queue.first.is_empty();
+        let may_go_on =
+            self.product.is_public() && (self.product.waitlist_skip || queue.first.is_empty());
         let unread = !queue.is_complete && may_go_on;
         self.decision.more |= unread && self.decision.stock.on_hand > 0 && queue.count > 0;
         self.finalize_joined();

@@ -71,10 +71,12 @@ impl<R: FnMut() -> String> Decider<'_, R> {
     }
 
     /// Offers the units on hand to the waitlist, in its order. An entry that wants more units than
-    /// are left blocks the later ones, unless the product has `waitlist_skip`.
+    /// are left blocks the later ones, unless the product has `waitlist_skip`. A hidden product makes
+    /// no offers.
     pub(super) fn offer_to_waitlist(&mut self) {
         let mut next = 0;
-        while self.decision.stock.on_hand > 0
+        while self.product.is_public()
+            && self.decision.stock.on_hand > 0
             && let Some(queued) = self.facts.queue.first.get(next)
         {
             if queued.quantity > self.decision.stock.on_hand {

@@ -67,6 +67,9 @@ impl<R: FnMut() -> String> Decider<'_, R> {
 
     fn refuse_by_terms(&self, request: &OrderRequest) -> Option<Outcome> {
         let product = self.product;
+        if !product.is_public() {
+            return Some(Refusal::ProductNotFound.into());
+        }
         if request.quantity > product.max_per_order {
             let max_per_order = product.max_per_order;
             return Some(Refusal::QuantityOverLimit { max_per_order }.into());

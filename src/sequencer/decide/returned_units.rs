@@ -15,8 +15,16 @@ use crate::{
 
 impl<R: FnMut() -> String> Decider<'_, R> {
     pub(super) fn restock(&mut self, quantity: i32, actor: &Arc<Actor>) -> Reply {
+        if self.product.archived_at.is_some() {
+            return Reply::NoProduct;
+        }
         let before = self.decision.stock;
-        if !self.decision.stock.restock(quantity) {
+        if quantity < 0 {
+            if !self.decision.stock.withdraw(-quantity) {
+                let available = before.on_hand;
+                return Reply::RestockTooSmall { available };
+            }
+        } else if !self.decision.stock.restock(quantity) {
             return Reply::RestockTooLarge;
         }
         let change = Change {
@@ -93,7 +101,8 @@ impl<R: FnMut() -> String> Decider<'_, R> {
         })
     }
 
-    /// Ends expired holds, then serves the waitlist, also when no hold has expired.
+    /// Ends expired holds, then serves the waitlist, also when no hold has expired. Ends the places of
+    /// an archived product.
     pub(super) fn expire_holds(&mut self) -> Reply {
         for hold in std::mem::take(&mut self.facts.expired_holds) {
             if self.decision.released.iter().any(|(id, _)| *id == hold.id) {
@@ -107,8 +116,25 @@ impl<R: FnMut() -> String> Decider<'_, R> {
             self.decision.affected_users.push(hold.user_id);
             self.give_back(hold.quantity);
         }
+        if self.product.archived_at.is_some() {
+            self.end_places();
+        }
         self.offer_to_waitlist();
         Reply::HoldsExpired
+    }
+
+    /// Removes the places that were read from the waitlist.
+    fn end_places(&mut self) {
+        let queue = &mut self.facts.queue;
+        self.decision.more |= !queue.is_complete;
+        let places = std::mem::take(&mut queue.first);
+        queue.count -= i64::try_from(places.len()).unwrap_or(i64::MAX);
+        for place in places {
+            self.facts.places.remove(&place.user_id);
+            self.count_held(&place.user_id, -place.quantity);
+            self.decision.left.push(place.id);
+            self.decision.affected_users.push(place.user_id);
+        }
     }
 
     /// Returns units to the stock and offers them to the waitlist before any later command.

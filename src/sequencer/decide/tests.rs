@@ -37,6 +37,8 @@ fn product(stock: i32, max_per_user: Option<i32>) -> Product {
         waitlist_skip: false,
         starts_at: None,
         ends_at: None,
+        published: true,
+        archived_at: None,
         created_at: at,
         updated_at: at,
     }

@@ -1,8 +1,12 @@
-//! SQL that sums the units of a product that each user holds in live orders or waits for.
+//! SQL for live orders: the units that each user holds or waits for, and whether there are any.
 
 use std::{collections::HashMap, sync::Arc};
 
-use sea_orm::{DbBackend, FromQueryResult, Statement};
+use entities::orders::{Column, Entity};
+use sea_orm::{
+    ColumnTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter, QuerySelect, Statement,
+    sea_query::Expr,
+};
 
 use super::super::{Result, Transaction, array};
 use crate::domain::{ProductId, UserId};
@@ -32,7 +36,21 @@ const HELD_SQLITE: &str = "\
         WHERE product_id = ?2 AND user_id = asked.value AND status = 'waiting') AS units \
     FROM json_each(?1) AS asked";
 
+const LIVE: &str = "status IN ('pending', 'confirming', 'confirmed')";
+
 impl Transaction {
+    /// Whether a live order holds units of the product.
+    pub async fn has_live_orders(&self, product: ProductId) -> Result<bool> {
+        let live = Entity::find()
+            .select_only()
+            .column(Column::ProductId)
+            .filter(Column::ProductId.eq(product))
+            .filter(Expr::cust(LIVE))
+            .limit(1)
+            .into_tuple::<ProductId>();
+        Ok(live.one(&self.inner).await?.is_some())
+    }
+
     /// Units of the product that each of these users holds in live orders or waits for; users
     /// without any may be left out.
     pub async fn held_units(

@@ -50,9 +50,13 @@ impl From<Model> for Queued {
 const WAITING: &str = "\
     SELECT COALESCE(SUM(waiting), 0) FROM waitlist_counts WHERE product_id = $1 AND level = 3";
 
-/// Products with reserved units that a waiting entry could receive.
+/// Public products with reserved units that a waiting entry could receive, and archived ones whose
+/// places have not ended.
 const SERVICEABLE: &str = "\
-    SELECT id FROM products WHERE stock_reserved > 0 AND CASE WHEN waitlist_skip \
+    SELECT id FROM products WHERE archived_at IS NOT NULL AND EXISTS (SELECT 1 \
+        FROM waitlist_entries WHERE product_id = products.id AND status = 'waiting') \
+    UNION ALL \
+    SELECT id FROM products WHERE stock_reserved > 0 AND published AND archived_at IS NULL AND CASE WHEN waitlist_skip \
     THEN (SELECT MIN(quantity) FROM waitlist_entries WHERE product_id = products.id \
         AND status = 'waiting') <= products.stock \
     ELSE (SELECT quantity FROM waitlist_entries WHERE product_id = products.id \

@@ -44,6 +44,18 @@ impl Ledger {
             .unwrap()
     }
 
+    pub(crate) async fn order(&self, id: &str) -> orders::Model {
+        let id: Uuid = id.parse().unwrap();
+        let row = orders::Entity::find_by_id(id).one(&self.connection).await;
+        row.unwrap().unwrap()
+    }
+
+    /// Writes every column of an existing order.
+    pub(crate) async fn replace_order(&self, row: orders::Model) {
+        let row = orders::ActiveModel::from(row).reset_all();
+        row.update(&self.connection).await.unwrap();
+    }
+
     /// The audit trail, oldest row first.
     pub(crate) async fn audit(&self) -> Vec<audit::Model> {
         audit::Entity::find()

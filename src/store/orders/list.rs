@@ -1,0 +1,179 @@
+//! SQL for lists of orders. Those of a user are read by the user's index, newest id first; those of
+//! all users by the time of the order, newest first.
+//!
+//! A list of all users by product or by a frequent status examines a bounded number of orders a page: an
+//! index for each would cost every sale.
+
+use chrono::{DateTime, Utc};
+use entities::{
+    order_status::OrderStatus as Status,
+    orders::{COLUMN, Column, Entity, Model},
+};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult, QueryFilter, QueryOrder,
+    QuerySelect, QueryTrait, Select,
+    sea_query::{Alias, Asterisk, Expr, Order as Direction, Query, SelectStatement},
+};
+
+use super::super::{Result, Store};
+use crate::domain::{Order, OrderId, OrderStatus, ProductId, UserId};
+
+/// Orders that one page examines, which takes a few milliseconds.
+const EXAMINED_MAX: u64 = 2_000;
+
+/// The orders to list; `before` is the `next` of the previous page.
+#[derive(Clone, Debug, Default)]
+pub struct OrderFilter {
+    pub user_id: Option<UserId>,
+    pub product_id: Option<ProductId>,
+    pub status: Option<OrderStatus>,
+    /// Any of these references.
+    pub references: Option<Vec<String>>,
+    /// Orders of this time and later.
+    pub from: Option<DateTime<Utc>>,
+    /// Orders before this time.
+    pub until: Option<DateTime<Utc>>,
+    pub before: Option<OrderId>,
+    pub limit: u64,
+}
+
+/// A page of orders. A page of all users' orders can have fewer orders than `limit`, even none,
+/// although there is a `next` one.
+#[derive(Clone, Debug, Default)]
+pub struct OrderPage {
+    pub orders: Vec<Order>,
+    pub next: Option<OrderId>,
+}
+
+impl OrderFilter {
+    /// The condition of a status that has an index by time, in the words of that index.
+    fn indexed_status(&self) -> Option<&'static str> {
+        match self.status? {
+            OrderStatus::Confirming => Some("status = 'confirming'"),
+            OrderStatus::Cancelled => Some("status = 'cancelled'"),
+            OrderStatus::Expired => Some("status = 'expired'"),
+            OrderStatus::Pending | OrderStatus::Confirmed => None,
+        }
+    }
+
+    /// The conditions that no index by time serves.
+    fn conditions(&self) -> Vec<Expr> {
+        let product = self.product_id.map(|id| COLUMN.product_id.eq(id));
+        let status = self.status.filter(|_| self.indexed_status().is_none());
+        let status = status.map(|status| Column::Status.eq(Status::from(status)));
+        product.into_iter().chain(status).collect()
+    }
+
+    fn in_time(&self, mut query: Select<Entity>) -> Select<Entity> {
+        if let Some(from) = self.from {
+            query = query.filter(Column::CreatedAt.gte(from));
+        }
+        if let Some(until) = self.until {
+            query = query.filter(Column::CreatedAt.lt(until));
+        }
+        query
+    }
+}
+
+impl Store {
+    /// The orders of a user or with a reference, newest id first.
+    pub async fn orders(&self, filter: OrderFilter) -> Result<Vec<Order>> {
+        let query = Entity::find().order_by_desc(COLUMN.id).limit(filter.limit);
+        let mut query = filter.in_time(query);
+        if let Some(user) = &filter.user_id {
+            query = query.filter(Column::UserId.eq(&**user));
+        }
+        if let Some(product) = filter.product_id {
+            query = query.filter(COLUMN.product_id.eq(product));
+        }
+        if let Some(status) = filter.status {
+            query = query.filter(Column::Status.eq(Status::from(status)));
+        }
+        if let Some(references) = filter.references {
+            query = query.filter(Column::Reference.is_in(references));
+        }
+        if let Some(before) = filter.before {
+            query = query.filter(COLUMN.id.lt(before));
+        }
+        let rows = self.bounded(|| query.clone().all(&self.read)).await?;
+        Ok(rows.into_iter().map(Order::from).collect())
+    }
+
+    /// A page of up to `limit` orders, newest first.
+    pub async fn order_page(&self, mut filter: OrderFilter) -> Result<OrderPage> {
+        let limit = filter.limit;
+        filter.limit += 1;
+        if filter.user_id.is_some() || filter.references.is_some() {
+            return Ok(page(self.orders(filter).await?, limit));
+        }
+        let Some(examined) = self.examined(&filter).await? else {
+            return Ok(OrderPage::default());
+        };
+        let conditions = filter.conditions();
+        let select = Query::select()
+            .column(Asterisk)
+            .from_subquery(
+                examined.clone().limit(EXAMINED_MAX).into_query(),
+                Alias::new("orders"),
+            )
+            .cond_where(
+                conditions
+                    .iter()
+                    .cloned()
+                    .fold(sea_orm::Condition::all(), sea_orm::Condition::add),
+            )
+            .order_by(Column::CreatedAt, Direction::Desc)
+            .order_by(Column::Id, Direction::Desc)
+            .limit(filter.limit)
+            .take();
+        let page = page(self.orders_of_select(&select).await?, limit);
+        if page.next.is_some() || conditions.is_empty() {
+            return Ok(page);
+        }
+        let last = examined
+            .select_only()
+            .column(Column::Id)
+            .offset(EXAMINED_MAX - 1)
+            .limit(1);
+        let last = || last.clone().into_tuple::<OrderId>().one(&self.read);
+        let next = self.bounded(last).await?;
+        Ok(OrderPage { next, ..page })
+    }
+
+    /// The orders that an index by time finds; `None` when `before` names no order.
+    async fn examined(&self, filter: &OrderFilter) -> Result<Option<Select<Entity>>> {
+        let query = Entity::find()
+            .order_by_desc(Column::CreatedAt)
+            .order_by_desc(Column::Id);
+        let mut query = filter.in_time(query);
+        if let Some(status) = filter.indexed_status() {
+            query = query.filter(Expr::cust(status));
+        }
+        if let Some(before) = filter.before {
+            let Some(order) = self.order(before).await? else {
+                return Ok(None);
+            };
+            let at = order.created_at;
+            let earlier = Column::CreatedAt.lt(at).or(Column::Id.lt(before));
+            query = query.filter(Column::CreatedAt.lte(at)).filter(earlier);
+        }
+        Ok(Some(query))
+    }
+
+    async fn orders_of_select(&self, select: &SelectStatement) -> Result<Vec<Order>> {
+        let rows = self.bounded(|| self.read.query_all(select)).await?;
+        let orders = rows
+            .iter()
+            .map(|row| Model::from_query_result(row, "").map(Order::from));
+        Ok(orders.collect::<std::result::Result<_, _>>()?)
+    }
+}
+
+/// Splits up to `limit + 1` orders into a page and the cursor of the next one.
+fn page(mut orders: Vec<Order>, limit: u64) -> OrderPage {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = orders.len() > limit;
+    orders.truncate(limit);
+    let next = orders.last().filter(|_| more).map(|order| order.id);
+    OrderPage { orders, next }
+}
