@@ -18,8 +18,8 @@ mod m20261121_000006_add_payment_leases;
 mod m20261121_000007_add_payment_api;
 mod m20261121_000008_create_audit;
 mod m20261121_000009_hide_and_archive_products;
-mod m20261121_000014_index_orders_by_time;
 mod m20261121_000010_count_waiting_entries;
+mod m20261121_000012_index_orders_by_time;
 mod m20261121_000013_keep_shared_secrets;
 mod m20261121_000014_index_waiting_sizes;
 
@@ -52,8 +52,8 @@ pub fn all() -> Vec<Migration> {
         Box::new(m20261121_000007_add_payment_api::Migration),
         Box::new(m20261121_000008_create_audit::Migration),
         Box::new(m20261121_000009_hide_and_archive_products::Migration),
-        Box::new(m20261121_000014_index_orders_by_time::Migration),
         Box::new(m20261121_000010_count_waiting_entries::Migration),
+        Box::new(m20261121_000012_index_orders_by_time::Migration),
         Box::new(m20261121_000013_keep_shared_secrets::Migration),
         Box::new(m20261121_000014_index_waiting_sizes::Migration),
     ]

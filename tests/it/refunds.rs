@@ -66,8 +66,8 @@ async fn the_payment_is_refunded_before_the_units_return(#[case] backend: Backen
         .success(200);
     assert_eq!(undone["status"], "cancelled");
     assert_eq!(undone["payment"]["status"], "refunded");
-    let audit = "SELECT actor_role FROM audit WHERE action = 'order.refund'";
-    assert_eq!(paid.shop.ledger.texts(audit).await, ["admin"]);
+    let refunding = "SELECT actor_role FROM audit WHERE action = 'order.refund'";
+    assert_eq!(paid.shop.ledger.texts(refunding).await, ["admin"]);
     assert_eq!(paid.gateway.refunds_of(paid.order).await.len(), 1);
     assert_eq!(paid.shop.ledger.product(paid.product).await.stock, 1);
     let again = cancel(service, &tokens::admin(), paid.order).await;
