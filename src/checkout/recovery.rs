@@ -1,7 +1,10 @@
 //! Recovery: takes over the gateway calls that a crash, a pause or a silent gateway left open, and
 //! refunds stray payments.
 
-use std::time::{Duration, Instant};
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
+};
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 
@@ -28,7 +31,15 @@ impl Checkout {
         loop {
             let free = CALLS_MAX - calls.len();
             if may_find_more && free >= FILL_MIN && parts.pause().is_none() {
-                match parts.take_over(free).await {
+                // The calls go on meanwhile: they may hold the connections that this waits for.
+                let mut taking = pin!(parts.take_over(free));
+                let found = loop {
+                    tokio::select! {
+                        found = &mut taking => break found,
+                        Some(()) = calls.next(), if !calls.is_empty() => {}
+                    }
+                };
+                match found {
                     Ok(found) => {
                         may_find_more = found.len() == free;
                         calls.extend(found);

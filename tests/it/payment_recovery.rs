@@ -37,7 +37,10 @@ async fn hold(shop: &Shop, product: Uuid, orders: usize) -> Vec<Uuid> {
 /// A shop with forgotten payments, whose gateway has this fault.
 async fn forgotten(fault: Fault) -> (Gateway, Shop, Uuid) {
     let gateway = Gateway::start().await;
-    let shop = Shop::plan(Backend::Postgres).paying(&gateway).open().await;
+    // One connection for payments.
+    let plan = Shop::plan(Backend::Postgres).set("DATABASE_POOL_MAX", "5");
+    let plan = plan.set("RUST_LOG", "info,flash_sale::jobs=debug");
+    let shop = plan.paying(&gateway).open().await;
     let terms = json!({ "hold_seconds": 600 });
     let product = shop.service().product(100, terms).await;
     hold(&shop, product, FORGOTTEN).await;
@@ -69,6 +72,9 @@ async fn forgotten_payments_are_settled_many_at_a_time() {
 
     all_are_confirmed(&shop, product).await;
     assert_eq!(gateway.most_at_once(), AT_ONCE);
+    // The search for more of them has waited for the calls' writes, not they for it.
+    let log = shop.log();
+    assert!(!log.contains("cannot read open payments"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
