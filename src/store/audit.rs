@@ -14,10 +14,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{QUERY_TIMEOUT, Result, Store, Transaction, array};
-use crate::domain::{
-    Actor, ActorRole, AuditAction, AuditRow, Change, Order, PaymentStatus, UserId, first_id_of,
-    order_state,
-};
+use crate::domain::{Actor, ActorRole, AuditAction, AuditRow, UserId, first_id_of};
 
 /// The rows to list; `before` is the last id of the previous page.
 #[derive(Clone, Debug, Default)]
@@ -109,19 +106,6 @@ impl Store {
         }
         let rows = self.bounded(|| query.clone().all(&self.read)).await?;
         Ok(rows.into_iter().map(AuditRow::from).collect())
-    }
-
-    /// Records that the actor requests the refund of a paid order.
-    pub async fn audit_refund(&self, order: &Order, actor: &Arc<Actor>) -> Result<()> {
-        let mut requested = order.clone();
-        if let Some(payment) = &mut requested.payment {
-            payment.status = PaymentStatus::Refunding;
-        }
-        let change = Change::between(order_state(order), order_state(&requested));
-        let action = AuditAction::RefundOrder;
-        let row = AuditRow::new(actor, action, order.id, change, self.now());
-        let transaction = self.begin().await?;
-        self.in_time(transaction.commit_audited(row)).await
     }
 
     /// Runs a change that has a transaction of its own, within the time of a query.

@@ -42,13 +42,7 @@ pub(in crate::api) async fn cancel(
             let cancellation = Cancellation::of(&order, Release::Cancel, actor);
             state.sequencer.cancel(cancellation, began).await?
         }
-        (OrderStatus::Confirmed, Role::Admin) => {
-            if order.payment.is_some() && state.checkout.takes_payments() {
-                // Before the money moves: another node may have to finish the refund.
-                state.store.audit_refund(&order, &actor).await?;
-            }
-            state.checkout.undo(order, actor, began).await?
-        }
+        (OrderStatus::Confirmed, Role::Admin) => state.checkout.undo(order, actor, began).await?,
         (order_status, _) => return Err(Problem::OrderNotPending { order_status }),
     };
     match cancelled {
