@@ -51,7 +51,7 @@ pub struct Bounds {
 /// Whether requests carry the address of their connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peers {
-    /// As the extension [`Peer`], for bounds per address.
+    /// As the extension `Peer`, for bounds per address.
     Noted,
     /// No extension, which would cost every request an allocation.
     Ignored,

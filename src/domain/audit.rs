@@ -14,7 +14,7 @@ use super::{Order, Product, UserId};
 /// Who causes a change.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Actor {
-    /// The `sub` of the caller's token, or [`SERVICE`].
+    /// The `sub` of the caller's token, or `SERVICE`.
     pub id: UserId,
     pub role: ActorRole,
     /// The `X-Request-Id` of the call.

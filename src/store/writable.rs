@@ -43,7 +43,7 @@ pub(super) struct Writable {
 }
 
 impl Store {
-    /// Whether the database can take an order; the answer is at most [`ANSWER_AGE_MAX`] old. Asks
+    /// Whether the database can take an order; the answer is at most `ANSWER_AGE_MAX` old. Asks
     /// with the pool that orders use, so that many reads do not make a node look unhealthy.
     pub async fn condition(&self) -> Condition {
         let mut last = self.writable.last.lock().await;
