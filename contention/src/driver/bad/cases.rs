@@ -317,7 +317,11 @@ fn administration(products: &Products) -> Vec<Case> {
             "product_not_found",
         ),
         restock(r#"{"quantity":0}"#).named("a restock of zero units", 422, "invalid_request"),
-        restock(r#"{"quantity":-1}"#).named("a negative restock", 422, "invalid_request"),
+        restock(r#"{"quantity":-1000000000}"#).named(
+            "a withdrawal of more units than there are",
+            409,
+            "insufficient_stock",
+        ),
         restock(r#"{"quantity":2000000000}"#).named(
             "a restock over the bound",
             422,
