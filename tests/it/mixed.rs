@@ -137,10 +137,10 @@ async fn concurrent_reads_and_orders_get_no_server_error(#[case] backend: Backen
     shop.assert_books(product).await;
 }
 
-/// Reads use all connections that they may use, and all of these wait for a table lock.
+/// Reads use all connections that they may use, two of five, and both of these wait for a table lock.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn blocked_reads_do_not_block_sales() {
-    let plan = Shop::plan(Backend::Postgres).set("DATABASE_POOL_MAX", "4");
+    let plan = Shop::plan(Backend::Postgres).set("DATABASE_POOL_MAX", "5");
     let shop = plan.open().await;
     let front = shop.service().front();
     let products = [
@@ -161,7 +161,7 @@ async fn blocked_reads_do_not_block_sales() {
             }
         });
     }
-    eventually("half of the connections are blocked", SOON, async || {
+    eventually("both connections of reads are blocked", SOON, async || {
         when(shop.ledger.texts(BLOCKED).await.len() == 2)
     })
     .await;
