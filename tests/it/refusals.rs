@@ -181,7 +181,7 @@ async fn unknown_paths_and_methods_are_problems_too() {
         (Method::DELETE, "/orders".to_owned()),
         (Method::PUT, "/products".to_owned()),
         (Method::POST, "/health".to_owned()),
-        (Method::DELETE, format!("/products/{}", Uuid::now_v7())),
+        (Method::PUT, format!("/products/{}", Uuid::now_v7())),
         (Method::PATCH, format!("/orders/{}", Uuid::now_v7())),
         (
             Method::POST,
