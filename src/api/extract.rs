@@ -122,21 +122,51 @@ where
 pub(super) async fn bytes(
     state: &SharedState,
     headers: &HeaderMap,
-    body: Body,
+    mut body: Body,
     limit: usize,
 ) -> Result<Bytes, Problem> {
-    let too_large = Problem::PayloadTooLarge { limit };
-    if content_length(headers).is_some_and(|length| length > limit) {
-        return Err(too_large);
-    }
     let within = state.request_timeout.mul_f64(BODY_WITHIN);
-    match timeout(within, Limited::new(body, limit).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
+    let length = content_length(headers).unwrap_or_default();
+    let is_long = length > limit;
+    let read = async {
+        if is_long {
+            // Who expects a `100 Continue` has sent nothing of the body yet.
+            if length <= DRAINED_MAX && !headers.contains_key(header::EXPECT) {
+                drain(&mut body).await;
+            }
+            return Err(Problem::PayloadTooLarge { limit });
+        }
+        match Limited::new(&mut body, limit).collect().await {
+            Ok(body) => Ok(body.to_bytes()),
+            Err(error) if error.is::<LengthLimitError>() => {
+                drain(&mut body).await;
+                Err(Problem::PayloadTooLarge { limit })
+            }
+            Err(_) => Err(Problem::MalformedJson {
+                detail: "it ended early".to_owned(),
+            }),
+        }
+    };
+    match timeout(within, read).await {
+        Ok(read) => read,
+        Err(_) if is_long => Err(Problem::PayloadTooLarge { limit }),
         Err(_) => Err(Problem::RequestTimeout),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large),
-        Ok(Err(_)) => Err(Problem::MalformedJson {
-            detail: "it ended early".to_owned(),
-        }),
+    }
+}
+
+/// The most of a body over the limit that is read before it is refused, in bytes.
+const DRAINED_MAX: usize = 64 * 1024;
+
+/// Reads the rest of a body that is too long and not very long: a client that still sends when the
+/// connection closes gets a broken pipe instead of the refusal.
+async fn drain(body: &mut Body) {
+    let mut left = DRAINED_MAX;
+    while let Some(Ok(frame)) = body.frame().await {
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        match left.checked_sub(length) {
+            Some(rest) => left = rest,
+            None => return,
+        }
     }
 }
 

@@ -116,6 +116,17 @@ async fn a_body_of_exactly_the_limit_is_read() {
     post(padded(BODY_LIMIT)).send().await.success(201);
 }
 
+/// A client that still sends when the connection closes would see a broken pipe instead.
+#[tokio::test]
+async fn a_body_somewhat_over_the_limit_is_refused_and_not_cut_off() {
+    let shop = Shop::open(Backend::Sqlite).await;
+    for _ in 0..100 {
+        let call = shop.service().post("/orders").bearer(&tokens::user("ann"));
+        let answer = call.body("x".repeat(3 * BODY_LIMIT)).send().await;
+        answer.refusal(413, "payload_too_large");
+    }
+}
+
 /// Without a `Content-Length`, only reading the body shows its length.
 #[tokio::test]
 async fn a_streamed_body_over_the_limit_is_refused() {
