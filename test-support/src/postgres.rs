@@ -96,7 +96,7 @@ impl Postgres {
 
     /// Runs a statement, in a session that may write on a server that only reads.
     async fn execute(&self, statement: &str) -> anyhow::Result<()> {
-        let connection = self.connect().await?;
+        let connection = self.connect_in_time().await?;
         let write = "SET default_transaction_read_only = off";
         connection.execute_unprepared(write).await?;
         connection.execute_unprepared(statement).await?;
@@ -111,16 +111,8 @@ impl Postgres {
     pub async fn start(&self) -> anyhow::Result<()> {
         let process = self.0.spawn()?;
         *self.0.process() = Some(process);
-        let deadline = Instant::now() + STARTS_WITHIN;
-        loop {
-            match self.connect().await {
-                Ok(connection) => return Ok(connection.close().await?),
-                Err(error) if Instant::now() > deadline => {
-                    return Err(error).context("PostgreSQL did not start");
-                }
-                Err(_) => tokio::time::sleep(POLL).await,
-            }
-        }
+        let connection = self.connect_in_time().await?;
+        Ok(connection.close().await?)
     }
 
     /// Fast shutdown, which does not wait for clients, as for an update.
@@ -144,7 +136,7 @@ impl Postgres {
 
     /// A database of this name, and its URL.
     pub async fn create_database(&self, name: &str) -> anyhow::Result<Secret> {
-        let connection = self.connect().await?;
+        let connection = self.connect_in_time().await?;
         let create = format!("CREATE DATABASE {name}");
         connection.execute_unprepared(&create).await?;
         connection.close().await?;
@@ -163,6 +155,20 @@ impl Postgres {
         eventually("PostgreSQL ends", ENDS_WITHIN, ended).await??;
         *self.0.process() = None;
         Ok(())
+    }
+
+    /// Tries until the server answers: it may be starting, or busy with a flood of connections.
+    async fn connect_in_time(&self) -> anyhow::Result<DatabaseConnection> {
+        let deadline = Instant::now() + STARTS_WITHIN;
+        loop {
+            match self.connect().await {
+                Ok(connection) => return Ok(connection),
+                Err(error) if Instant::now() > deadline => {
+                    return Err(error).context("PostgreSQL does not answer");
+                }
+                Err(_) => tokio::time::sleep(POLL).await,
+            }
+        }
     }
 
     async fn connect(&self) -> Result<DatabaseConnection, sea_orm::DbErr> {
