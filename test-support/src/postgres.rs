@@ -102,6 +102,7 @@ impl Postgres {
         connection.execute_unprepared(statement).await?;
         Ok(connection.close().await?)
     }
+
     /// The database that every server has.
     pub fn url(&self) -> String {
         self.0.url("postgres")

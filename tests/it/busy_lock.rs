@@ -102,23 +102,19 @@ async fn a_lock_that_changes_hands_is_respected() {
     shop.assert_books(product).await;
 }
 
+const BLOCKED: &str = "SELECT 'waits' FROM pg_locks JOIN pg_stat_activity USING (pid) \
+    WHERE datname = current_database() AND NOT granted";
+
 /// Orders queue behind a batch for longer than the patience, and then meet a busy lock.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn patience_counts_the_lock_and_not_the_queue() {
-    /// Longer than `LOCK_PATIENCE_MS`, shorter than the time that a batch has to write.
-    const QUEUED_FOR: Duration = Duration::from_millis(300);
-    let shop = Shop::open(Backend::Postgres).await;
+    /// Longer than `LOCK_PATIENCE_MS`, shorter than a batch waits for a row.
+    const QUEUED_FOR: Duration = Duration::from_millis(120);
+    let plan = Shop::plan(Backend::Postgres).set("LOCK_PATIENCE_MS", "100");
+    let shop = plan.set("REQUEST_TIMEOUT_MS", "10000").open().await;
     let product = shop.service().product(100, json!({})).await;
     let front = shop.service().front();
     front.buy("warm", product, 1).await.success(201);
-    let in_flight = async |requests: u32| {
-        eventually("the orders have arrived", SOON, async || {
-            let metrics = shop.service().metrics().await;
-            when(metrics.shows("flash_sale_http_in_flight", &[], requests + 1))
-        })
-        .await;
-    };
-
     // A row lock holds the first batch inside its transaction.
     let blocker = ledger::connect(&shop.database_url).await;
     let row = format!("BEGIN; SELECT id FROM products WHERE id = '{product}' FOR UPDATE");
@@ -126,11 +122,21 @@ async fn patience_counts_the_lock_and_not_the_queue() {
         .await
         .unwrap();
     let mut waiting = JoinSet::new();
-    for number in 0..8 {
+    let mut order = |number: u32| {
         let front = front.clone();
         waiting.spawn(async move { front.buy(&format!("user-{number}"), product, 1).await });
-        in_flight(number + 1).await;
-    }
+    };
+    order(0);
+    eventually("the first batch waits for the row", SOON, async || {
+        when(!shop.ledger.texts(BLOCKED).await.is_empty())
+    })
+    .await;
+    (1..8).for_each(&mut order);
+    eventually("the others have arrived", SOON, async || {
+        let metrics = shop.service().metrics().await;
+        when(metrics.shows("flash_sale_http_in_flight", &[], 9))
+    })
+    .await;
     let queued = Instant::now();
     let old = async || when(queued.elapsed() > QUEUED_FOR);
     eventually("they are older than the patience", SOON, old).await;
