@@ -155,7 +155,7 @@ pub(super) async fn bytes(
 }
 
 /// The most of a body over the limit that is read before it is refused, in bytes.
-const DRAINED_MAX: usize = 64 * 1024;
+const DRAINED_MAX: usize = 256 * 1024;
 
 /// Reads the rest of a body that is too long and not very long: a client that still sends when the
 /// connection closes gets a broken pipe instead of the refusal.
