@@ -56,6 +56,17 @@ pub enum Confirmed {
     NotFound,
 }
 
+impl Confirmed {
+    /// What an order that was read says about its confirmation.
+    fn read(order: Option<Order>) -> Self {
+        match order {
+            Some(order) if order.status == OrderStatus::Confirmed => Self::Done(Box::new(order)),
+            Some(order) => Self::WrongStatus(order.status),
+            None => Self::NotFound,
+        }
+    }
+}
+
 /// Why a confirmation or refund has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -175,6 +186,14 @@ impl Parts {
         let end = owned.since + self.request_timeout.mul_f64(CALL_WITHIN);
         let left = end.checked_duration_since(Instant::now())?;
         (!left.is_zero()).then_some(left)
+    }
+
+    /// The gateway, and how long a call of this attempt may take.
+    fn callable(&self, owned: &Owned) -> Result<(&Gateway, Duration), Error> {
+        let gateway = self.gateway.as_ref().ok_or(Error::Disabled)?;
+        let within = self.call_within(owned);
+        let within = within.ok_or(Error::OutcomeUnknown(owned.attempt.order.id))?;
+        Ok((gateway, within))
     }
 
     fn stale_after(&self) -> Duration {

@@ -10,6 +10,7 @@ use std::{
 };
 
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use self::{
     context::Context,
@@ -183,7 +184,11 @@ impl Sequencer {
             Ok(CommandResult {
                 reply: Reply::Order(outcome),
                 ..
-            }) => self.with_position(outcome, began).await,
+            // The read is boxed, because hardly any order needs it and every one would carry its future.
+            }) => match place_without_position(&outcome) {
+                Some(place) => Box::pin(self.with_position(place, outcome, began)).await,
+                None => Ok(outcome),
+            },
             Ok(_) => Ok(Refusal::ProductNotFound.into()),
             Err(error) => Err(error),
         };
@@ -195,14 +200,13 @@ impl Sequencer {
 
     /// Adds the position of a place that the user had already: beside the lane, which only counts
     /// the places that it makes.
-    async fn with_position(&self, outcome: Outcome, began: Instant) -> Result<Outcome, Error> {
-        let (Outcome::Waitlisted(place) | Outcome::WaitReplayed(place)) = &outcome else {
-            return Ok(outcome);
-        };
-        if place.position.is_some() || place.status != WaitlistStatus::Waiting {
-            return Ok(outcome);
-        }
-        let entry = self.lanes.context.parts.store.entry(place.id);
+    async fn with_position(
+        &self,
+        place: Uuid,
+        outcome: Outcome,
+        began: Instant,
+    ) -> Result<Outcome, Error> {
+        let entry = self.lanes.context.parts.store.entry(place);
         let read = tokio::time::timeout_at(self.deadline(began).into(), entry).await;
         let Ok(Ok(Some(entry))) = read else {
             // The place is there, and the command wrote nothing.
@@ -324,4 +328,13 @@ impl Sequencer {
             Err(_) | Ok(Err(_)) => Err(Error::OutcomeUnknown(id)),
         }
     }
+}
+
+/// The waiting place of an outcome that does not tell its position yet.
+fn place_without_position(outcome: &Outcome) -> Option<Uuid> {
+    let (Outcome::Waitlisted(place) | Outcome::WaitReplayed(place)) = outcome else {
+        return None;
+    };
+    let is_open = place.position.is_none() && place.status == WaitlistStatus::Waiting;
+    is_open.then_some(place.id)
 }

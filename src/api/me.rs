@@ -130,7 +130,7 @@ struct Follower {
     state: SharedState,
     feed: Arc<Feed>,
     user_events: watch::Receiver<Instant>,
-    orders: HashMap<OrderId, (OrderStatus, Option<Payment>)>,
+    orders: HashMap<OrderId, (OrderStatus, Option<Box<Payment>>)>,
     places: HashMap<Uuid, Option<i64>>,
     ready: VecDeque<Event>,
 }

@@ -1,10 +1,6 @@
 //! Middleware around every request: request id, unknown query parameters, time-out, metrics, log of internal errors.
 
-use std::{
-    any::Any,
-    panic::AssertUnwindSafe,
-    time::{Duration, Instant},
-};
+use std::{any::Any, panic::AssertUnwindSafe, time::Instant};
 
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -13,6 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures::FutureExt;
+use tokio::time::error::Elapsed;
 use uuid::Uuid;
 
 use super::{
@@ -68,7 +65,10 @@ pub(super) async fn observe(
     };
     request.extensions_mut().insert(stored);
     let mut response = match queries.check(&request) {
-        Ok(()) => answer(state.request_timeout, next.run(request)).await,
+        Ok(()) => {
+            let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+            in_time(tokio::time::timeout(state.request_timeout, answer).await)
+        }
         Err(problem) => problem.into_response(),
     };
     if let Some(FailureCause(cause)) = response.extensions().get() {
@@ -82,10 +82,9 @@ pub(super) async fn observe(
     response
 }
 
-/// The handler's response, unless it panics or takes too long.
-async fn answer(within: Duration, handler: impl Future<Output = Response>) -> Response {
-    let handler = AssertUnwindSafe(handler).catch_unwind();
-    match tokio::time::timeout(within, handler).await {
+/// The handler's response, unless it panicked or took too long.
+fn in_time(answer: Result<std::thread::Result<Response>, Elapsed>) -> Response {
+    match answer {
         Ok(Ok(response)) => response,
         Ok(Err(panic)) => panicked(&*panic),
         Err(_) => Problem::NotInTime.into_response(),

@@ -11,13 +11,13 @@ use std::{
 };
 
 use axum::Router;
+use futures::future::Abortable;
 use hyper::server::conn::http1;
 use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown};
 use tokio::{
     net::{TcpListener, TcpStream},
     time::timeout,
 };
-use tokio_util::sync::CancellationToken;
 
 use self::{answer::Answering, places::Places, socket::Socket};
 use crate::{
@@ -64,9 +64,8 @@ pub(super) struct Peer(pub(super) IpAddr);
 /// Serves until the service stops and every accepted request is answered.
 pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, tasks: Tasks) {
     let graceful = GracefulShutdown::new();
-    let abort = CancellationToken::new();
     let metrics = Connections::of(bounds.listener, bounds.connections_max);
-    let places = Places::new(bounds.connections_max, metrics, abort.clone());
+    let places = Places::new(bounds.connections_max, metrics);
     tasks.spawn(
         "connection watch",
         watch(Arc::clone(&places), tasks.clone()),
@@ -84,19 +83,16 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, tasks:
                 continue;
             }
         };
-        let place = tokio::select! {
+        let (place, cut) = tokio::select! {
             () = tasks.stopped() => break,
-            place = places.take() => place,
+            taken = places.take() => taken,
         };
         let peer = (bounds.peers == Peers::Noted).then(|| Peer(address.ip()));
         let answering = Answering::new(router.clone(), peer, Arc::clone(place.activity()));
         let connection = graceful.watch(connection(stream, answering));
         tasks.spawn("connection", async move {
-            tokio::select! {
-                () = place.activity().cut() => {}
-                ended = connection => if let Err(error) = ended {
-                    tracing::debug!(%error, "a connection ended early: {error}");
-                },
+            if let Ok(Err(error)) = Abortable::new(connection, cut).await {
+                tracing::debug!(%error, "a connection ended early: {error}");
             }
             drop(place);
         });
@@ -104,7 +100,7 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, tasks:
     drop(listener);
     // Closes connections that still send a request or do not read their response.
     drop(timeout(bounds.finish_within, graceful.shutdown()).await);
-    abort.cancel();
+    places.close_all();
 }
 
 /// One connection.

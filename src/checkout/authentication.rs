@@ -5,15 +5,15 @@
 //! says that it has succeeded or that it is cancelled. Repeated confirmations, the gateway's
 //! webhook and the recovery each ask the gateway, which alone decides.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use chrono::TimeDelta;
 use futures::{StreamExt, stream};
 
-use super::{Checkout, Confirmed, Error, Owned, Parts, write::About};
+use super::{Checkout, Confirmed, Error, Owned, Parts, charge::charge_of, write::About};
 use crate::{
     domain::{Order, OrderId, OrderStatus, Secret, UserId},
-    payment::{Charge, ChargeResult, Gateway, SendMode},
+    payment::{ChargeResult, Gateway, SendMode},
     store::{self, BuyerAction, Lease, PaymentAttempt, WaitingPayment},
 };
 
@@ -111,13 +111,7 @@ impl Parts {
         if let Some(waiting) = self.store.waiting_payment(id).await? {
             return Ok(requires_action(waiting.attempt.order, &waiting.action));
         }
-        Ok(match self.store.order(id).await? {
-            Some(order) if order.status == OrderStatus::Confirmed => {
-                Confirmed::Done(Box::new(order))
-            }
-            Some(order) => Confirmed::WrongStatus(order.status),
-            None => Confirmed::NotFound,
-        })
+        Ok(Confirmed::read(self.store.order(id).await?))
     }
 
     /// Asks the gateway for the payment's state, and ends the attempt where it has ended.
@@ -162,23 +156,16 @@ impl Parts {
 
     async fn state(&self, owned: &Owned, payment_id: &str) -> Result<ChargeResult, Error> {
         let (gateway, within) = self.callable(owned)?;
-        let charge = charge_of(&owned.attempt, payment_id);
+        let charge = charge_of(&owned.attempt, Some(payment_id), SendMode::Retry);
         let state = gateway.state(&charge, within).await;
         state.map_err(|_| Error::OutcomeUnknown(owned.attempt.order.id))
     }
 
     async fn cancel_payment(&self, owned: &Owned, payment_id: &str) -> Result<ChargeResult, Error> {
         let (gateway, within) = self.callable(owned)?;
-        let charge = charge_of(&owned.attempt, payment_id);
+        let charge = charge_of(&owned.attempt, Some(payment_id), SendMode::Retry);
         let cancelled = gateway.cancel(&charge, within).await;
         cancelled.map_err(|_| Error::OutcomeUnknown(owned.attempt.order.id))
-    }
-
-    fn callable(&self, owned: &Owned) -> Result<(&Gateway, Duration), Error> {
-        let gateway = self.gateway.as_ref().ok_or(Error::Disabled)?;
-        let within = self.call_within(owned);
-        let within = within.ok_or(Error::OutcomeUnknown(owned.attempt.order.id))?;
-        Ok((gateway, within))
     }
 
     /// An order whose payment is open, but does not wait for its buyer, is left to its caller and to
@@ -217,19 +204,6 @@ impl Parts {
 fn is_kept(order: &Order, payment_id: &str) -> bool {
     let payment = order.payment.as_ref();
     payment.is_some_and(|payment| payment.id == payment_id && payment.was_taken())
-}
-
-fn charge_of<'a>(attempt: &'a PaymentAttempt, payment_id: &'a str) -> Charge<'a> {
-    let order = &attempt.order;
-    Charge {
-        order_id: order.id,
-        amount: order.total,
-        currency: &order.currency,
-        payment_method: "",
-        intent: Some(payment_id),
-        attempt: attempt.number.unsigned_abs(),
-        mode: SendMode::Retry,
-    }
 }
 
 fn requires_action(mut order: Order, action: &BuyerAction) -> Confirmed {

@@ -4,11 +4,29 @@ use std::time::Instant;
 
 use super::{Confirmed, Error, Owned, Parts, write::About};
 use crate::{
-    domain::{Order, OrderId, OrderStatus, Payment, UserId},
+    domain::{OrderId, OrderStatus, Payment, UserId},
     metrics,
     payment::{self, Charge, ChargeResult, SendMode},
     store::{self, BeginPayment, Lease, NewPayment, PaymentAttempt, PaymentEnd},
 };
+
+/// The attempt as the gateway sees it.
+pub(super) fn charge_of<'a>(
+    attempt: &'a PaymentAttempt,
+    intent: Option<&'a str>,
+    mode: SendMode,
+) -> Charge<'a> {
+    let order = &attempt.order;
+    Charge {
+        order_id: order.id,
+        amount: order.total,
+        currency: &order.currency,
+        payment_method: &attempt.payment_method,
+        intent,
+        attempt: attempt.number.unsigned_abs(),
+        mode,
+    }
+}
 
 impl Parts {
     pub(super) async fn confirm(
@@ -50,15 +68,7 @@ impl Parts {
             return self.end(attempt, PaymentEnd::Free).await;
         }
         let gateway = self.gateway.as_ref().ok_or(Error::Disabled)?;
-        let charge = Charge {
-            order_id: order.id,
-            amount: order.total,
-            currency: &order.currency,
-            payment_method: &attempt.payment_method,
-            intent: attempt.payment_id(),
-            attempt: attempt.number.unsigned_abs(),
-            mode,
-        };
+        let charge = charge_of(attempt, attempt.payment_id(), mode);
         let Some(within) = self.call_within(owned) else {
             return match mode {
                 // This call has sent nothing; if another caller has, the lease is lost.
@@ -177,16 +187,10 @@ impl Parts {
     async fn ended_elsewhere(&self, id: OrderId) -> Result<Confirmed, Error> {
         let read = self.store.order(id).await;
         let order = read.map_err(|_: store::Error| Error::OutcomeUnknown(id))?;
-        Ok(match order {
-            Some(Order {
-                status: OrderStatus::Confirming,
-                ..
-            }) => return Err(Error::OutcomeUnknown(id)),
-            Some(order) if order.status == OrderStatus::Confirmed => {
-                Confirmed::Done(Box::new(order))
-            }
-            Some(order) => Confirmed::WrongStatus(order.status),
-            None => Confirmed::NotFound,
-        })
+        let status = order.as_ref().map(|order| order.status);
+        if status == Some(OrderStatus::Confirming) {
+            return Err(Error::OutcomeUnknown(id));
+        }
+        Ok(Confirmed::read(order))
     }
 }

@@ -40,9 +40,8 @@ impl Parts {
         if attempt.is_refunded {
             return Ok(());
         }
-        let gateway = self.gateway.as_ref().ok_or(Error::Disabled)?;
+        let (gateway, within) = self.callable(owned)?;
         let payment = attempt.payment_id().unwrap_or_default();
-        let within = self.call_within(owned).ok_or(Error::OutcomeUnknown(id))?;
         match gateway.refund(id, payment, within).await {
             Ok(()) => {
                 let record = || self.store.record_refund(attempt, self.store.now());

@@ -41,7 +41,7 @@ pub struct Order {
     pub created_at: DateTime<Utc>,
     pub expires_at: Option<DateTime<Utc>>,
     pub confirmed_at: Option<DateTime<Utc>>,
-    pub payment: Option<Payment>,
+    pub payment: Option<Box<Payment>>,
     /// Only of an order that an admin has confirmed with a payment made outside of the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_payment: Option<Box<ExternalPayment>>,

@@ -45,10 +45,6 @@ pub(super) enum Command {
 
 /// The reply to a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every reply is an order's, which a box would cost an allocation"
-)]
 pub(super) enum Reply {
     Order(Outcome),
     Restocked,

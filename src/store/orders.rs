@@ -121,7 +121,7 @@ impl From<Model> for Order {
             payment: row
                 .payment_id
                 .zip(payment_status)
-                .map(|(id, status)| Payment::new(id, status)),
+                .map(|(id, status)| Box::new(Payment::new(id, status))),
             external_payment: external.map(|(provider, reference)| {
                 Box::new(ExternalPayment {
                     provider,

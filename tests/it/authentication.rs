@@ -37,9 +37,7 @@ impl Buyer {
     }
 
     async fn confirm(&self, method: &str) -> Answer {
-        let call = self.front.post(&format!("/orders/{}/confirm", self.order));
-        let body = json!({ "payment_method": method });
-        call.bearer(&tokens::user("ann")).json(&body).send().await
+        self.front.pay("ann", self.order, method).send().await
     }
 
     /// Confirms with a card whose bank asks for authentication.

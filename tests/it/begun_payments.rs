@@ -98,13 +98,7 @@ async fn a_charged_order_is_confirmed_once_its_row_is_unlocked() {
     let order: Uuid = order["id"].as_str().unwrap().parse().unwrap();
     gateway.set(Fault::HoldAnswer).await;
     let mut paying = JoinSet::new();
-    let call = front
-        .post(&format!("/orders/{order}/confirm"))
-        .bearer(&tokens::user("ann"));
-    paying.spawn(
-        call.json(&json!({ "payment_method": "pm_card_visa" }))
-            .send(),
-    );
+    paying.spawn(front.pay("ann", order, "pm_card_visa").send());
     eventually("the order is charged", SOON, async || {
         when(gateway.charges_of(order).await.len() == 1)
     })

@@ -35,9 +35,7 @@ async fn held(front: &Front, product: Uuid, user: &str) -> Uuid {
 }
 
 async fn confirm(front: &Front, user: &str, order: Uuid, method: &str) -> Answer {
-    let call = front.post(&format!("/orders/{order}/confirm"));
-    let body = json!({ "payment_method": method });
-    call.bearer(&tokens::user(user)).json(&body).send().await
+    front.pay(user, order, method).send().await
 }
 
 async fn status(front: &Front, order: Uuid) -> String {
@@ -218,11 +216,7 @@ async fn an_order_charged_before_a_crash_is_confirmed(#[case] backend: Backend) 
     gateway.set(Fault::HoldAnswer).await;
     let front = shop.service().front();
     let request = tokio::time::timeout(SOON, async {
-        let call = front.post(&format!("/orders/{order}/confirm"));
-        let call = call
-            .bearer(&tokens::user("ann"))
-            .json(&json!({ "payment_method": GOOD }));
-        call.try_send().await
+        front.pay("ann", order, GOOD).try_send().await
     });
     let kill = async {
         eventually("the order is charged", SOON, async || {

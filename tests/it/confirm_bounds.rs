@@ -9,7 +9,6 @@ use crate::support::{
     gateway::Gateway,
     http::Answer,
     shop::{Backend, Shop},
-    tokens,
 };
 
 const GOOD: &str = "pm_card_visa";
@@ -22,9 +21,7 @@ async fn held(front: &Front, product: Uuid) -> Uuid {
 }
 
 async fn confirm(front: &Front, user: &str, order: Uuid, method: &str) -> Answer {
-    let call = front.post(&format!("/orders/{order}/confirm"));
-    let body = json!({ "payment_method": method });
-    call.bearer(&tokens::user(user)).json(&body).send().await
+    front.pay(user, order, method).send().await
 }
 
 #[rstest]

@@ -63,9 +63,7 @@ impl Sale {
 }
 
 async fn confirm(front: Front, order: Uuid) -> Answer {
-    let call = front.post(&format!("/orders/{order}/confirm"));
-    let body = json!({ "payment_method": "pm_card_visa" });
-    call.bearer(&tokens::user("ann")).json(&body).send().await
+    front.pay("ann", order, "pm_card_visa").send().await
 }
 
 const OPEN_PAYMENT: &str = "status = 'confirming', payment_attempt = 1, payment_method = 'pm_x'";

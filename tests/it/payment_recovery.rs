@@ -11,7 +11,7 @@ use crate::support::{
     SOON, eventually,
     gateway::{Fault, Gateway},
     shop::{Backend, Shop},
-    tokens, when,
+    when,
 };
 
 const FORGOTTEN: usize = 60;
@@ -107,12 +107,8 @@ async fn payments_that_wait_for_the_database_keep_no_order_waiting() {
     shop.ledger.execute(lock).await;
     let mut paying = JoinSet::new();
     for (number, order) in orders.into_iter().enumerate() {
-        let call = service.post(&format!("/orders/{order}/confirm"));
-        let call = call.bearer(&tokens::user(&format!("user-{number}")));
-        paying.spawn(
-            call.json(&json!({ "payment_method": "pm_card_visa" }))
-                .send(),
-        );
+        let call = service.pay(&format!("user-{number}"), order, "pm_card_visa");
+        paying.spawn(call.send());
     }
     let waits = "SELECT 'x' FROM pg_stat_activity WHERE datname = current_database() \
                  AND wait_event_type = 'Lock'";

@@ -81,9 +81,7 @@ impl Sale {
 }
 
 async fn confirm(front: Front, order: Uuid) -> Answer {
-    let call = front.post(&format!("/orders/{order}/confirm"));
-    let body = json!({ "payment_method": "pm_card_visa" });
-    call.bearer(&tokens::user("ann")).json(&body).send().await
+    front.pay("ann", order, "pm_card_visa").send().await
 }
 
 async fn until_a_write_waits(shop: &Shop) {
@@ -204,9 +202,7 @@ async fn an_old_node_ends_only_payments_that_it_has_taken_over(#[case] backend: 
     let order: Uuid = order["id"].as_str().unwrap().parse().unwrap();
     gateway.set(Fault::HoldAnswer).await;
     let mut paying = JoinSet::new();
-    let call = shop.service().post(&format!("/orders/{order}/confirm"));
-    let call = call.bearer(&tokens::user("ann"));
-    let call = call.json(&json!({ "payment_method": "pm_card_visa" }));
+    let call = shop.service().pay("ann", order, "pm_card_visa");
     paying.spawn(call.try_send());
     eventually("the order is charged", SOON, async || {
         when(gateway.charges_of(order).await.len() == 1)

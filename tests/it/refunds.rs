@@ -31,10 +31,8 @@ async fn paid(backend: Backend) -> Paid {
     let product = service.product(1, json!({ "hold_seconds": 600 })).await;
     let order = service.buy("ann", product, 1).await.success(201);
     let order: Uuid = order["id"].as_str().unwrap().parse().unwrap();
-    let call = service.post(&format!("/orders/{order}/confirm"));
-    let call = call.bearer(&tokens::user("ann"));
-    let body = json!({ "payment_method": "pm_card_visa" });
-    call.json(&body).send().await.success(200);
+    let call = service.pay("ann", order, "pm_card_visa");
+    call.send().await.success(200);
     Paid {
         gateway,
         shop,
@@ -44,8 +42,7 @@ async fn paid(backend: Backend) -> Paid {
 }
 
 async fn cancel(front: &Front, token: &str, order: Uuid) -> Answer {
-    let call = front.post(&format!("/orders/{order}/cancel"));
-    call.bearer(token).send().await
+    front.cancel(token, &order.to_string()).send().await
 }
 
 #[rstest]

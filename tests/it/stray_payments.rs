@@ -9,7 +9,7 @@ use crate::support::{
     SOON, eventually,
     gateway::{Fault, Gateway},
     shop::{Backend, Shop},
-    tokens, when,
+    when,
 };
 
 /// A node of the version before, or an operator, ends the order while the gateway charges it.
@@ -38,12 +38,7 @@ impl Expired {
         let order: Uuid = order["id"].as_str().unwrap().parse().unwrap();
         gateway.set(Fault::HoldAnswer).await;
         let mut paying = JoinSet::new();
-        let call = service.post(&format!("/orders/{order}/confirm"));
-        let call = call.bearer(&tokens::user("ann"));
-        paying.spawn(
-            call.json(&json!({ "payment_method": "pm_card_visa" }))
-                .send(),
-        );
+        paying.spawn(service.pay("ann", order, "pm_card_visa").send());
         eventually("the order is charged", SOON, async || {
             when(gateway.charges_of(order).await.len() == 1)
         })

@@ -49,9 +49,7 @@ async fn a_signed_event_that_the_gateway_does_not_confirm_changes_nothing() {
     let product = front.product(1, json!({ "hold_seconds": 600 })).await;
     let order = front.buy("ann", product, 1).await.success(201);
     let id: Uuid = order["id"].as_str().unwrap().parse().unwrap();
-    let declining = json!({ "payment_method": "pm_card_chargeCustomerFail" });
-    let confirm = front.post(&format!("/orders/{id}/confirm"));
-    let confirm = confirm.bearer(&tokens::user("ann")).json(&declining);
+    let confirm = front.pay("ann", id, "pm_card_chargeCustomerFail");
     confirm.send().await.refusal(402, "payment_declined");
     let payment = gateway.intents_of(id).await[0]["id"].clone();
 

@@ -7,8 +7,8 @@
 
 use std::time::{Duration, Instant};
 
+use futures::future::AbortHandle;
 use parking_lot::Mutex;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use crate::metrics::connections::Cut;
 
@@ -96,12 +96,12 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Activity {
     state: Mutex<State>,
-    cut: CancellationToken,
+    cut: AbortHandle,
 }
 
 impl Activity {
     /// A new connection waits for its first head; `cut` closes it.
-    pub(super) fn new(cut: CancellationToken, now: Instant) -> Self {
+    pub(super) fn new(cut: AbortHandle, now: Instant) -> Self {
         let state = State {
             wait: Wait::Head(now),
             message: Message::default(),
@@ -182,12 +182,7 @@ impl Activity {
     }
 
     pub(super) fn close(&self) {
-        self.cut.cancel();
-    }
-
-    /// Resolves when the connection has to be closed.
-    pub(super) fn cut(&self) -> WaitForCancellationFuture<'_> {
-        self.cut.cancelled()
+        self.cut.abort();
     }
 }
 
@@ -195,12 +190,16 @@ impl Activity {
 mod tests {
     use super::*;
 
+    fn activity(now: Instant) -> Activity {
+        Activity::new(AbortHandle::new_pair().0, now)
+    }
+
     const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n";
     const HALF: &[u8] = b"GET / HTTP/1.1\r\nHost:";
 
     fn served(parts: &[&[u8]], body: Body, late: &[&[u8]]) -> (Activity, Instant) {
         let begun = Instant::now();
-        let activity = Activity::new(CancellationToken::new(), begun);
+        let activity = activity(begun);
         for part in parts {
             activity.received(part, begun);
         }
@@ -215,7 +214,7 @@ mod tests {
     #[test]
     fn a_head_is_due_in_ten_seconds_however_slowly_it_comes() {
         let begun = Instant::now();
-        let activity = Activity::new(CancellationToken::new(), begun);
+        let activity = activity(begun);
         for second in 0..10 {
             let now = begun + Duration::from_secs(second);
             assert_eq!(activity.overdue(now), None, "{second}");
@@ -239,7 +238,7 @@ mod tests {
     #[test]
     fn a_request_may_take_any_time() {
         let begun = Instant::now();
-        let activity = Activity::new(CancellationToken::new(), begun);
+        let activity = activity(begun);
         activity.received(HEAD, begun);
         activity.begin(Body::None);
         let later = begun + Duration::from_hours(1);
@@ -291,7 +290,7 @@ mod tests {
     #[test]
     fn a_silent_connection_makes_room_before_one_between_two_requests() {
         let (served, begun) = served(&[HEAD], Body::None, &[]);
-        let silent = Activity::new(CancellationToken::new(), begun + Duration::from_secs(1));
+        let silent = activity(begun + Duration::from_secs(1));
         assert!(silent.yields_from() < served.yields_from());
     }
 }

@@ -13,12 +13,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::future::{AbortHandle, AbortRegistration};
 use parking_lot::Mutex;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
-use tokio_util::sync::CancellationToken;
 
 use super::activity::Activity;
 use crate::metrics::connections::{Connections, Cut};
@@ -37,8 +37,6 @@ pub(super) struct Places {
     open: Mutex<HashMap<u64, Arc<Activity>, ahash::RandomState>>,
     next_id: AtomicU64,
     metrics: Connections,
-    /// Closes all connections.
-    abort: CancellationToken,
 }
 
 /// A connection's place, free again when it is dropped.
@@ -52,30 +50,31 @@ pub(super) struct Place {
 }
 
 impl Places {
-    pub(super) fn new(max: usize, metrics: Connections, abort: CancellationToken) -> Arc<Self> {
+    pub(super) fn new(max: usize, metrics: Connections) -> Arc<Self> {
         Arc::new(Self {
             max,
             free: Arc::new(Semaphore::new(max)),
             open: Mutex::default(),
             next_id: AtomicU64::new(0),
             metrics,
-            abort,
         })
     }
 
-    /// A place for a new connection; waits while every other connection is served.
-    pub(super) async fn take(self: &Arc<Self>) -> Place {
+    /// A place for a new connection, and what closes it; waits while every other connection is served.
+    pub(super) async fn take(self: &Arc<Self>) -> (Place, AbortRegistration) {
         let permit = self.permit().await;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let activity = Arc::new(Activity::new(self.abort.child_token(), Instant::now()));
+        let (close, closed) = AbortHandle::new_pair();
+        let activity = Arc::new(Activity::new(close, Instant::now()));
         self.open.lock().insert(id, Arc::clone(&activity));
         self.metrics.open.increment(1);
-        Place {
+        let place = Place {
             id,
             activity,
             places: Arc::clone(self),
             _permit: permit,
-        }
+        };
+        (place, closed)
     }
 
     async fn permit(&self) -> Option<OwnedSemaphorePermit> {
@@ -119,6 +118,13 @@ impl Places {
         };
         for (cut, activity) in overdue {
             self.close(&activity, cut);
+        }
+    }
+
+    /// Closes all connections, whatever they wait for.
+    pub(super) fn close_all(&self) {
+        for activity in self.open.lock().values() {
+            activity.close();
         }
     }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Reply, decider::Decider};
 use crate::{
     domain::{
-        Actor, AuditAction, AuditRow, Change, Order, OrderId, OrderStatus, Payment, PaymentStatus,
+        Actor, AuditAction, AuditRow, Change, Order, OrderId, OrderStatus, PaymentStatus,
         StockLevel, order_state,
     },
     store::{Release, StoredOrder},
@@ -52,15 +52,15 @@ impl<R: FnMut() -> String> Decider<'_, R> {
         let before = order_state(&order);
         let mut cancelled = Order {
             status: OrderStatus::Cancelled,
-            payment: order.payment.clone().map(|payment| match release {
-                Release::Undo => Payment {
-                    status: PaymentStatus::Refunded,
-                    ..payment
-                },
-                Release::Cancel | Release::Expire => payment,
-            }),
             ..order
         };
+        if let Some(payment) = cancelled
+            .payment
+            .as_mut()
+            .filter(|_| release == Release::Undo)
+        {
+            payment.status = PaymentStatus::Refunded;
+        }
         cancelled.note_refund_due();
         let change = Change::between(before, order_state(&cancelled));
         let row = AuditRow::new(actor, AuditAction::CancelOrder, id, change, self.now);

@@ -86,6 +86,13 @@ impl Front {
         call.bearer(&tokens::user(user))
     }
 
+    /// A confirmation with the user's card.
+    pub(crate) fn pay(&self, user: &str, order: Uuid, method: &str) -> Call {
+        let call = self.post(&format!("/orders/{order}/confirm"));
+        let body = json!({ "payment_method": method });
+        call.bearer(&tokens::user(user)).json(&body)
+    }
+
     /// Cancels an order as the owner of the token.
     pub(crate) fn cancel(&self, token: &str, order: &str) -> Call {
         self.post(&format!("/orders/{order}/cancel")).bearer(token)
