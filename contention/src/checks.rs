@@ -51,6 +51,7 @@ pub(crate) fn all(evidence: &Evidence, expect: &Expect) -> Vec<Check> {
     checks.extend(orders::confirmed(evidence));
     checks.extend(holds::expired_units(evidence));
     checks.extend(holds::charged_once(evidence));
+    checks.extend(holds::taken_over(evidence));
     checks.extend(limits::per_user(evidence));
     if expect.refusals_faster {
         checks.push(answers::refusals_faster(evidence));

@@ -31,6 +31,8 @@ pub(crate) struct Evidence {
     pub(crate) replays: Vec<Replay>,
     /// Held orders that were confirmed after the load.
     pub(crate) confirmed: Vec<Confirmed>,
+    /// Payments of a paused node.
+    pub(crate) take_over: Option<TakeOver>,
     /// Breaches of each invariant of `flash-sale verify`; empty for an existing service.
     pub(crate) invariants: Vec<(&'static str, Vec<String>)>,
     pub(crate) bad: Vec<BadRequestResult>,
@@ -76,6 +78,14 @@ pub(crate) struct Confirmed {
     pub(crate) was: String,
     pub(crate) status: u16,
     pub(crate) now: String,
+}
+
+/// Payments that were begun at a node which was paused until another node had ended them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TakeOver {
+    pub(crate) confirmed: Vec<Confirmed>,
+    /// Orders that were confirmed while the node was paused.
+    pub(crate) paid_by_others: usize,
 }
 
 /// The effects of the injected faults.

@@ -31,7 +31,10 @@ pub(crate) fn impossible(scenario: &Scenario, service: &Service) -> Option<&'sta
     let redis = scenario.has_lock_fault() || scenario.has(FaultKind::StartRedis);
     let database = scenario.has(FaultKind::StopDatabase) || scenario.has(FaultKind::StartDatabase);
     let can_stop = service.database.as_ref().is_some_and(Database::can_stop);
-    if scenario.product.waiting > 0 && service.database.is_none() {
+    let can_pause = service.is_own() && service.nodes.len() > 1;
+    if scenario.expect.take_over && !can_pause {
+        Some("it needs at least two nodes that this run started")
+    } else if scenario.product.waiting > 0 && service.database.is_none() {
         Some("it adds waiting buyers to a database that this run knows")
     } else if scenario.fault.is_empty() {
         None

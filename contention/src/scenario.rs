@@ -180,6 +180,8 @@ pub(crate) struct Expect {
     pub(crate) expire: bool,
     /// All winners pay at the same time.
     pub(crate) pay_rush: bool,
+    /// All winners pay at the first node, which is paused until another node has ended the payments.
+    pub(crate) take_over: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -215,6 +217,7 @@ impl Default for Expect {
             confirm: false,
             expire: false,
             pay_rush: false,
+            take_over: false,
         }
     }
 }

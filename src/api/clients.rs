@@ -47,7 +47,7 @@ impl Clients {
     /// The address that the request came from, of IPv6 its /64 network: one client has all of its
     /// addresses. `None` where listeners do not note addresses, and for a trusted proxy's own
     /// request, without `X-Forwarded-For`, such as a health check.
-    fn address(&self, extensions: &Extensions, headers: &HeaderMap) -> Option<IpAddr> {
+    pub(super) fn address(&self, extensions: &Extensions, headers: &HeaderMap) -> Option<IpAddr> {
         let Peer(peer) = *extensions.get()?;
         let peer = peer.to_canonical();
         let client = if self.trust(peer) {

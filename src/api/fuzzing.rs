@@ -1,8 +1,10 @@
 //! The parsers of requests, for the fuzz targets in `fuzz/`: the functions that the handlers call.
 
+use std::net::IpAddr;
+
 use axum::{
     extract::FromRequestParts,
-    http::{HeaderMap, HeaderValue, Request, header},
+    http::{Extensions, HeaderMap, HeaderValue, Request, header},
     response::IntoResponse,
 };
 use futures::FutureExt;
@@ -11,6 +13,7 @@ use uuid::Uuid;
 use super::{
     audit::AuditParams,
     auth::Keys,
+    clients::Clients,
     extract::{self, Params},
     orders::{self, OrderBody, OrderListParams, confirm::Confirmation},
     problem::Problem,
@@ -18,6 +21,7 @@ use super::{
         ProductListParams,
         body::{NewProductBody, ProductPatchBody, RestockBody},
     },
+    serve::Peer,
 };
 use crate::domain::OrderStatus;
 
@@ -76,6 +80,17 @@ pub fn idempotency_key(bytes: &[u8]) -> Option<String> {
     let mut headers = HeaderMap::new();
     headers.insert("idempotency-key", HeaderValue::from_bytes(bytes).ok()?);
     orders::idempotency_key(&headers).ok().flatten()
+}
+
+/// The address that a request of `peer` with these `X-Forwarded-For` values counts for.
+pub fn client(clients: &Clients, peer: IpAddr, forwarded: &[&[u8]]) -> Option<IpAddr> {
+    let mut headers = HeaderMap::new();
+    for value in forwarded {
+        headers.append("x-forwarded-for", HeaderValue::from_bytes(value).ok()?);
+    }
+    let mut extensions = Extensions::new();
+    extensions.insert(Peer(peer));
+    clients.address(&extensions, &headers)
 }
 
 /// Whether a bearer token of these bytes names a user.

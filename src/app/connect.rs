@@ -122,9 +122,11 @@ pub(super) fn connections(config: &config::Serve, listener: Listener) -> serve::
             serve::Peers::Ignored
         },
         connections_max: usize::try_from(connections_max).unwrap_or(usize::MAX),
-        // Requests end within their time-out; the other steps of the stop need time too.
+        // Requests end within their time-out, and a busy machine writes the last answers after it; the
+        // other steps of the stop need time too.
         finish_within: limits
             .request_timeout_ms
+            .mul_f64(1.2)
             .min(limits.shutdown_timeout_ms.mul_f64(0.8)),
     }
 }

@@ -1,11 +1,15 @@
-//! Checks of holds: expired units go to waiting buyers in order, payments are charged once.
+//! Checks of holds: expired units go to waiting buyers in order, payments are charged once and taken
+//! over from a paused node.
 
 use std::collections::{HashMap, HashSet};
 
 use flash_sale::domain::OrderStatus;
 
 use super::{Evidence, check_result};
-use crate::report::Check;
+use crate::{
+    evidence::{Confirmed, TakeOver},
+    report::Check,
+};
 
 /// Every hold has expired, and waiting buyers got the units in order of position; `None` where
 /// holds do not expire.
@@ -74,6 +78,37 @@ fn due_users(evidence: &Evidence, product: usize, stock: u32) -> HashSet<&str> {
         .take(most)
         .map(|(_, user)| user)
         .collect()
+}
+
+/// Another node has ended the payments of the paused one, which found nothing to end when it resumed;
+/// `None` where no node was paused.
+pub(super) fn taken_over(evidence: &Evidence) -> Option<Check> {
+    let TakeOver {
+        confirmed,
+        paid_by_others,
+    } = evidence.take_over.as_ref()?;
+    let mut breaches: Vec<String> = confirmed
+        .iter()
+        .filter(|order| order.now != "confirmed")
+        .map(|order| {
+            let Confirmed {
+                order, status, now, ..
+            } = order;
+            format!("order {order} is {now} instead of confirmed ({status})")
+        })
+        .collect();
+    if *paid_by_others != confirmed.len() || confirmed.is_empty() {
+        breaches.push(format!(
+            "{paid_by_others} of {} payments were ended while their node was paused",
+            confirmed.len()
+        ));
+    }
+    let detail = format!("{paid_by_others} payments of the paused node ended by another");
+    Some(check_result(
+        "payments of a paused node are taken over",
+        detail,
+        breaches,
+    ))
 }
 
 /// The gateway's charges match the confirmed orders; `None` without the runner's own gateway.

@@ -55,12 +55,10 @@ pub(crate) async fn collect(
         load,
         api: Api::new(address),
     };
-    if scenario.expect.pay_rush {
-        // First, because their holds expire soon.
-        let winners = random_winners(&evidence, usize::MAX, seed);
-        evidence.confirmed = follow_up.pay_rush(&winners, &service.addresses()).await;
-        evidence.charges = service.charges();
-    }
+    // First, because held orders expire soon.
+    follow_up
+        .pay(scenario, service, &mut evidence, seed)
+        .await?;
     if load.is_full_service {
         follow_up
             .read_and_repeat(scenario, &mut evidence, seed)
@@ -124,6 +122,26 @@ pub(super) struct OrderBody {
 }
 
 impl FollowUp<'_> {
+    /// Pays the winners' orders, where the scenario says so.
+    async fn pay(
+        &mut self,
+        scenario: &Scenario,
+        service: &Service,
+        evidence: &mut Evidence,
+        seed: u64,
+    ) -> anyhow::Result<()> {
+        let winners = random_winners(evidence, usize::MAX, seed);
+        if scenario.expect.pay_rush {
+            evidence.confirmed = self.pay_rush(&winners, &service.addresses()).await;
+            evidence.charges = service.charges();
+        }
+        if scenario.expect.take_over {
+            evidence.take_over = Some(self.take_over(&winners, service).await?);
+            evidence.charges = service.charges();
+        }
+        Ok(())
+    }
+
     /// Reads orders by id, repeats purchases with their keys, and confirms orders.
     async fn read_and_repeat(
         &mut self,

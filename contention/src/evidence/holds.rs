@@ -1,4 +1,5 @@
-//! Held orders after the load: waits until they expire, or pays all of them at once.
+//! Held orders after the load: waits until they expire, pays all of them at once, or lets another
+//! node take their payments over.
 
 use std::time::{Duration, Instant};
 
@@ -7,14 +8,18 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::{
-    Confirmed, Evidence,
+    Confirmed, Evidence, TakeOver,
     collect::{FollowUp, OrderBody},
 };
-use crate::{client::Address, record::Sample, shop::Api};
+use crate::{client::Address, record::Sample, service::Service, shop::Api};
 
 /// Added to the length of the holds, for a slow machine.
 const GRACE: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(100);
+/// Shorter than the gateway takes.
+const CHARGE_POLL: Duration = Duration::from_millis(5);
+/// Above the time after which a payment counts as forgotten, which is longer than any request.
+const TAKE_OVER: Duration = Duration::from_secs(20);
 
 impl FollowUp<'_> {
     /// Waits until no answered order is pending. After a deadline it returns anyway, and the checks
@@ -51,6 +56,58 @@ impl FollowUp<'_> {
 
     /// Pays all winners' orders at the same time.
     pub(super) async fn pay_rush(&self, winners: &[Sample], nodes: &[Address]) -> Vec<Confirmed> {
+        self.pay_all(winners, nodes).join_all().await
+    }
+
+    /// Pays all winners' orders at the first node, and pauses it once all are charged, so that it
+    /// reads the gateway's answers only after another node has ended the payments.
+    pub(super) async fn take_over(
+        &mut self,
+        winners: &[Sample],
+        service: &Service,
+    ) -> anyhow::Result<TakeOver> {
+        let [first, second, ..] = &*service.nodes else {
+            anyhow::bail!("a payment is taken over by a second node");
+        };
+        let paying = self.pay_all(winners, std::slice::from_ref(&first.api));
+        let charged = || {
+            service
+                .charges()
+                .is_some_and(|paid| paid.len() == winners.len())
+        };
+        let deadline = Instant::now() + GRACE;
+        while !charged() && Instant::now() < deadline {
+            tokio::time::sleep(CHARGE_POLL).await;
+        }
+        first.pause()?;
+        // Errors are returned only after the node has resumed.
+        let ended = self.until_payments_end(second.api.clone()).await;
+        first.resume()?;
+        Ok(TakeOver {
+            confirmed: paying.join_all().await,
+            paid_by_others: ended?,
+        })
+    }
+
+    /// The number of confirmed orders once no payment is open, or after a deadline.
+    async fn until_payments_end(&self, node: Address) -> anyhow::Result<usize> {
+        let mut api = Api::new(node);
+        let admin = &self.load.users.admin.token;
+        let deadline = Instant::now() + TAKE_OVER;
+        loop {
+            let mut orders = Vec::new();
+            for offer in &self.load.offers {
+                orders.extend(api.rows(offer, None, admin).await?.orders);
+            }
+            let count = |status| orders.iter().filter(|order| order.status == status).count();
+            if count(OrderStatus::Confirming) == 0 || Instant::now() > deadline {
+                return Ok(count(OrderStatus::Confirmed));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    fn pay_all(&self, winners: &[Sample], nodes: &[Address]) -> JoinSet<Confirmed> {
         let mut paying = JoinSet::new();
         for (sample, node) in winners.iter().zip(nodes.iter().cycle()) {
             let token = self.load.users.buyer(sample.planned.user).token.clone();
@@ -70,6 +127,6 @@ impl FollowUp<'_> {
                 }
             });
         }
-        paying.join_all().await
+        paying
     }
 }

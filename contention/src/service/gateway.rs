@@ -1,10 +1,15 @@
 //! A slow payment gateway: the part of Stripe's `PaymentIntents` API that a run needs, and a ledger
 //! of charges.
 
-use std::{collections::HashMap, net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    net::Ipv4Addr,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context;
-use axum::{Json, Router, extract::State, routing::post};
+use axum::{Json, Router, extract::State, http::HeaderMap, routing::post};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet};
@@ -21,8 +26,15 @@ pub(crate) struct Gateway {
 #[derive(Debug)]
 struct Shared {
     takes: Duration,
+    ledger: Mutex<Ledger>,
+}
+
+#[derive(Debug, Default)]
+struct Ledger {
+    /// Idempotency keys of former requests.
+    keys: HashSet<String>,
     /// Charges per order.
-    charges: Mutex<HashMap<Uuid, u32>>,
+    charges: HashMap<Uuid, u32>,
 }
 
 impl Gateway {
@@ -33,7 +45,7 @@ impl Gateway {
         let url = format!("http://{}", listener.local_addr()?);
         let shared = Arc::new(Shared {
             takes,
-            charges: Mutex::default(),
+            ledger: Mutex::default(),
         });
         let router = Router::new()
             .route("/v1/payment_intents", post(charge))
@@ -52,17 +64,27 @@ impl Gateway {
 
     /// Charges per order.
     pub(crate) fn charges(&self) -> HashMap<Uuid, u32> {
-        self.shared.charges.lock().clone()
+        self.shared.ledger.lock().charges.clone()
     }
 }
 
-/// Charges, then answers late. Without idempotency keys: a repeated request charges twice.
-async fn charge(State(shared): State<Arc<Shared>>, form: String) -> Json<Value> {
+/// Charges, then answers late; a request with the key of a former one gets the same answer.
+async fn charge(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    form: String,
+) -> Json<Value> {
+    let key = headers
+        .get("idempotency-key")
+        .and_then(|key| key.to_str().ok());
     let fields = fields(&form);
     let of = |name: &str| fields.get(name).cloned().unwrap_or_default();
     let order = of("metadata[order_id]");
     if let Ok(order) = order.parse() {
-        *shared.charges.lock().entry(order).or_default() += 1;
+        let mut ledger = shared.ledger.lock();
+        if key.is_none_or(|key| ledger.keys.insert(key.to_owned())) {
+            *ledger.charges.entry(order).or_default() += 1;
+        }
     }
     tokio::time::sleep(shared.takes).await;
     Json(json!({

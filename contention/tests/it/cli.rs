@@ -42,6 +42,7 @@ async fn every_scenario_is_listed_with_its_question() {
         "scalper",
         "expire",
         "pay-rush",
+        "take-over",
         "stream-flood",
         "long-waitlist",
         "all",

@@ -89,14 +89,21 @@ async fn browse_and_mixed_hold() {
 #[tokio::test]
 async fn limits_expiry_and_payments_hold() {
     let arguments = [
-        "scalper", "expire", "pay-rush", "--users", "60", "--stock", "30",
+        "scalper",
+        "expire",
+        "pay-rush",
+        "take-over",
+        "--users",
+        "60",
+        "--stock",
+        "30",
     ];
     let outcome = run(&arguments).await;
     let runs = outcome.held();
     assert_eq!(sold(&runs[0]), 2, "the scalper");
     assert_eq!(answered(&runs[1], "waitlisted"), 30);
     assert_eq!(sold(&runs[1]), 30, "the waiting buyers");
-    for promise in ["go to waiting buyers", "charged once"] {
+    for promise in ["go to waiting buyers", "charged once", "are taken over"] {
         let checks = runs
             .iter()
             .flat_map(|run| run["checks"].as_array().unwrap());
