@@ -92,6 +92,8 @@ pub enum Cause {
     Status(u16),
     #[error("the payment gateway's answer is malformed: {0}")]
     Malformed(&'static str),
+    #[error("the payment gateway still processes the payment")]
+    Processing { intent: String },
     #[error("the payment gateway still processes the payment: {0}")]
     Working(&'static str),
     #[error("the payment gateway rejects PAYMENT_KEY (status {0})")]
@@ -123,6 +125,7 @@ impl Cause {
             | Self::Broken(_)
             | Self::Status(_)
             | Self::Malformed(_)
+            | Self::Processing { .. }
             | Self::Working(_) => false,
         }
     }
@@ -223,15 +226,12 @@ impl Gateway {
         state.inspect_err(|error| log(error, charge.order_id, "cancellation of the payment"))
     }
 
-    /// Refunds the order's payment in full; idempotent.
-    pub async fn refund(
-        &self,
-        order_id: OrderId,
-        payment_id: &str,
-        within: Duration,
-    ) -> Result<(), Error> {
-        let key = format!("refund-{order_id}");
-        self.refund_with(order_id, &key, payment_id, within).await
+    /// Refunds the payment of the charge in full; idempotent for the charge's attempt. A gateway
+    /// repeats its refusal under the same key, so after one the next call needs another attempt.
+    pub async fn refund(&self, charge: &Charge<'_>, within: Duration) -> Result<(), Error> {
+        let (order, payment) = (charge.order_id, charge.intent.unwrap_or_default());
+        let key = format!("refund-{order}-{}", charge.attempt);
+        self.refund_with(order, &key, payment, within).await
     }
 
     /// Refunds in full a payment that its order does not keep; idempotent.

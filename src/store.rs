@@ -101,14 +101,22 @@ impl Store {
 
     /// Starts a transaction that may write.
     pub async fn begin(&self) -> Result<Transaction> {
+        self.begin_on(&self.write, &self.trust.write).await
+    }
+
+    async fn begin_on(
+        &self,
+        pool: &DatabaseConnection,
+        trust: &trust::Trust,
+    ) -> Result<Transaction> {
         let begin = || {
-            self.write.begin_with_options(TransactionOptions {
+            pool.begin_with_options(TransactionOptions {
                 // A deferred transaction fails instead of waiting when it becomes a writer.
                 sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
                 ..TransactionOptions::default()
             })
         };
-        let inner = bounded_with_retry(&self.trust.write, BEGIN_TIMEOUT, begin).await?;
+        let inner = bounded_with_retry(trust, BEGIN_TIMEOUT, begin).await?;
         Ok(Transaction { inner })
     }
 

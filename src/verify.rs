@@ -56,7 +56,7 @@ pub const INVARIANTS: [Invariant; 14] = [
     Invariant {
         name: "only a confirmed order keeps a payment",
         query: "SELECT 'order ' || reference AS subject, \
-                status || ', but payment ' || payment_id || ' ' || payment_status AS detail \
+                status || ', but payment ' || COALESCE(payment_id, '?') || ' ' || payment_status AS detail \
             FROM orders WHERE status <> 'confirmed' \
                AND payment_status IN ('succeeded', 'refunding')",
     },

@@ -30,7 +30,11 @@ const APPEND_ONLY_POSTGRES: &str = "
     CREATE TRIGGER keep_audit BEFORE UPDATE OR DELETE OR TRUNCATE ON audit
         FOR EACH STATEMENT EXECUTE FUNCTION keep_audit();";
 
-const APPEND_ONLY_SQLITE: [&str; 2] = [
+/// `INSERT OR REPLACE` removes a row without its trigger.
+const APPEND_ONLY_SQLITE: [&str; 3] = [
+    "CREATE TRIGGER keep_audit_first BEFORE INSERT ON audit
+        WHEN EXISTS (SELECT 1 FROM audit WHERE id = NEW.id)
+        BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END",
     "CREATE TRIGGER keep_audit_unchanged BEFORE UPDATE ON audit
         BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END",
     "CREATE TRIGGER keep_audit_complete BEFORE DELETE ON audit

@@ -22,7 +22,7 @@ use super::{
     observe::Began,
     problem::{FieldError, Problem},
 };
-use crate::domain::{Actor, ActorRole, UserId};
+use crate::domain::{Actor, ActorRole, UserId, references_like};
 
 /// The largest body, in bytes.
 pub(super) const BODY_MAX: usize = 16 * 1024;
@@ -305,6 +305,17 @@ pub(super) fn parameter<T: std::str::FromStr>(
             Ok(value) => Ok(Some(value)),
             Err(_) => Err(Problem::invalid(name, format!("must be {must_be}"))),
         },
+    }
+}
+
+/// A parameter that is the reference of an order: what a person may mean by it.
+pub(super) fn references(value: Option<&str>) -> Result<Option<Vec<String>>, Problem> {
+    match value {
+        Some(text) if text.trim().is_empty() => {
+            let must_be = "must be a reference such as FS-0123-4567-89AB";
+            Err(Problem::invalid("reference", must_be))
+        }
+        text => Ok(text.map(references_like)),
     }
 }
 

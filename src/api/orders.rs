@@ -24,7 +24,7 @@ use super::{
 use crate::{
     domain::{
         Code, IdempotencyKey, Order, OrderId, OrderRequest, OrderStatus, Outcome, ProductId,
-        QUANTITY_MAX, Refusal, UserId, WaitlistEntry, references_like,
+        QUANTITY_MAX, Refusal, UserId, WaitlistEntry,
     },
     metrics, sequencer,
     store::{self, OrderFilter},
@@ -181,7 +181,7 @@ pub(super) async fn list(
         user_id: listed_user(user, extract::user("user_id", params.user_id)?)?,
         product_id: extract::parameter("product_id", params.product_id.as_deref(), "a UUID")?,
         status: extract::parameter("status", params.status.as_deref(), STATUSES)?,
-        references: params.reference.as_deref().map(references_like),
+        references: extract::references(params.reference.as_deref())?,
         from: extract::time("created_after", params.created_after.as_deref())?,
         until: extract::time("created_before", params.created_before.as_deref())?,
         before: extract::cursor(params.cursor.as_deref())?,

@@ -12,7 +12,7 @@ use futures::{StreamExt, stream};
 
 use super::{Checkout, Confirmed, Error, Owned, Parts, charge::charge_of, write::About};
 use crate::{
-    domain::{Order, OrderId, OrderStatus, Secret, UserId},
+    domain::{Order, OrderId, Secret, UserId},
     payment::{ChargeResult, Gateway, SendMode},
     store::{self, BuyerAction, Lease, PaymentAttempt, WaitingPayment},
 };
@@ -154,6 +154,29 @@ impl Parts {
         }
     }
 
+    /// Cancels the waiting payment of an order at the gateway, so that the client secret is worthless;
+    /// returns the order if the payment has succeeded first.
+    pub(super) async fn end_waiting(&self, id: OrderId) -> Result<Option<Confirmed>, Error> {
+        let (now, since) = (self.store.now(), Instant::now());
+        let take = self
+            .store
+            .take_waiting_payment(id, now, Lease::now_v7(), now);
+        let Some(WaitingPayment { attempt, action }) = take.await? else {
+            return Ok(None);
+        };
+        let owned = Owned {
+            attempt: Box::new(attempt),
+            since,
+        };
+        match self.cancel_payment(&owned, &action.payment_id).await? {
+            ChargeResult::Paid(payment) => self.end_paid(&owned.attempt, payment).await.map(Some),
+            ChargeResult::Declined { intent: None, .. } => Ok(None),
+            ChargeResult::Declined { .. } | ChargeResult::RequiresAction { .. } => {
+                Err(Error::OutcomeUnknown(id))
+            }
+        }
+    }
+
     async fn state(&self, owned: &Owned, payment_id: &str) -> Result<ChargeResult, Error> {
         let (gateway, within) = self.callable(owned)?;
         let charge = charge_of(&owned.attempt, Some(payment_id), SendMode::Retry);
@@ -168,8 +191,8 @@ impl Parts {
         cancelled.map_err(|_| Error::OutcomeUnknown(owned.attempt.order.id))
     }
 
-    /// An order whose payment is open, but does not wait for its buyer, is left to its caller and to
-    /// the recovery. A success that no order keeps is refunded.
+    /// A success confirms an order whose payment is open, whoever owns the attempt: the answer to it may
+    /// be lost. A success that no order keeps is refunded.
     async fn notice(&self, id: OrderId, payment_id: &str) -> Result<(), Error> {
         let (now, since) = (self.store.now(), Instant::now());
         if let Some(waiting) = self.store.waiting_payment(id).await? {
@@ -186,7 +209,7 @@ impl Parts {
         let Some(attempt) = self.store.last_attempt(id).await? else {
             return Ok(());
         };
-        if attempt.order.status == OrderStatus::Confirming || is_kept(&attempt.order, payment_id) {
+        if is_kept(&attempt.order, payment_id) {
             return Ok(());
         }
         let owned = Owned {

@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Error, Owned, Parts, write::About};
+use super::{Error, Owned, Parts, charge::charge_of, write::About};
 use crate::{
     domain::{Actor, Order, OrderStatus},
-    payment,
+    payment::{self, SendMode},
     sequencer::{Cancel, Cancellation},
     store::{BeginPayment, Lease, Release},
 };
@@ -41,8 +41,8 @@ impl Parts {
             return Ok(());
         }
         let (gateway, within) = self.callable(owned)?;
-        let payment = attempt.payment_id().unwrap_or_default();
-        match gateway.refund(id, payment, within).await {
+        let charge = charge_of(attempt, attempt.payment_id(), SendMode::Retry);
+        match gateway.refund(&charge, within).await {
             Ok(()) => {
                 let record = || self.store.record_refund(attempt, self.store.now());
                 let recorded = self.persist(About::MovedMoney, record).await;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Checkout, Error, Parts, write::About};
+use super::{Checkout, Confirmed, Error, Parts, write::About};
 use crate::{
     domain::{Actor, Order, OrderStatus, PaymentStatus, UserId},
     sequencer::Cancel,
@@ -19,7 +19,8 @@ pub enum Resolved {
 }
 
 impl Checkout {
-    /// Ends the open payment, the open refund or the stray payments of the order.
+    /// Ends the open payment, the open refund or the stray payments of the order. A payment that waits
+    /// for its buyer is cancelled at the gateway first, where it could still succeed.
     pub async fn resolve(
         &self,
         order: Order,
@@ -29,6 +30,12 @@ impl Checkout {
     ) -> Result<Resolved, Error> {
         let (parts, id) = (Arc::clone(&self.parts), order.id);
         let work = async move {
+            if found == Found::Unpaid
+                && parts.gateway.is_some()
+                && let Some(Confirmed::Done(order)) = parts.end_waiting(id).await?
+            {
+                return Ok(Resolved::NotOpen(order.status));
+            }
             let resolved = parts.store.resolve(&order, found, &actor).await?;
             parts.after_resolution(&order, resolved, actor, began).await
         };

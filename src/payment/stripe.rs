@@ -86,15 +86,25 @@ impl Stripe {
                 SendMode::Retry => Error::Unknown(Cause::Amount),
             });
         };
-        // From here on in the units of Stripe, which the answer repeats.
-        let charge = &Charge { amount, ..*charge };
+        let deadline = Instant::now() + within;
+        // In the units of Stripe, which the answer repeats.
+        let sent = &Charge { amount, ..*charge };
         let request = match charge.intent {
-            Some(intent) if charge.attempt > 1 => self.confirm(charge, intent),
-            Some(_) | None => self.create(charge),
+            Some(intent) if charge.attempt > 1 => self.confirm(sent, intent),
+            Some(_) | None => self.create(sent),
         };
-        match self.send(request, within).await {
-            Ok(response) => answer::charged(&response, charge),
+        let charged = match self.send(request, within).await {
+            Ok(response) => answer::charged(&response, sent),
             Err(cause) => Err(without_answer(cause, charge.mode)),
+        };
+        match charged {
+            // A repeated call gets the first answer again; only the intent itself tells its end.
+            Err(Error::Unknown(Cause::Processing { intent })) if charge.mode == SendMode::Retry => {
+                let intent = Some(&*intent);
+                let left = deadline.saturating_duration_since(Instant::now());
+                self.state(&Charge { intent, ..*charge }, left).await
+            }
+            charged => charged,
         }
     }
 

@@ -13,7 +13,7 @@ use sea_orm::{
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{QUERY_TIMEOUT, Result, Store, Transaction, array};
+use super::{Error, QUERY_TIMEOUT, Result, Store, Transaction, array, trust::Trust};
 use crate::domain::{Actor, ActorRole, AuditAction, AuditRow, UserId, first_id_of};
 
 /// The rows to list; `before` is the last id of the previous page.
@@ -110,12 +110,23 @@ impl Store {
 
     /// Runs a change that has a transaction of its own, within the time of a query.
     pub(super) async fn in_time<T>(&self, change: impl Future<Output = Result<T>>) -> Result<T> {
-        let Ok(result) = tokio::time::timeout(QUERY_TIMEOUT, change).await else {
-            return Err(self.mark_silent());
+        self.in_time_on(&self.trust.write, change).await
+    }
+
+    /// The same on the connections of the pool that is trusted so far.
+    pub(super) async fn in_time_on<T>(
+        &self,
+        trust: &Trust,
+        change: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        // Boxed, because it holds the futures of a whole transaction.
+        let Ok(result) = tokio::time::timeout(QUERY_TIMEOUT, Box::pin(change)).await else {
+            trust.revoke();
+            return Err(Error::Silent);
         };
         self.noted(result).inspect_err(|error| {
             if error.is_broken_connection() {
-                self.trust.write.revoke();
+                trust.revoke();
             }
         })
     }

@@ -153,8 +153,8 @@ impl Store {
             .filter(COLUMN.id.eq(id))
             .filter(Expr::cust("status = 'confirmed'"))
             .filter(Column::PaymentId.is_not_null());
-        let transaction = self.begin().await?;
-        self.in_time(async {
+        let (_place, transaction) = self.payment_transaction().await?;
+        self.in_payment_time(async {
             let Some(before) = Entity::find_by_id(id).one(&transaction.inner).await? else {
                 return Ok(BeginPayment::NotFound);
             };

@@ -242,3 +242,40 @@ async fn a_success_that_no_order_keeps_is_refunded() {
     assert_eq!(refunds.len(), 1, "{refunds:?}");
     assert_eq!(buyer.read().await["status"], "cancelled");
 }
+
+/// Whoever has the client secret could still make the payment succeed.
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wait_that_an_admin_ends_is_cancelled_at_the_gateway(#[case] backend: Backend) {
+    let (gateway, plan) = paying(backend).await;
+    let shop = plan.open().await;
+    let buyer = Buyer::new(shop.service().front(), 2, 600).await;
+    let resolve = async |order: Uuid| {
+        let call = buyer.front.post(&format!("/orders/{order}/resolve"));
+        let call = call
+            .bearer(&tokens::admin())
+            .json(&json!({ "paid": false }));
+        call.send().await
+    };
+
+    buyer.begin(&gateway).await;
+    let resolved = resolve(buyer.order).await.success(200);
+    assert_eq!(resolved["status"], "pending");
+    assert_eq!(
+        gateway.intents_of(buyer.order).await[0]["status"],
+        "canceled"
+    );
+    // The buyer's next card is charged as another payment.
+    buyer.confirm("pm_card_visa").await.success(200);
+
+    // The gateway knows better than the admin.
+    let other = Buyer::new(buyer.front.clone(), 1, 600).await;
+    let waiting = other.begin(&gateway).await;
+    gateway.authenticate(&waiting, true).await;
+    let refused = resolve(other.order).await;
+    assert_eq!(refused.status, 409);
+    other.becomes("confirmed").await;
+    shop.assert_books(buyer.product).await;
+}

@@ -68,6 +68,9 @@ fn bad_values() -> Vec<(&'static str, Vec<Value>)> {
         "E1R",
         "€€€",
         "XXX",
+        "CLF",
+        "USN",
+        "HRK",
         "XTS",
         "XAU",
         "XDR"

@@ -178,3 +178,30 @@ async fn a_resolved_order_takes_the_payment_that_the_gateway_names_later() {
     assert!(sale.gateway.refunds_of(sale.order).await.is_empty());
     sale.shop.assert_books(sale.product).await;
 }
+
+/// Nobody knows the payment's identifier, so the service cannot refund it.
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_order_that_was_resolved_as_paid_names_the_money_to_refund(
+    #[case] backend: Backend,
+) {
+    let sale = Sale::open(backend).await;
+    sale.forget(OPEN_PAYMENT).await;
+    let resolved = sale.resolve(&tokens::admin(), true).await.success(200);
+    assert_eq!(resolved["status"], "confirmed");
+
+    let cancel = sale
+        .shop
+        .service()
+        .cancel(&tokens::admin(), &sale.order.to_string());
+    let cancelled = cancel.send().await.success(200);
+
+    assert_eq!(cancelled["status"], "cancelled");
+    let external = &cancelled["external_payment"];
+    assert_eq!(external["provider"], "payment gateway");
+    assert_eq!(external["reference"], sale.order.to_string());
+    assert_eq!(external["refund_due"]["amount"], cancelled["total"]);
+    sale.shop.assert_books(sale.product).await;
+}

@@ -276,10 +276,14 @@ async fn a_payment_is_refunded_once() {
     let payment = paid(gateway.charge(&first(order, GOOD), WITHIN).await);
 
     server.set(Fault::LoseAnswer).await;
-    unknown(&gateway.refund(order, &payment.id, SHORT_TIMEOUT).await);
+    let charge = Charge {
+        intent: Some(&payment.id),
+        ..first(order, GOOD)
+    };
+    unknown(&gateway.refund(&charge, SHORT_TIMEOUT).await);
     server.set(Fault::None).await;
     for _ in 0..2 {
-        gateway.refund(order, &payment.id, WITHIN).await.unwrap();
+        gateway.refund(&charge, WITHIN).await.unwrap();
     }
 
     let refunds = server.refunds_of(order).await;
@@ -299,5 +303,6 @@ async fn plain_localstripe_is_a_valid_gateway() {
     (next.intent, next.attempt) = (intent.as_deref(), 2);
     let payment = paid(gateway.charge(&next, WITHIN).await);
 
-    gateway.refund(order, &payment.id, WITHIN).await.unwrap();
+    next.intent = Some(&payment.id);
+    gateway.refund(&next, WITHIN).await.unwrap();
 }

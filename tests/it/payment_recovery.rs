@@ -11,7 +11,7 @@ use crate::support::{
     SOON, eventually,
     gateway::{Fault, Gateway},
     shop::{Backend, Shop},
-    when,
+    tokens, when,
 };
 
 const FORGOTTEN: usize = 60;
@@ -125,5 +125,36 @@ async fn payments_that_wait_for_the_database_keep_no_order_waiting() {
 
     shop.ledger.execute("COMMIT").await;
     drop(paying.join_all().await);
+    shop.assert_books(product).await;
+}
+
+/// Stripe repeats its first answer under the same key, whatever the payment's state is by now.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payment_whose_first_answer_was_too_early_is_settled() {
+    let gateway = Gateway::start().await;
+    let plan = Shop::plan(Backend::Sqlite).paying(&gateway);
+    let shop = plan.set("REQUEST_TIMEOUT_MS", "1000").open().await;
+    let product = shop
+        .service()
+        .product(1, json!({ "hold_seconds": 600 }))
+        .await;
+    let order = hold(&shop, product, 1).await[0];
+    gateway.set(Fault::Processing).await;
+    let early = shop.service().pay("user-0", order, "pm_card_visa");
+    early.send().await.refusal(503, "outcome_unknown");
+    gateway.set(Fault::None).await;
+
+    eventually("the order is confirmed", SOON, async || {
+        let read = shop.service().get(&format!("/orders/{order}"));
+        let read = read
+            .bearer(&tokens::user("user-0"))
+            .send()
+            .await
+            .success(200);
+        when(read["status"] == "confirmed")
+    })
+    .await;
+
+    assert_eq!(gateway.charges_of(order).await.len(), 1);
     shop.assert_books(product).await;
 }

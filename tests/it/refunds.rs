@@ -117,3 +117,20 @@ async fn an_unfinished_refund_is_completed_once(
     );
     paid.shop.assert_books(paid.product).await;
 }
+
+/// The gateway repeats a refusal under the same key.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_refund_is_asked_for_again_as_another() {
+    let paid = paid(Backend::Sqlite).await;
+    let service = paid.shop.service();
+    paid.gateway.set(Fault::Refuse).await;
+    let refused = cancel(service, &tokens::admin(), paid.order).await;
+    refused.refusal(503, "unavailable");
+    paid.gateway.set(Fault::None).await;
+
+    let again = cancel(service, &tokens::admin(), paid.order).await;
+
+    assert_eq!(again.success(200)["status"], "cancelled");
+    assert_eq!(paid.gateway.refunds_of(paid.order).await.len(), 1);
+    paid.shop.assert_books(paid.product).await;
+}

@@ -1,10 +1,11 @@
 //! The webhook: only signed events of the last minutes count, and they prove nothing by themselves.
 
+use rstest::rstest;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::{
-    gateway::Gateway,
+    gateway::{Fault, Gateway},
     shop::{Backend, Shop},
     tokens,
     webhook::{SECRET, call, event, send, signature, unix_time},
@@ -78,4 +79,33 @@ async fn without_its_secret_the_webhook_does_not_exist() {
     let answer = send(shop.service(), &body).await;
 
     answer.refusal(404, "not_found");
+}
+
+/// The event comes before the service knows how the charge has ended.
+#[rstest]
+#[case::a_lost_answer(Fault::LoseAnswer)]
+#[case::an_early_answer(Fault::Processing)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_confirms_an_order_whose_payment_is_open(#[case] fault: Fault) {
+    let gateway = Gateway::start().await;
+    let plan = Shop::plan(Backend::Sqlite).paying(&gateway);
+    let shop = plan.set("STRIPE_WEBHOOK_SECRET", SECRET).open().await;
+    let front = shop.service().front();
+    let product = front.product(1, json!({ "hold_seconds": 600 })).await;
+    let order = front.buy("ann", product, 1).await.success(201);
+    let id: Uuid = order["id"].as_str().unwrap().parse().unwrap();
+    gateway.set(fault).await;
+    let paid = front.pay("ann", id, "pm_card_visa").send().await;
+    paid.refusal(503, "outcome_unknown");
+    gateway.set(Fault::None).await;
+
+    let payment = gateway.intents_of(id).await[0]["id"].clone();
+    let body = event("payment_intent.succeeded", id, &payment);
+    send(&front, &body).await.success(200);
+
+    let read = front.get(&format!("/orders/{id}"));
+    let read: Value = read.bearer(&tokens::user("ann")).send().await.success(200);
+    assert_eq!(read["status"], "confirmed");
+    assert_eq!(read["payment"]["id"], payment);
+    shop.assert_books(product).await;
 }

@@ -230,18 +230,25 @@ fn micros(at: DateTime<Utc>) -> DateTime<Utc> {
     reason = "garde passes the context by reference"
 )]
 fn iso_4217(code: &str, _context: &()) -> garde::Result {
-    // Codes without minor units stand for metals, baskets, tests or no currency at all.
-    match Currency::from_code(code).and_then(Currency::exponent) {
-        Some(_) => Ok(()),
-        None => Err(garde::Error::new(
+    match Currency::from_code(code) {
+        Some(currency) if is_money(currency) => Ok(()),
+        Some(_) | None => Err(garde::Error::new(
             "must be the ISO 4217 code of a currency, such as EUR",
         )),
     }
 }
 
+/// Whether people pay with it. Codes without minor units stand for metals, baskets, tests or no currency
+/// at all; funds are units of account; a superseded code is no longer in use, except the bolívar's, which
+/// is used beside the newer one.
+fn is_money(currency: Currency) -> bool {
+    let in_use = currency.is_superseded().is_none() || currency == Currency::VES;
+    currency.exponent().is_some() && !currency.is_fund() && in_use
+}
+
 /// The schema of a currency: every code that [`iso_4217`] accepts.
 fn currencies() -> Schema {
-    let currencies = Currency::iter().filter(|currency| currency.exponent().is_some());
+    let currencies = Currency::iter().filter(|currency| is_money(*currency));
     let codes = currencies.map(|currency| currency.code());
     ObjectBuilder::new()
         .schema_type(Type::String)

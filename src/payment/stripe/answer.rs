@@ -138,7 +138,7 @@ fn charged_by_intent(
         },
         // It can never succeed, so the next attempt creates another one.
         "canceled" => Ok(declined(None, "canceled")),
-        "processing" => unknown(Cause::Working("processing")),
+        "processing" => unknown(Cause::Processing { intent: intent.id }),
         _ => unknown(Cause::Working("an unexpected status")),
     }
 }

@@ -1,8 +1,8 @@
 //! SQL for lists of orders. Those of a user are read by the user's index, newest id first; those of
 //! all users by the time of the order, newest first.
 //!
-//! A list of all users by product or by a frequent status examines a bounded number of orders a page: an
-//! index for each would cost every sale.
+//! A list by product or by a frequent status examines a bounded number of orders a page: an index for
+//! each would cost every sale.
 
 use chrono::{DateTime, Utc};
 use entities::{
@@ -17,6 +17,9 @@ use sea_orm::{
 
 use super::super::{Result, Store};
 use crate::domain::{Order, OrderId, OrderStatus, ProductId, UserId};
+
+/// Later than any order.
+const END: DateTime<Utc> = DateTime::from_timestamp(253_402_300_799, 0).unwrap();
 
 /// Orders that one page examines, which takes a few milliseconds.
 const EXAMINED_MAX: u64 = 2_000;
@@ -37,8 +40,7 @@ pub struct OrderFilter {
     pub limit: u64,
 }
 
-/// A page of orders. A page of all users' orders can have fewer orders than `limit`, even none,
-/// although there is a `next` one.
+/// A page of orders. It can have fewer orders than `limit`, even none, although there is a `next` one.
 #[derive(Clone, Debug, Default)]
 pub struct OrderPage {
     pub orders: Vec<Order>,
@@ -56,12 +58,17 @@ impl OrderFilter {
         }
     }
 
-    /// The conditions that no index by time serves.
+    /// The conditions that the index of the list does not serve.
     fn conditions(&self) -> Vec<Expr> {
         let product = self.product_id.map(|id| COLUMN.product_id.eq(id));
-        let status = self.status.filter(|_| self.indexed_status().is_none());
+        let of_user = self.user_id.is_some();
+        let status = self.status;
+        let status = status.filter(|_| of_user || self.indexed_status().is_none());
         let status = status.map(|status| Column::Status.eq(Status::from(status)));
-        product.into_iter().chain(status).collect()
+        let from = self.from.map(|from| Column::CreatedAt.gte(from));
+        let until = self.until.map(|until| Column::CreatedAt.lt(until));
+        let times = [from, until].into_iter().flatten().filter(|_| of_user);
+        product.into_iter().chain(status).chain(times).collect()
     }
 
     fn in_time(&self, mut query: Select<Entity>) -> Select<Entity> {
@@ -76,7 +83,7 @@ impl OrderFilter {
 }
 
 impl Store {
-    /// The orders of a user or with a reference, newest id first.
+    /// The orders that match, newest id first.
     pub async fn orders(&self, filter: OrderFilter) -> Result<Vec<Order>> {
         let query = Entity::find().order_by_desc(COLUMN.id).limit(filter.limit);
         let mut query = filter.in_time(query);
@@ -103,14 +110,14 @@ impl Store {
     pub async fn order_page(&self, mut filter: OrderFilter) -> Result<OrderPage> {
         let limit = filter.limit;
         filter.limit += 1;
-        if filter.user_id.is_some() || filter.references.is_some() {
+        if filter.references.is_some() {
             return Ok(page(self.orders(filter).await?, limit));
         }
         let Some(examined) = self.examined(&filter).await? else {
             return Ok(OrderPage::default());
         };
         let conditions = filter.conditions();
-        let select = Query::select()
+        let mut select = Query::select()
             .column(Asterisk)
             .from_subquery(
                 examined.clone().limit(EXAMINED_MAX).into_query(),
@@ -122,10 +129,12 @@ impl Store {
                     .cloned()
                     .fold(sea_orm::Condition::all(), sea_orm::Condition::add),
             )
-            .order_by(Column::CreatedAt, Direction::Desc)
-            .order_by(Column::Id, Direction::Desc)
             .limit(filter.limit)
             .take();
+        if filter.user_id.is_none() {
+            select.order_by(Column::CreatedAt, Direction::Desc);
+        }
+        select.order_by(Column::Id, Direction::Desc);
         let page = page(self.orders_of_select(&select).await?, limit);
         if page.next.is_some() || conditions.is_empty() {
             return Ok(page);
@@ -140,12 +149,21 @@ impl Store {
         Ok(OrderPage { next, ..page })
     }
 
-    /// The orders that an index by time finds; `None` when `before` names no order.
+    /// The orders that the index of the list finds; `None` when `before` names no order.
     async fn examined(&self, filter: &OrderFilter) -> Result<Option<Select<Entity>>> {
+        if let Some(user) = &filter.user_id {
+            let query = Entity::find().order_by_desc(Column::Id);
+            let mut query = query.filter(Column::UserId.eq(&**user));
+            if let Some(before) = filter.before {
+                query = query.filter(Column::Id.lt(before));
+            }
+            return Ok(Some(query));
+        }
         let query = Entity::find()
             .order_by_desc(Column::CreatedAt)
             .order_by_desc(Column::Id);
-        let mut query = filter.in_time(query);
+        // SQLite uses the index only where a condition names its column.
+        let mut query = filter.in_time(query).filter(Column::CreatedAt.lt(END));
         if let Some(status) = filter.indexed_status() {
             query = query.filter(Expr::cust(status));
         }

@@ -51,8 +51,8 @@ impl Store {
             .filter(COLUMN.id.eq(id))
             .filter(Expr::cust("status = 'pending'"))
             .filter(Column::ExpiresAt.gt(now));
-        let transaction = self.begin().await?;
-        let confirmed = self.in_time(async {
+        let (place, transaction) = self.payment_transaction().await?;
+        let confirmed = self.in_payment_time(async {
             let rows = update.exec_with_returning(&transaction.inner).await?;
             let Some(row) = rows.into_iter().next() else {
                 return Ok(None);
@@ -71,6 +71,7 @@ impl Store {
         if let Some(confirmed) = confirmed.await? {
             return Ok(confirmed);
         }
+        drop(place);
         let Some(order) = self.order(id).await? else {
             return Ok(ExternalConfirmation::NotFound);
         };

@@ -6,9 +6,12 @@
 use std::{future::Future, sync::Arc};
 
 use sea_orm::{ConnAcquireErr, ConnectOptions, Database, DatabaseConnection, DbErr};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
-use super::super::{Error, QUERY_TIMEOUT, Result, Store, bounded};
+use super::super::{Error, QUERY_TIMEOUT, Result, Store, Transaction, bounded, trust::Trust};
 
 #[derive(Clone, Debug)]
 pub(in crate::store) struct Pool {
@@ -51,17 +54,43 @@ impl Store {
         &self,
         query: impl Future<Output = std::result::Result<T, DbErr>>,
     ) -> Result<T> {
-        let place = timeout(QUERY_TIMEOUT, self.payments.places.acquire()).await;
-        let Ok(Ok(_place)) = place else {
-            return Err(Error::Unreachable(DbErr::ConnectionAcquire(
+        let _place = self.payment_place().await?;
+        self.noted(bounded(self.payment_trust(), QUERY_TIMEOUT, query).await)
+    }
+
+    /// Starts a transaction of a payment; the place is to be kept until it has ended.
+    ///
+    /// # Errors
+    /// As of [`Store::bounded_payment`].
+    pub(super) async fn payment_transaction(&self) -> Result<(OwnedSemaphorePermit, Transaction)> {
+        let place = self.payment_place().await?;
+        let transaction = self.begin_on(self.payments(), self.payment_trust()).await?;
+        Ok((place, transaction))
+    }
+
+    /// Runs a transaction of a payment within the time of a query.
+    pub(super) async fn in_payment_time<T>(
+        &self,
+        change: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        self.in_time_on(self.payment_trust(), change).await
+    }
+
+    async fn payment_place(&self) -> Result<OwnedSemaphorePermit> {
+        let place = Arc::clone(&self.payments.places).acquire_owned();
+        match timeout(QUERY_TIMEOUT, place).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) | Err(_) => Err(Error::Unreachable(DbErr::ConnectionAcquire(
                 ConnAcquireErr::Timeout,
-            )));
-        };
-        let trust = if self.payments.own.is_some() {
+            ))),
+        }
+    }
+
+    fn payment_trust(&self) -> &Trust {
+        if self.payments.own.is_some() {
             &self.trust.payments
         } else {
             &self.trust.write
-        };
-        self.noted(bounded(trust, QUERY_TIMEOUT, query).await)
+        }
     }
 }

@@ -5,7 +5,9 @@ use entities::{
     orders::{COLUMN, Column, Entity},
     payment_status::PaymentStatus,
 };
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait, sea_query::Expr};
+use sea_orm::{
+    ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QuerySelect, QueryTrait, sea_query::Expr,
+};
 
 use super::{
     super::{Result, Store},
@@ -60,10 +62,14 @@ impl Store {
         Ok(())
     }
 
-    /// Resets a refund that certainly moved no money; false when another caller owns it by now.
+    /// Resets a refund that certainly moved no money, so that the next one is another attempt; false when another caller owns it by now.
     pub async fn abandon_refund(&self, attempt: &PaymentAttempt) -> Result<bool> {
         let update = Entity::update_many()
             .col_expr(Column::PaymentStatus, Expr::value(PaymentStatus::Succeeded))
+            .col_expr(
+                Column::PaymentAttempt,
+                Expr::col(Column::PaymentAttempt).add(1),
+            )
             .col_expr(Column::PaymentAskedAt, Expr::cust("NULL"))
             .col_expr(Column::PaymentLease, Expr::cust("NULL"))
             .filter(COLUMN.id.eq(attempt.order.id))

@@ -10,7 +10,10 @@ use entities::{
     payment_status::PaymentStatus,
     stray_payments as strays,
 };
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, UpdateMany, sea_query::Expr};
+use sea_orm::{
+    ColumnTrait, EntityTrait, QueryFilter, UpdateMany, Value,
+    sea_query::{CaseStatement, Expr},
+};
 use serde_json::json;
 
 use super::{
@@ -41,10 +44,10 @@ impl Store {
         actor: &Arc<Actor>,
     ) -> Result<Option<Order>> {
         let now = self.now();
-        let transaction = self.begin().await?;
-        self.in_time(async {
+        let (_place, transaction) = self.payment_transaction().await?;
+        self.in_payment_time(async {
             let update = match order.status {
-                OrderStatus::Confirming => Some(end_payment(found, now)),
+                OrderStatus::Confirming => Some(end_payment(order.id, found, now)),
                 OrderStatus::Confirmed => Some(end_refund(found, now)),
                 OrderStatus::Pending | OrderStatus::Cancelled | OrderStatus::Expired => None,
             };
@@ -76,10 +79,13 @@ impl Store {
     pub async fn adopt_payment(&self, id: OrderId, payment_id: &str) -> Result<bool> {
         let update = Entity::update_many()
             .col_expr(Column::PaymentId, Expr::value(payment_id))
+            .col_expr(Column::PaymentStatus, Expr::value(PaymentStatus::Succeeded))
+            .col_expr(Column::ExternalProvider, Expr::cust("NULL"))
+            .col_expr(Column::ExternalReference, Expr::cust("NULL"))
             .filter(COLUMN.id.eq(id))
             .filter(Expr::cust("status = 'confirmed'"))
             .filter(Column::PaymentId.is_null())
-            .filter(Column::PaymentStatus.eq(PaymentStatus::Succeeded));
+            .filter(Column::ExternalProvider.eq(AT_GATEWAY));
         let adopted = self.bounded_payment(update.exec(self.payments())).await?;
         Ok(adopted.rows_affected > 0)
     }
@@ -96,7 +102,18 @@ impl Transaction {
     }
 }
 
-fn end_payment(found: Found, now: DateTime<Utc>) -> UpdateMany<Entity> {
+/// The provider of a payment that a person has found at the gateway, and whose identifier the service
+/// does not know; its reference is the order's id, which the gateway has in the payment's metadata.
+const AT_GATEWAY: &str = "payment gateway";
+
+/// `value` for an order whose payment the service knows no identifier of, else null.
+fn without_id(value: impl Into<Value>) -> Expr {
+    let known = Column::PaymentId.is_null();
+    let case = CaseStatement::new().case(known, Expr::value(value));
+    case.finally(Expr::cust("NULL")).into()
+}
+
+fn end_payment(id: OrderId, found: Found, now: DateTime<Utc>) -> UpdateMany<Entity> {
     let update = Entity::update_many()
         .col_expr(Column::PaymentMethod, Expr::cust("NULL"))
         .col_expr(Column::PaymentAskedAt, Expr::cust("NULL"))
@@ -105,14 +122,32 @@ fn end_payment(found: Found, now: DateTime<Utc>) -> UpdateMany<Entity> {
         .col_expr(Column::PaymentActionUntil, Expr::cust("NULL"))
         .filter(Expr::cust("status = 'confirming'"));
     match found {
-        // Also without the gateway's identifier: if the gateway names the payment later, the order
-        // takes it (`adopt_payment`).
+        // Without the gateway's identifier the payment counts as an outside one, so that a
+        // cancellation tells what is to be refunded. If the gateway names it later, the order takes
+        // it (`adopt_payment`).
         Found::Paid => update
             .col_expr(Column::Status, Expr::value(Status::Confirmed))
             .col_expr(Column::ConfirmedAt, Expr::value(now))
-            .col_expr(Column::PaymentStatus, Expr::value(PaymentStatus::Succeeded)),
-        Found::Unpaid => update.col_expr(Column::Status, Expr::value(Status::Pending)),
+            .col_expr(Column::PaymentStatus, succeeded_with_id())
+            .col_expr(Column::ExternalProvider, without_id(AT_GATEWAY))
+            .col_expr(Column::ExternalReference, without_id(id.to_string())),
+        Found::Unpaid => update
+            .col_expr(Column::Status, Expr::value(Status::Pending))
+            .col_expr(Column::PaymentId, id_unless_waiting()),
     }
+}
+
+/// A payment that waited for its buyer is cancelled, so the next attempt creates another one.
+fn id_unless_waiting() -> Expr {
+    let waits = Column::PaymentClientSecret.is_not_null();
+    let case = CaseStatement::new().case(waits, Expr::cust("NULL"));
+    case.finally(Expr::col(Column::PaymentId)).into()
+}
+
+fn succeeded_with_id() -> Expr {
+    let known = Column::PaymentId.is_not_null();
+    let case = CaseStatement::new().case(known, Expr::value(PaymentStatus::Succeeded));
+    case.finally(Expr::cust("NULL")).into()
 }
 
 fn end_refund(found: Found, now: DateTime<Utc>) -> UpdateMany<Entity> {

@@ -57,8 +57,8 @@ impl Store {
         let change = Change::new(json!({ "stray_payment": stray.payment_id }));
         let action = AuditAction::RefundOrder;
         let row = AuditRow::new(&Actor::service(), action, stray.order_id, change, now);
-        let transaction = self.begin().await?;
-        self.in_time(async {
+        let (_place, transaction) = self.payment_transaction().await?;
+        self.in_payment_time(async {
             let inserted = insert.exec_without_returning(&transaction.inner).await?;
             if inserted > 0 {
                 transaction.commit_audited(row).await?;

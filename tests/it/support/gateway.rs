@@ -48,6 +48,10 @@ pub(crate) enum Fault {
     Endless,
     /// The call is not executed; the answer is 429 with `Retry-After: 2`.
     Busy,
+    /// The call is not executed; the answer is 400, again for each call with its key.
+    Refuse,
+    /// The call is executed; the answer, again for each call with its key, is that it is not done yet.
+    Processing,
     /// Connections are refused.
     Down,
 }
@@ -256,15 +260,28 @@ async fn answer_by_fault(
         authorization: headers.get("Authorization").cloned(),
         body: String::from_utf8(body.into()).unwrap(),
     };
-    let done = Arc::clone(shared).execute_detached(key, call).await;
-    let status = StatusCode::from_u16(done.status).unwrap();
-    match active {
+    if active == Fault::Refuse {
+        let refusal = Done::refusal();
+        shared.account.remember(key, call.target(), &refusal).await;
+        return refusal.into_response();
+    }
+    let target = call.target();
+    let mut done = Arc::clone(shared).execute_detached(key.clone(), call).await;
+    if active == Fault::Processing {
+        done.change(|body| body["status"] = json!("processing"));
+        shared.account.remember(key, target, &done).await;
+    }
+    if active == Fault::HoldAnswer {
+        let removed = fault.wait_for(|fault| *fault != Fault::HoldAnswer);
+        drop(removed.await.unwrap());
+    }
+    sent(done, active)
+}
+
+/// The answer of an executed call, as this fault lets it arrive.
+fn sent(mut done: Done, fault: Fault) -> Response {
+    match fault {
         Fault::LoseAnswer => broken(),
-        Fault::HoldAnswer => {
-            let removed = fault.wait_for(|fault| *fault != Fault::HoldAnswer);
-            drop(removed.await.unwrap());
-            (status, done.body).into_response()
-        }
         Fault::Garbage => (StatusCode::OK, "\u{0}<html>succeeded").into_response(),
         Fault::Truncated => {
             let half = done.body[..done.body.len() / 2].to_owned();
@@ -277,13 +294,17 @@ async fn answer_by_fault(
             Body::from_stream(parts).into_response()
         }
         Fault::WrongAmount => {
-            let mut body: Value = serde_json::from_str(&done.body).unwrap();
-            body["amount"] = json!(body["amount"].as_i64().unwrap() - 1);
-            (status, body.to_string()).into_response()
+            done.change(|body| body["amount"] = json!(body["amount"].as_i64().unwrap() - 1));
+            done.into_response()
         }
-        Fault::None | Fault::Hold | Fault::Status(_) | Fault::Busy | Fault::Down => {
-            (status, done.body).into_response()
-        }
+        Fault::None
+        | Fault::Hold
+        | Fault::HoldAnswer
+        | Fault::Refuse
+        | Fault::Processing
+        | Fault::Status(_)
+        | Fault::Busy
+        | Fault::Down => done.into_response(),
     }
 }
 

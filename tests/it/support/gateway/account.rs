@@ -6,7 +6,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use axum::http::{HeaderValue, Method};
+use axum::{
+    http::{HeaderValue, Method, StatusCode},
+    response::{IntoResponse, Response},
+};
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::sync::Mutex as AsyncMutex;
@@ -20,6 +23,13 @@ pub(super) struct Call {
     pub(super) body: String,
 }
 
+impl Call {
+    /// What another call under the same key has to repeat.
+    pub(super) fn target(&self) -> String {
+        format!("{} {}", self.path, self.body)
+    }
+}
+
 /// The first answer to a key, with the request that it answered.
 type Remembered = Arc<AsyncMutex<Option<(String, Done)>>>;
 
@@ -27,6 +37,29 @@ type Remembered = Arc<AsyncMutex<Option<(String, Done)>>>;
 pub(super) struct Done {
     pub(super) status: u16,
     pub(super) body: String,
+}
+
+impl Done {
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut Value)) {
+        let mut body: Value = serde_json::from_str(&self.body).unwrap();
+        change(&mut body);
+        self.body = body.to_string();
+    }
+
+    pub(super) fn refusal() -> Self {
+        let error = json!({ "error": { "type": "invalid_request_error" } });
+        Self {
+            status: 400,
+            body: error.to_string(),
+        }
+    }
+}
+
+impl IntoResponse for Done {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap();
+        (status, self.body).into_response()
+    }
 }
 
 #[derive(Debug)]
@@ -52,7 +85,7 @@ impl Account {
         };
         let remembered = Arc::clone(self.keys.lock().unwrap().entry(key).or_default());
         let mut remembered = remembered.lock().await;
-        let request = format!("{} {}", call.path, call.body);
+        let request = call.target();
         match &*remembered {
             Some((first, done)) if *first == request => return done.clone(),
             Some(_) => {
@@ -69,6 +102,13 @@ impl Account {
             *remembered = Some((request, done.clone()));
         }
         done
+    }
+
+    /// The answer to all later calls like this one.
+    pub(super) async fn remember(&self, key: Option<String>, request: String, done: &Done) {
+        let key = key.unwrap();
+        let remembered = Arc::clone(self.keys.lock().unwrap().entry(key).or_default());
+        *remembered.lock().await = Some((request, done.clone()));
     }
 
     async fn forward(&self, call: &Call) -> Done {
