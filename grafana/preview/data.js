@@ -7,7 +7,7 @@ import { firstValueFrom } from 'rxjs';
 
 // Grafana registers both with their editors, which pictures do not need.
 const option = (id, isCustom) =>
-  ({ id: isCustom ? `custom.${id}` : id, path: isCustom ? `custom.${id}` : id, isCustom, name: id, shouldApply: () => true, process: identityOverrideProcessor });
+  ({ id: isCustom ? `custom.${id}` : id, path: id, isCustom, name: id, shouldApply: () => true, process: identityOverrideProcessor });
 const standard = ['unit', 'min', 'max', 'decimals', 'displayName', 'noValue', 'color', 'thresholds', 'mappings', 'fieldMinMax', 'links'];
 const custom = ['drawStyle', 'lineInterpolation', 'lineWidth', 'lineStyle', 'fillOpacity', 'fillBelowTo', 'gradientMode', 'showPoints',
   'pointSize', 'spanNulls', 'insertNulls', 'stacking', 'barAlignment', 'axisPlacement', 'axisLabel', 'axisWidth', 'axisSoftMin',
@@ -17,7 +17,7 @@ const fieldConfigRegistry = new FieldConfigOptionsRegistry(() =>
   [...standard.map((id) => option(id, false)), ...custom.map((id) => option(id, true))]);
 // Some are exported under two names.
 standardTransformersRegistry.setInit(() => [...new Set(Object.values(standardTransformers))].map((transformation) =>
-  ({ id: transformation.id, name: transformation.name, transformation })));
+  ({ id: transformation.id, name: transformation.name, transformation: async () => transformation })));
 
 async function prometheus(path, params) {
   const body = await (await fetch(`/api/v1/${path}?${new URLSearchParams(params)}`)).json();

@@ -4,7 +4,9 @@ import {
   AxisPlacement, ScaleDirection, ScaleOrientation,
 } from '@grafana/schema';
 import { colorManipulator, getDisplayValueAlignmentFactors, getFieldDisplayValues, getValueFormat } from '@grafana/data';
-import { BigValue, BigValueTextMode, Table, TimeSeries, UPlotChart, UPlotConfigBuilder, VizRepeater } from '@grafana/ui';
+import { BigValue, BigValueTextMode, TimeSeries, UPlotChart, UPlotConfigBuilder, VizRepeater } from '@grafana/ui';
+// What Grafana's own table panel uses; the table that @grafana/ui exports to others does not draw with React 19.
+import { TableNG } from '@grafana/ui/unstable';
 
 function Stat({ panel, frames, width, height, context }) {
   const { theme, timeZone, timeRange } = context;
@@ -33,7 +35,7 @@ function mark(u, { marks }) {
   for (const { color, from, to } of marks) {
     const a = u.valToPos(from * 1000, 'x', true);
     const b = u.valToPos(to * 1000, 'x', true);
-    ctx.fillStyle = colorManipulator.alpha(color, 0.15);
+    ctx.fillStyle = colorManipulator.alpha(color, 0.1);
     ctx.fillRect(a, top, b - a, height);
     ctx.strokeStyle = color;
     ctx.setLineDash([5 * devicePixelRatio, 4 * devicePixelRatio]);
@@ -113,9 +115,9 @@ function Heatmap({ panel, frames, width, height, context }) {
 const bound = (le) => (le === '+Inf' ? Infinity : +le);
 
 function Rows({ panel, frames, width, height, context }) {
-  const sort = panel.options.sortBy.map(({ displayName, desc }) => ({ displayName, desc }));
-  return <Table {...{ width, height }} data={frames[0]} initialSortBy={sort} cellHeight={panel.options.cellHeight} showTypeIcons={false}
-    timeRange={context.timeRange} enableSharedCrosshair={false} />;
+  const { options, fieldConfig } = panel;
+  return <TableNG {...{ width, height, fieldConfig }} data={frames[0]} sortBy={options.sortBy} cellHeight={options.cellHeight}
+    timeRange={context.timeRange} enableVirtualization={false} getActions={() => []} transparent={false} />;
 }
 
 const types = { stat: Stat, timeseries: Lines, heatmap: Heatmap, table: Rows };

@@ -1,6 +1,6 @@
 // Drop overview: is the drop going well?
 import {
-  colour, dashboard, lines, m, mp, occurred, ordered, quantile, quantiles, query, share, stat, sumRate, table, rate,
+  colour, dashboard, highest, lines, m, mp, occurred, ordered, quantile, quantiles, query, rate, stat, sumRate, table,
 } from './parts.mjs';
 
 const ORDERS = mp('flash_sale_orders_total');
@@ -11,7 +11,7 @@ const FAILED = 'unavailable|outcome_unknown|internal|request_timeout';
 const ratio = (names) => `${sumRate(outcome(names))} / clamp_min(${sumRate(ORDERS)}, 1)`;
 const stock = `min by (product) (${mp('flash_sale_stock')})`;
 const units = `sum by (product) (${rate(mp('flash_sale_order_units_total'))})`;
-const highest = `max by (product) (max_over_time(${mp('flash_sale_stock')}[$__range] @ end()))`;
+const most = `max by (product) (max_over_time(${mp('flash_sale_stock')}[$__range] @ end()))`;
 const sellsOut = `(${stock} > 0) / (${units} > 0)`;
 // The comparison filters, and `> bool 0` would keep every lane.
 const stuck = `min_over_time(${mp('flash_sale_lane_queue')}[15s]) > 0 and on (instance, product) ` +
@@ -40,31 +40,31 @@ export default dashboard({
   rows: [
     [null, 6,
       stat({
-        title: 'The drop', w: 6, background: true, queries: [query(state)],
+        title: 'State of the drop', w: 6, background: true, queries: [query(state)],
         description: 'Going well: orders are created. Sold out: orders arrive and none is created. Slow: over 5 % of the orders are answered high_demand, one of a hundred waits longer than a second, or the lock is degraded. Failing: over 1 % of the orders end undecided, a lane is stuck, the database only reads, or a process does not answer. The row Service and the dashboards Lock contention and Service show which.',
         steps: states.map(([, color], i) => [i || null, color]),
         mappings: [{ type: 'value', options: Object.fromEntries(states.map(([text, color], index) => [index, { text, color, index }])) }],
       }),
       stat({
-        title: 'Orders created', w: 4, unit: 'short', decimals: 0, queries: [query(sumRate(outcome('created')))], steps: [[null, colour.good]],
+        title: 'Orders created per second', w: 4, unit: 'short', decimals: 0, queries: [query(sumRate(outcome('created')))], steps: [[null, colour.good]],
         description: 'Orders that got their units, per second, of all processes. Healthy: follows the demand while there is stock, and 0 afterwards.',
       }),
       stat({
-        title: 'Next product sells out in', w: 5, unit: 's', decimals: 0, queries: [query(`min(${sellsOut})`)], noValue: 'nothing sells',
+        title: 'Next product sells out in', w: 4, unit: 's', decimals: 0, queries: [query(`min(${sellsOut})`)], noValue: 'nothing sells',
         description: 'Time until the first of the selling products has no units left, at the present rate. Healthy: any value; it is when the waitlist and the refusals begin.',
       }),
       stat({
-        title: 'Order takes, p99', w: 3, unit: 's', decimals: 0, queries: [query(quantile(0.99, DURATION))],
+        title: 'Order latency, p99', w: 4, unit: 's', decimals: 0, queries: [query(quantile(0.99, DURATION))],
         steps: [[null, colour.good], [1, colour.busy], [5, colour.failure]],
         description: 'The slowest one of a hundred order requests, of all outcomes, takes at least this long. Healthy: below 1 s, where the alert FlashSaleOrdersSlow begins; every request is answered within REQUEST_TIMEOUT_MS, 5 s by default.',
       }),
       stat({
-        title: 'Told busy', w: 3, unit: 'percentunit', decimals: 1, queries: [query(ratio('high_demand'))],
+        title: 'Answered high_demand', w: 3, unit: 'percentunit', decimals: 1, queries: [query(ratio('high_demand'))],
         steps: [[null, colour.good], [0.01, colour.busy], [0.2, colour.failure]],
         description: 'The share of order requests answered high_demand: the buyer has to try again. Healthy: 0; above 5 % the alert FlashSaleHighDemand fires.',
       }),
       stat({
-        title: 'Failed', w: 3, unit: 'percentunit', decimals: 1, queries: [query(ratio(FAILED))],
+        title: 'Undecided', w: 3, unit: 'percentunit', decimals: 1, queries: [query(ratio(FAILED))],
         steps: [[null, colour.good], [0.001, colour.busy], [0.01, colour.failure]],
         description: 'The share of order requests that ended as unavailable, outcome_unknown, internal or request_timeout. Healthy: 0. It is almost always the database.',
       }),
@@ -75,7 +75,7 @@ export default dashboard({
         description: 'Answers to order requests per second; outcomes that did not occur are left out. Healthy: created (green) while there is stock, then sold_out (grey). Amber: buyers are told to try again or to slow down. Red: orders end undecided. Requests that named no known product count as product unknown.',
       }),
       lines({
-        title: 'Order takes', w: 10, unit: 's', queries: quantiles(DURATION), fill: 0,
+        title: 'Order latency', w: 10, unit: 's', queries: quantiles(DURATION),
         description: 'Time from an order request to its answer, of all products and outcomes. Healthy: p99 under 150 ms, and never near the 5 s by which every request is answered. A gap: no orders.',
       }),
     ],
@@ -84,7 +84,7 @@ export default dashboard({
         title: 'Products', w: 24, label: 'product', heading: 'Product', sortBy: 'Created/s',
         description: 'One line for each product that was ordered in the time shown; all products if none was. Left: share of its highest stock in that time. Sold: units since the processes started. A product leads to its lock contention.',
         columns: [
-          ['Left', ordered(`${stock} / (${highest} > 0)`), {
+          ['Left', ordered(`${stock} / (${most} > 0)`), {
             unit: 'percentunit', min: 0, max: 1, decimals: 0, 'custom.cellOptions': { type: 'gauge', mode: 'basic', valueDisplayMode: 'text' },
             'custom.width': 260, color: fixedBlue(),
           }],
@@ -93,7 +93,7 @@ export default dashboard({
           ['Created/s', ordered(`sum by (product) (${rate(outcome('created'))})`), { decimals: 0, ...coloured(colour.good) }],
           ['Sold out/s', ordered(`sum by (product) (${rate(outcome('sold_out|insufficient_stock'))})`), { decimals: 0, ...coloured(colour.soldOut) }],
           ['Busy/s', ordered(`sum by (product) (${rate(outcome('high_demand'))})`), { decimals: 0, ...coloured(colour.busy) }],
-          ['Failed/s', ordered(`sum by (product) (${rate(outcome(FAILED))})`), { decimals: 0, ...coloured(colour.failure) }],
+          ['Undecided/s', ordered(`sum by (product) (${rate(outcome(FAILED))})`), { decimals: 0, ...coloured(colour.failure) }],
           ['Sells out in', sellsOut, { unit: 's', decimals: 0, noValue: '–' }],
           ['Waiting', ordered(`max by (product) (${mp('flash_sale_waitlist')})`), { unit: 'locale', decimals: 0, ...coloured(colour.waitlist) }],
         ],
@@ -106,19 +106,25 @@ export default dashboard({
         }],
       }),
     ],
-    [null, 8,
+    [null, 9,
       lines({
-        title: 'Stock left', w: 8, unit: 'percentunit', max: 1, below: true, queries: [query(ordered(`${stock} / (${highest} > 0)`), '{{product}}')], fill: 0,
+        title: 'Stock left', w: 12, unit: 'percentunit', max: 1, queries: [query(ordered(`${stock} / (${most} > 0)`), '{{product}}')],
         description: 'Units in no order, as the share of the highest stock in the time shown, so that small and large drops can be compared. Healthy: falls steadily while orders are created; never constant above 0 while buyers wait.',
       }),
       lines({
-        title: 'Units sold', w: 8, unit: 'ops', below: true, queries: [query(occurred('product', mp('flash_sale_order_units_total')), '{{product}}')], fill: 0,
-        description: 'Units that got into orders, per second. Healthy: follows the demand until the stock is 0.',
+        title: 'Units sold per second', w: 12, unit: 'short', queries: [query(occurred('product', mp('flash_sale_order_units_total')), '{{product}}')],
+        description: 'Units that got into orders. Healthy: follows the demand until the stock is 0.',
+      }),
+    ],
+    [null, 9,
+      lines({
+        title: 'Waiting buyers', w: 12, unit: 'short', lines: colour.waitlist, queries: [query(highest('product', mp('flash_sale_waitlist')), '{{product}}')],
+        description: 'Waitlist entries of products that have any. Healthy: rises after the sale and falls when units come back.',
       }),
       lines({
-        title: 'Waiting buyers', w: 8, unit: 'short', below: true, lines: 'purple',
-        queries: [query(`max by (product) (${mp('flash_sale_waitlist')}) and on (product) (max by (product) (max_over_time(${mp('flash_sale_waitlist')}[$__range] @ end())) > 0)`, '{{product}}')], fill: 0,
-        description: 'Waitlist entries of products that have any. Healthy: rises after the sale and falls when units come back.',
+        title: 'Order latency by outcome, p99', w: 12, unit: 's',
+        queries: [query(`${quantile(0.99, DURATION, 'outcome')} and on (outcome) sum by (outcome) (increase(${m('flash_sale_order_duration_seconds_count')}[$__range] @ end())) > 0`, '{{outcome}}')],
+        description: 'Time from an order request to its answer at the 99th percentile, of all products. Healthy: sold_out is faster than created. A gap: this outcome did not occur.',
       }),
     ],
     ['Service', 5,

@@ -1,6 +1,6 @@
 // Contention lab: a run of `contention`, as the service sees it.
 import {
-  annotation, colour, dashboard, heatmap, lines, m, occurred, quantile, query, rate, stat, sumRate, table,
+  annotation, colour, dashboard, heatmap, highest, lines, m, occurred, quantile, query, rate, stat, sumRate, table,
 } from './parts.mjs';
 
 // `contention` puts the name of the scenario and of the run into the sku of each product that it makes.
@@ -22,20 +22,20 @@ export default dashboard({
   description: 'Runs of contention, as the service sees them: what each scenario got, and what its faults did. The expectations are in the report of contention.',
   more: [
     annotation('Run', colour.neutral,
-      `sum by (run) (${run(`rate(${ORDERS}[2s])`)}) > 0 unless sum by (run) (${run(`rate(${ORDERS}[2s] offset 2s)`)}) > 0`, '{{run}} starts'),
+      `sum by (run) (${run(`rate(${ORDERS}[2s])`)}) > 0 unless sum by (run) (${run(`rate(${ORDERS}[2s] offset 1s)`)}) > 0`, '{{run}} starts'),
   ],
   rows: [
     [null, 5,
       stat({
-        title: 'Orders in the runs', w: 6, unit: 'short', decimals: 0, steps: [[null, colour.neutral]], queries: [query(sumRate(ORDERS))],
+        title: 'Orders per second', w: 6, unit: 'short', decimals: 0, steps: [[null, colour.neutral]], queries: [query(sumRate(ORDERS))],
         description: 'Order requests per second for products that contention made, of all outcomes.',
       }),
       stat({
-        title: 'Created', w: 6, unit: 'short', decimals: 0, steps: [[null, colour.good]], queries: [query(sumRate(outcome('created')))],
+        title: 'Created per second', w: 6, unit: 'short', decimals: 0, steps: [[null, colour.good]], queries: [query(sumRate(outcome('created')))],
         description: 'Orders of the runs that got their units, per second.',
       }),
       stat({
-        title: 'Order takes, p99', w: 6, unit: 's', decimals: 0, steps: [[null, colour.good], [1, colour.busy], [5, colour.failure]], queries: [query(quantile(0.99, DURATION))],
+        title: 'Order latency, p99', w: 6, unit: 's', decimals: 0, steps: [[null, colour.good], [1, colour.busy], [5, colour.failure]], queries: [query(quantile(0.99, DURATION))],
         description: 'As the service measures it, of all orders. contention measures from the intended start of a request and includes its own queue and the network: a difference is where the load driver or the connections were the limit.',
       }),
       stat({
@@ -70,7 +70,7 @@ export default dashboard({
         description: 'Order requests per second by outcome. Vertical lines: a run starts (blue), a product is sold out (grey), orders go on without the lock (amber), the database refuses writes or a process does not answer (red).',
       }),
       lines({
-        title: 'Order takes, by outcome, p99', w: 12, unit: 's', fill: 0,
+        title: 'Order latency by outcome, p99', w: 12, unit: 's',
         queries: [query(`${quantile(0.99, DURATION, 'outcome')} and on (outcome) sum by (outcome) (increase(${m('flash_sale_order_duration_seconds_count')}[$__range] @ end())) > 0`, '{{outcome}}')],
         description: 'The service\'s time from request to outcome, at the 99th percentile. Healthy: sold_out is faster than created, and nothing is near the 5 s by which every request is answered. A gap: this outcome did not occur.',
       }),
@@ -91,12 +91,12 @@ export default dashboard({
     ],
     ['Faults', 8,
       lines({
-        title: 'Lock nodes out', w: 8, unit: 'short', decimals: 0, below: true, fill: 0, lines: 'orange',
-        queries: [query(`max by (reason) (${m('flash_sale_lock_nodes_out')}) and on (reason) (max by (reason) (max_over_time(${m('flash_sale_lock_nodes_out')}[$__range] @ end())) > 0) or label_replace(max(${m('flash_sale_lock_nodes_out')}) unless on () (max(max_over_time(${m('flash_sale_lock_nodes_out')}[$__range] @ end())) > 0), "reason", "none", "", "")`, '{{reason}}')],
+        title: 'Lock nodes out', w: 8, unit: 'short', decimals: 0, below: true, lines: 'orange',
+        queries: [query(highest('reason', m('flash_sale_lock_nodes_out')), '{{reason}}')],
         description: 'Redis lock nodes that take no locks, by reason, in the process that counts most. The scenarios redis-down and lock-refuses raise it.',
       }),
       lines({
-        title: 'Work done without the lock', w: 8, unit: 'ops', below: true, fill: 0,
+        title: 'Work done without the lock', w: 8, unit: 'ops', below: true,
         queries: [
           query(`sum(${rate(lab('flash_sale_fence_rejected_total'))})`, 'fence rejections'),
           query(`sum(${rate(lab('flash_sale_lock_bypassed_total'))})`, 'bypassed'),
@@ -105,7 +105,7 @@ export default dashboard({
         description: 'Batches per second that the fence rejected, batches written without the lock of a silent holder, and locks that ended before their batch was written. The scenario paused-holder raises all three. Nothing is oversold.',
       }),
       lines({
-        title: 'Database connections in use', w: 8, unit: 'short', below: true, fill: 0,
+        title: 'Database connections in use', w: 8, unit: 'short', below: true,
         queries: [query(`sum by (instance) (${m('flash_sale_db_pool_connections', 'state="used"')})`, '{{instance}}')],
         description: 'By process. The scenarios database-down and read-only empty or fill it.',
       }),

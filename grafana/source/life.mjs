@@ -1,5 +1,5 @@
 // The life of an order: held, paid, expired, or offered to a buyer on the waitlist.
-import { colour, dashboard, lines, m, mp, occurred, query, stat, sumRate } from './parts.mjs';
+import { colour, dashboard, highest, lines, m, mp, occurred, query, stat, sumRate } from './parts.mjs';
 
 const PAYMENTS = m('flash_sale_payments_total');
 const payments = (names) => m('flash_sale_payments_total', `outcome=~"${names}"`);
@@ -7,7 +7,6 @@ const OFFERS = m('flash_sale_waitlist_offers_total');
 const offers = (name) => m('flash_sale_waitlist_offers_total', `outcome="${name}"`);
 // Every process reports the payments of the whole shop.
 const open = (states) => `max(${m('flash_sale_payments_open', `state=~"${states}"`)})`;
-const age = (state) => query(`max(${m('flash_sale_payments_open_age_seconds', `state="${state}"`)})`, state);
 const named = (options, fixedColor) => ({ matcher: { id: 'byName', options }, properties: [{ id: 'color', value: { mode: 'fixed', fixedColor } }] });
 
 export default dashboard({
@@ -17,7 +16,7 @@ export default dashboard({
   rows: [
     [null, 5,
       stat({
-        title: 'Orders paid', w: 5, unit: 'short', decimals: 1, steps: [[null, colour.good]], queries: [query(sumRate(payments('paid')))],
+        title: 'Orders paid per second', w: 5, unit: 'short', decimals: 1, steps: [[null, colour.good]], queries: [query(sumRate(payments('paid')))],
         description: 'Payments that succeeded, per second, of all processes. Healthy: follows the buyers\' confirmations.',
       }),
       stat({
@@ -26,12 +25,12 @@ export default dashboard({
         description: 'The share of payment calls that the gateway declined. Healthy: what is usual for the shop\'s cards, often under 10 %. A jump: the gateway or an attack with stolen cards.',
       }),
       stat({
-        title: 'Outcome unknown', w: 4, unit: 'short', decimals: 1, steps: [[null, colour.good], [0.01, colour.failure]],
+        title: 'Payments unknown', w: 4, unit: 'short', decimals: 1, steps: [[null, colour.good], [0.01, colour.failure]],
         queries: [query(sumRate(payments('unknown|refund_unknown')))],
         description: 'Gateway calls per second without a clear answer; each is repeated. Healthy: 0. Look at the gateway, and at the orders that stay confirming.',
       }),
       stat({
-        title: 'Need a person', w: 4, unit: 'short', decimals: 0, steps: [[null, colour.good], [1, colour.failure]], queries: [query(open('left|stray'))],
+        title: 'Payments to resolve', w: 4, unit: 'short', decimals: 0, steps: [[null, colour.good], [1, colour.failure]], queries: [query(open('left|stray'))],
         description: 'Payments and refunds that the service cannot end by itself. Healthy: 0; else the alert FlashSalePaymentsLeft fires. flash-sale verify lists them; POST /orders/{id}/resolve ends them.',
       }),
       stat({
@@ -46,7 +45,7 @@ export default dashboard({
         description: 'Calls of the payment gateway per second. Healthy: paid (green), some declined or requires_action (amber). Unknown (red) is repeated until the gateway answers; not_charged ends it.',
       }),
       lines({
-        title: 'Holds created, paid and expired', w: 12, unit: 'ops', fill: 0,
+        title: 'Holds created, paid and expired', w: 12, unit: 'ops',
         queries: [
           query(sumRate(mp('flash_sale_orders_total', 'outcome="created"')), 'created'),
           query(sumRate(payments('paid')), 'paid'),
@@ -58,18 +57,16 @@ export default dashboard({
     ],
     [null, 9,
       lines({
-        title: 'Open payments', w: 8, unit: 'short', below: true, fill: 0,
-        queries: ['repeated', 'left', 'stray'].map((state) => query(open(state), state)),
-        overrides: [named('repeated', colour.busy), named('left', colour.failure), named('stray', 'dark-red')],
+        title: 'Open payments', w: 8, unit: 'short', below: true,
+        queries: [query(highest('state', m('flash_sale_payments_open')), '{{state}}')],
         description: 'Payments and refunds that are open for more than a minute, of the whole shop. Repeated: the gateway\'s call is sent again. Left: a person has to resolve it. Stray: to be refunded, because its order had ended. Healthy: 0.',
       }),
       lines({
-        title: 'Age of the oldest open payment', w: 8, unit: 's', below: true, fill: 0, queries: ['repeated', 'left', 'stray'].map(age),
-        overrides: [named('repeated', colour.busy), named('left', colour.failure), named('stray', 'dark-red')],
+        title: 'Age of the oldest open payment', w: 8, unit: 's', below: true, queries: [query(highest('state', m('flash_sale_payments_open_age_seconds')), '{{state}}')],
         description: 'Counted for payments that are open for more than a minute, by state. Healthy: 0. A line that rises steadily: nothing ends that payment.',
       }),
       lines({
-        title: 'Webhooks and refused confirmations', w: 8, unit: 'ops', below: true, fill: 0,
+        title: 'Webhooks and refused confirmations', w: 8, unit: 'ops', below: true,
         queries: [
           query(occurred('outcome', m('flash_sale_webhooks_total')), 'webhook: {{outcome}}'),
           query(occurred('bound', m('flash_sale_confirmations_refused_total')), 'confirmation refused: {{bound}}'),
@@ -79,17 +76,17 @@ export default dashboard({
     ],
     ['Waitlist', 9,
       lines({
-        title: 'Waiting buyers', w: 8, unit: 'short', below: true, lines: 'purple', fill: 0,
-        queries: [query(`(max by (product) (${mp('flash_sale_waitlist')}) and on (product) (max by (product) (max_over_time(${mp('flash_sale_waitlist')}[$__range] @ end())) > 0)) or label_replace(sum(${mp('flash_sale_waitlist')}) unless on () (max(max_over_time(${mp('flash_sale_waitlist')}[$__range] @ end())) > 0), "product", "none", "", "")`, '{{product}}')],
+        title: 'Waiting buyers', w: 12, unit: 'short', lines: colour.waitlist,
+        queries: [query(highest('product', mp('flash_sale_waitlist')), '{{product}}')],
         description: 'Waitlist entries by product, by the last values of the processes; products without any are left out. Healthy: falls when holds expire or stock is added.',
       }),
       lines({
-        title: 'Offers to waiting buyers', w: 8, unit: 'ops', below: true, fill: 0, queries: [query(occurred('outcome', OFFERS), '{{outcome}}')],
+        title: 'Offers to waiting buyers', w: 6, unit: 'ops', below: true, queries: [query(occurred('outcome', OFFERS), '{{outcome}}')],
         overrides: [named('confirmed', colour.good)],
         description: 'Orders made for waitlist entries, per second: offered, then confirmed, expired or cancelled. Healthy: confirmed follows offered. Mostly expired: hold_seconds is short, or the buyers have left.',
       }),
       lines({
-        title: 'Share of offers that were paid', w: 8, unit: 'percentunit', max: 1, below: true, fill: 0,
+        title: 'Share of offers paid', w: 6, unit: 'percentunit', max: 1, below: true,
         queries: [query(`sum(${offers('confirmed')}) / clamp_min(sum(${offers('offered')}), 1)`, 'confirmed')],
         description: 'Of all offers since the processes started, how many were confirmed. Healthy: rises to a steady level some hold_seconds after the drop.',
       }),

@@ -27,8 +27,9 @@ const meanings = {
     ['409', colour.soldOut], ['400|429', colour.busy], ['5..', colour.failure],
   ],
   reason: [['silent|evicted', colour.busy], ['idle', colour.soldOut]],
+  state: [['left', colour.failure], ['repeated|stray', colour.busy]],
   other: [
-    ['p50', 'super-light-blue'], ['p95', 'light-blue'], ['p99', 'dark-blue'], ['lost', colour.failure], ['bypassed', colour.busy],
+    ['p50|p95|average', 'light-blue'], ['p99', 'blue'], ['lost', colour.failure], ['bypassed', colour.busy],
   ],
 };
 
@@ -52,7 +53,6 @@ export const m = (name, ...labels) => `${name}{${[SELECTED, ...labels].join(',')
 export const mp = (name, ...labels) => m(name, 'product=~"$product"', ...labels);
 export const rate = (metric) => `rate(${metric}[$__rate_interval])`;
 export const sumRate = (metric) => `sum(${rate(metric)})`;
-export const share = (part, whole) => `${part} / (${whole} > 0)`;
 
 /** Label values whose counter moved in the time shown: the same at every step, so that lines keep their zeros. */
 const moved = (label, metric) => `sum by (${label}) (increase(${metric}[$__range] @ end())) > 0`;
@@ -64,6 +64,13 @@ const moved = (label, metric) => `sum by (${label}) (increase(${metric}[$__range
 export const occurred = (label, metric) =>
   `(sum by (${label}) (${rate(metric)}) and on (${label}) (${moved(label, metric)}))` +
   ` or (label_replace(${sumRate(metric)}, "${label}", "none", "", "") unless on () (${moved(label, metric)}))`;
+
+/** The same for a gauge of which each process reports all: the highest, without label values that stayed at 0. */
+export const highest = (label, metric) => {
+  const above = `max by (${label}) (max_over_time(${metric}[$__range] @ end())) > 0`;
+  return `(max by (${label}) (${metric}) and on (${label}) (${above}))` +
+    ` or (label_replace(max(${metric}), "${label}", "none", "", "") unless on () (${above}))`;
+};
 
 /** A value by product, for products that were ordered in the time shown, or for all if none was. */
 export const ordered = (value) => {
@@ -79,7 +86,6 @@ export const query = (expr, legendFormat = '', more = {}) => ({ expr, legendForm
 
 /** Steps from good to bad: [[null, 'green'], [0.01, 'red']]. */
 const thresholds = (steps) => ({ mode: 'absolute', steps: steps.map(([value, color]) => ({ color, value })) });
-const fixed = (fixedColor) => ({ mode: 'fixed', fixedColor });
 
 function panel(type, { title, description, w, queries, unit, decimals, min, max, noValue, overrides = [], links, ...rest }) {
   const targets = queries.map((target, i) => ({ refId: String.fromCharCode(65 + i), datasource, ...target }));
@@ -103,39 +109,44 @@ export const stat = ({ background, ...given }) => panel('stat', {
   options: {
     reduceOptions: { calcs: ['lastNotNull'], fields: '', values: false },
     colorMode: background ? 'background' : 'value', graphMode: 'none', justifyMode: 'center',
-    orientation: 'auto', textMode: given.text ?? 'value', wideLayout: true, showPercentChange: false,
+    orientation: 'auto', textMode: given.text ?? 'value', text: { valueSize: 54 }, wideLayout: true, showPercentChange: false,
     percentChangeColorMode: 'standard',
   },
 });
 
 /**
- * Lines over time. `stack` stacks them; `limit` draws the series of that name as a dashed red line; `lines` is the
- * colour of series without a meaning of their own, in shades.
+ * Lines over time. `stack` stacks them; `dashed` maps names to the colour of a dashed line, which is a bound; `lines` is
+ * the colour of series without a meaning of their own, in shades. A legend is a table on the right, or one line `below`.
  */
-export const lines = ({ stack, limit, lines = 'blue', fill = stack ? 60 : 10, calcs, below, ...given }) => panel('timeseries', {
+export const lines = ({ stack, dashed = {}, lines = 'blue', fill = stack ? 50 : 0, below, ...given }) => panel('timeseries', {
   min: 0, color: { mode: 'shades', fixedColor: lines }, ...given,
   overrides: [
     ...meaningsOf(given.queries),
+    ...(given.queries.some(({ legendFormat }) => legendFormat === 'p99') ? [
+      byRegexp('/^p99$/', [{ id: 'custom.lineWidth', value: 3 }]),
+      byRegexp('/^p50$/', [{ id: 'custom.lineStyle', value: { fill: 'dash', dash: [3, 4] } }]),
+    ] : []),
     ...(given.overrides ?? []),
-    ...(limit ? [byRegexp(`/^(${limit})$/`, [
-      { id: 'color', value: fixed(colour.failure) },
+    ...Object.entries(dashed).map(([names, color]) => byRegexp(`/^(${names})$/`, [
+      { id: 'color', value: { mode: 'fixed', fixedColor: color } },
       { id: 'custom.lineStyle', value: { fill: 'dash', dash: [8, 6] } },
       { id: 'custom.fillOpacity', value: 0 },
-      { id: 'custom.stacking', value: { mode: 'none', group: 'A' } },
-    ])] : []),
+    ])),
   ],
   custom: {
-    drawStyle: 'line', lineInterpolation: 'linear', lineWidth: 2, fillOpacity: fill, gradientMode: 'none',
+    drawStyle: 'line', lineInterpolation: 'linear', lineWidth: stack ? 1 : 2, fillOpacity: fill, gradientMode: 'none',
     showPoints: 'never', pointSize: 5, spanNulls: false, stacking: { mode: stack ? 'normal' : 'none', group: 'A' },
     axisPlacement: 'auto', axisLabel: '', axisColorMode: 'text', axisBorderShow: false,
+    // Else the axis of a line that stays at 0 ends at 100.
+    axisSoftMax: { s: 0.01, percentunit: undefined, bytes: undefined }[given.unit] ?? 1,
     scaleDistribution: { type: 'linear' }, axisCenteredZero: false, barAlignment: 0,
     thresholdsStyle: { mode: given.steps ? 'dashed' : 'off' }, hideFrom: { tooltip: false, viz: false, legend: false },
     insertNulls: false,
   },
   options: {
     legend: {
-      showLegend: true, displayMode: 'table', placement: below ? 'bottom' : 'right', calcs: calcs ?? ['lastNotNull', 'max'],
-      sortBy: 'Max', sortDesc: true,
+      showLegend: true, displayMode: below ? 'list' : 'table', placement: below ? 'bottom' : 'right',
+      calcs: below ? ['max'] : ['lastNotNull', 'max'], sortBy: 'Max', sortDesc: true,
     },
     tooltip: { mode: 'multi', sort: 'desc', hideZeros: true },
   },
@@ -194,13 +205,13 @@ const variable = (name, label, values) => ({
 });
 
 /** Moments that explain a change of the lines, as the service's own metrics show them. */
-const annotation = (name, iconColor, expr, titleFormat) => ({
+export const annotation = (name, iconColor, expr, titleFormat) => ({
   name, iconColor, enable: true, hide: false, datasource, titleFormat, textFormat: '', tagKeys: '',
   target: { refId: 'Anno', datasource, expr, interval: '1s' },
 });
 const annotations = [
   annotation('Sold out', colour.soldOut,
-    `(min by (product) (${mp('flash_sale_stock')}) == 0) and on (product) (min by (product) (${mp('flash_sale_stock')} offset 2s) > 0)`,
+    `(min by (product) (${mp('flash_sale_stock')}) == 0) and on (product) (min by (product) (${mp('flash_sale_stock')} offset 1s) > 0)`,
     '{{product}} is sold out'),
   annotation('No lock', colour.busy, `max(${m('flash_sale_lock_degraded')}) == 1`, 'Orders go on without the lock'),
   annotation('Read-only database', colour.failure, `max(${m('flash_sale_db_only_reads')}) == 1`, 'The database refuses writes'),
@@ -248,4 +259,3 @@ export function dashboard({ uid, title, description, rows, more = [] }) {
     panels,
   };
 }
-export { annotation };

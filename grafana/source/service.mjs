@@ -1,5 +1,5 @@
 // Service: rate, errors and duration of each route; use, saturation and errors of each resource.
-import { colour, dashboard, lines, m, mp, occurred, ordered, query, quantile, rate, stat, sumRate, table } from './parts.mjs';
+import { colour, dashboard, lines, m, mp, occurred, query, quantile, rate, stat, sumRate, table } from './parts.mjs';
 
 const REQUESTS = m('flash_sale_http_requests_total');
 const ERRORS = m('flash_sale_http_requests_total', 'status=~"5.."');
@@ -9,7 +9,8 @@ const route = (value) => `sum by (route) (label_join(${value}, "route", " ", "me
 const slowest = `histogram_quantile(0.99, sum by (route, le) (label_join(${rate(SECONDS)}, "route", " ", "method", "route")))`;
 const median = slowest.replace('0.99', '0.5');
 const used = (state) => `sum by (instance) (${m('flash_sale_db_pool_connections', `state="${state}"`)})`;
-const runtime = (name) => m(name);
+// The exported ratio adds up the threads of a runtime.
+const busyRuntime = `${m('tokio_busy_ratio')} / ${m('tokio_workers_count')}`;
 const amber = { thresholds: { mode: 'absolute', steps: [{ color: 'text', value: null }, { color: colour.busy, value: 0.25 }, { color: colour.failure, value: 1 }] }, 'custom.cellOptions': { type: 'color-text' } };
 const red = { thresholds: { mode: 'absolute', steps: [{ color: 'text', value: null }, { color: colour.failure, value: 0.0001 }] }, 'custom.cellOptions': { type: 'color-text' } };
 
@@ -20,7 +21,7 @@ export default dashboard({
   rows: [
     [null, 5,
       stat({
-        title: 'Requests', w: 5, unit: 'short', decimals: 0, steps: [[null, colour.neutral]], queries: [query(sumRate(REQUESTS))],
+        title: 'Requests per second', w: 5, unit: 'short', decimals: 0, steps: [[null, colour.neutral]], queries: [query(sumRate(REQUESTS))],
         description: 'HTTP requests per second of both listeners and all processes. Healthy: follows the visitors.',
       }),
       stat({
@@ -34,7 +35,7 @@ export default dashboard({
       }),
       stat({
         title: 'Busiest runtime', w: 5, unit: 'percentunit', decimals: 0, steps: [[null, colour.good], [0.7, colour.busy], [0.9, colour.failure]],
-        queries: [query(`max(${runtime('tokio_busy_ratio')})`)],
+        queries: [query(`max(${busyRuntime})`)],
         description: 'How much of their time the threads of the busiest Tokio runtime work. Healthy: below 70 %; near 100 % the process needs more cores, or there have to be more processes.',
       }),
       stat({
@@ -45,7 +46,7 @@ export default dashboard({
     ],
     ['Requests: rate, errors, duration', 9,
       lines({
-        title: 'Requests by route', w: 12, unit: 'reqps', fill: 0, queries: [query(`${route(rate(REQUESTS))} > 0`, '{{route}}')],
+        title: 'Requests by route', w: 12, unit: 'reqps', queries: [query(`${route(rate(REQUESTS))} > 0`, '{{route}}')],
         description: 'HTTP requests per second by method and route, of both listeners. Healthy: mostly reads before the drop, POST /orders during it.',
       }),
       lines({
@@ -59,20 +60,20 @@ export default dashboard({
         description: 'One line for each method and route. Healthy: no errors; p99 under 250 ms; event streams count the time to the first event.',
         columns: [
           ['Requests/s', `${route(rate(REQUESTS))} > 0`, { decimals: 1 }],
-          ['Errors/s', `${route(rate(ERRORS))} > 0`, { decimals: 2, ...red }],
+          ['Errors/s', `${route(rate(ERRORS))} or 0 * (${route(rate(REQUESTS))} > 0)`, { decimals: 2, ...red }],
           ['p50', `${median} > 0`, { unit: 's', decimals: 1, ...amber }],
           ['p99', `${slowest} > 0`, { unit: 's', decimals: 1, ...amber }],
         ],
         overrides: [{ matcher: { id: 'byName', options: 'Route' }, properties: [{ id: 'custom.width', value: 320 }] }],
       }),
       lines({
-        title: 'Slowest routes, p99', w: 12, unit: 's', fill: 0, queries: [query(`topk(8, ${slowest} > 0)`, '{{route}}')],
+        title: 'Slowest routes, p99', w: 12, unit: 's', queries: [query(`topk(8, ${slowest} > 0)`, '{{route}}')],
         description: 'Time from the request head to the response head at the 99th percentile, of the eight slowest routes at each moment. Healthy: under 250 ms. A gap: no requests.',
       }),
     ],
     ['Database and lanes', 8,
       lines({
-        title: 'Database connections', w: 8, unit: 'short', below: true, fill: 0, limit: 'open, .*',
+        title: 'Database connections', w: 8, unit: 'short', below: true, dashed: { 'open, .*': colour.soldOut },
         queries: [
           query(used('used'), 'used, {{instance}}'),
           query(`sum by (instance) (${m('flash_sale_db_pool_connections')})`, 'open, {{instance}}'),
@@ -80,11 +81,11 @@ export default dashboard({
         description: 'Connections in use, and open (dashed), by process. Healthy: used well below open. At open for seconds: requests wait for a connection; the database is slow, or DATABASE_POOL_MAX is low.',
       }),
       lines({
-        title: 'Waiting in lanes, by process', w: 8, unit: 'short', below: true, fill: 0, queries: [query(`sum by (instance) (${mp('flash_sale_lane_queue')})`, '{{instance}}')],
+        title: 'Waiting in lanes, by process', w: 8, unit: 'short', below: true, queries: [query(`sum by (instance) (${mp('flash_sale_lane_queue')})`, '{{instance}}')],
         description: 'Commands in the queues of all products. Healthy: back to 0 between batches. A steady rise: the database cannot keep up.',
       }),
       lines({
-        title: 'Database failures', w: 8, unit: 'ops', below: true, fill: 0,
+        title: 'Database failures', w: 8, unit: 'ops', below: true,
         queries: [
           query(sumRate(m('flash_sale_db_connections_revoked_total')), 'connections revoked'),
           query(`max(${m('flash_sale_db_only_reads')})`, 'refuses writes'),
@@ -99,7 +100,7 @@ export default dashboard({
     ],
     ['Connections and limits', 8,
       lines({
-        title: 'Connections and streams in use', w: 8, unit: 'percentunit', max: 1, below: true, fill: 0, steps: [[null, 'transparent'], [0.8, colour.failure]],
+        title: 'Connections and streams in use', w: 8, unit: 'percentunit', max: 1, below: true, steps: [[null, 'transparent'], [0.8, colour.failure]],
         queries: [
           query(`max by (listener) (${m('flash_sale_connections')} / ${m('flash_sale_connections_max')})`, '{{listener}}'),
           query(`max(${m('flash_sale_streams')} / ${m('flash_sale_streams_max')})`, 'event streams'),
@@ -107,11 +108,11 @@ export default dashboard({
         description: 'Share of CONNECTIONS_MAX and of STREAMS_MAX in use, on the fullest process. Healthy: below the red line at 80 %, where FlashSaleConnectionsNearlyFull and FlashSaleStreamsNearlyFull fire.',
       }),
       lines({
-        title: 'Connections closed by the service', w: 8, unit: 'ops', below: true, fill: 0, queries: [query(occurred('reason', m('flash_sale_connections_closed_total')), '{{reason}}')],
+        title: 'Connections closed by the service', w: 8, unit: 'ops', below: true, queries: [query(occurred('reason', m('flash_sale_connections_closed_total')), '{{reason}}')],
         description: 'By reason: silent (no whole request head in time), idle (no further request in time), evicted (waited while all places were taken). Healthy: some idle. Many silent or evicted: a flood of connections.',
       }),
       lines({
-        title: 'Refused by limits', w: 8, unit: 'ops', below: true, fill: 0,
+        title: 'Refused by limits', w: 8, unit: 'ops', below: true,
         queries: [
           query(sumRate(m('flash_sale_rate_limited_total')), 'orders of one user'),
           query(sumRate(m('flash_sale_address_rate_limited_total')), 'requests of one address'),
@@ -123,17 +124,17 @@ export default dashboard({
     ],
     ['Runtimes, cache, processes', 8,
       lines({
-        title: 'Runtime busy', w: 8, unit: 'percentunit', max: 1, below: true, fill: 0, steps: [[null, 'transparent'], [0.9, colour.failure]],
-        queries: [query(`max by (runtime, instance) (${runtime('tokio_busy_ratio')})`, '{{runtime}}, {{instance}}')],
+        title: 'Runtime busy', w: 8, unit: 'percentunit', max: 1, below: true, steps: [[null, 'transparent'], [0.9, colour.failure]],
+        queries: [query(`max by (runtime, instance) (${busyRuntime})`, '{{runtime}}, {{instance}}')],
         description: 'How much of their time the threads of the two Tokio runtimes work: requests (HTTP) and lanes (orders). Healthy: below 70 %. At 100 % for seconds: answers wait for a core.',
       }),
       lines({
-        title: 'Tasks that wait for a thread', w: 8, unit: 'short', below: true, fill: 0,
-        queries: [query(`max by (runtime, instance) (${runtime('tokio_global_queue_depth')})`, '{{runtime}}, {{instance}}')],
+        title: 'Tasks that wait for a thread', w: 8, unit: 'short', below: true,
+        queries: [query(`max by (runtime, instance) (${m('tokio_global_queue_depth')})`, '{{runtime}}, {{instance}}')],
         description: 'Tasks in the global queue of each runtime: its saturation. Healthy: near 0.',
       }),
       lines({
-        title: 'Product reads answered without the database', w: 8, unit: 'percentunit', max: 1, below: true, fill: 0,
+        title: 'Product reads answered without the database', w: 8, unit: 'percentunit', max: 1, below: true,
         queries: [query(`${sumRate(m('flash_sale_cache_requests_total', 'result="hit"'))} / (${sumRate(m('flash_sale_cache_requests_total'))} > 0)`, 'from memory or Redis'),
           query(`sum(${rate(m('flash_sale_stock_events_dropped_total'))})`, 'stock events dropped/s')],
         overrides: [{ matcher: { id: 'byName', options: 'stock events dropped/s' }, properties: [{ id: 'color', value: { mode: 'fixed', fixedColor: colour.failure } }] }],
@@ -142,15 +143,15 @@ export default dashboard({
     ],
     [null, 8,
       lines({
-        title: 'CPU', w: 8, unit: 'short', below: true, fill: 0, queries: [query(rate(m('process_cpu_seconds_total')), '{{instance}}')],
-        description: 'Cores in use by process. Healthy: below the number of cores of the machine.',
+        title: 'CPU', w: 8, unit: 'short', below: true, queries: [query(`rate(${m('process_cpu_seconds_total')}[1m])`, '{{instance}}')],
+        description: 'Cores in use by process, over a minute, because the exported counter has whole seconds. Healthy: below the number of cores of the machine.',
       }),
       lines({
-        title: 'Memory', w: 8, unit: 'bytes', below: true, fill: 0, queries: [query(m('process_resident_memory_bytes'), '{{instance}}')],
+        title: 'Memory', w: 8, unit: 'bytes', below: true, queries: [query(m('process_resident_memory_bytes'), '{{instance}}')],
         description: 'Resident memory by process. Healthy: flat after the drop; about 20 KiB for each open connection.',
       }),
       lines({
-        title: 'File descriptors and threads', w: 8, unit: 'short', below: true, fill: 0,
+        title: 'File descriptors and threads', w: 8, unit: 'short', below: true,
         queries: [query(m('process_open_fds'), 'descriptors, {{instance}}'), query(m('process_threads'), 'threads, {{instance}}')],
         description: 'Open file descriptors and threads by process. Healthy: descriptors follow the connections; threads are constant.',
       }),
