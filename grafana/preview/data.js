@@ -1,6 +1,6 @@
 // What Grafana's Prometheus data source does: variables, intervals, queries, frames.
 import {
-  applyFieldOverrides, createDataFrame, dateTime, FieldConfigOptionsRegistry, FieldType, identityOverrideProcessor, rangeUtil,
+  applyFieldOverrides, cacheFieldDisplayNames, createDataFrame, dateTime, FieldConfigOptionsRegistry, FieldType, identityOverrideProcessor, rangeUtil,
   standardTransformers, standardTransformersRegistry, transformDataFrame,
 } from '@grafana/data';
 import { firstValueFrom } from 'rxjs';
@@ -74,19 +74,17 @@ export async function load(panel, width, context) {
       ? await prometheus('query', { query: interpolate(expr, values, range, step, scrape), time: range.to })
       : await span(expr, range, step, values, scrape);
     const real = (value) => Number.isFinite(+value) || value === '+Inf';
-    if (!results.some(({ value, values: all }) => (value ? [value] : all).some(([, v]) => real(v)))) {
-      empty.push(target.instant && await spans(target) ? '' : expr);
-    }
+    // A table's value may have been there earlier in the time shown.
+    const history = target.instant ? await span(expr, range, step, values, scrape) : results;
+    if (!history.some((result) => result.values.some(([, value]) => number(value) !== null))) empty.push(expr);
     if (target.format === 'table') frames.push(rows(results, refId, panel.targets.length));
     else for (const result of results) frames.push(series(result, target, step));
-  }
-  async function spans(target) {
-    return (await span(target.expr, range, step, values, scrape)).length > 0;
   }
   if (panel.transformations) frames = await firstValueFrom(transformDataFrame(panel.transformations, frames));
   const { fieldConfig } = panel;
   frames = applyFieldOverrides({ data: frames, fieldConfig, fieldConfigRegistry, replaceVariables: (v) => v, theme, timeZone });
-  return { frames, empty: empty.filter(Boolean) };
+  cacheFieldDisplayNames(frames); // the table's headings
+  return { frames, empty };
 }
 
 function series({ metric, values }, { refId, expr, legendFormat }, step) {

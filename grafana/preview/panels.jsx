@@ -32,6 +32,7 @@ function mark(u, { marks }) {
   ctx.beginPath();
   ctx.rect(left, top, width, height);
   ctx.clip();
+  ctx.lineWidth = devicePixelRatio;
   for (const { color, from, to } of marks) {
     const a = u.valToPos(from * 1000, 'x', true);
     const b = u.valToPos(to * 1000, 'x', true);

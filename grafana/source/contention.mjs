@@ -1,6 +1,6 @@
 // Lock contention: what the product lock costs, and who waits for whom.
 import {
-  colour, dashboard, heatmap, lines, m, mp, occurred, ordered, quantile, quantiles, query, rate, stat, sumRate,
+  colour, dashboard, heatmap, kinds, lines, m, moving, mp, occurred, ordered, quantile, quantiles, query, rate, stat, sumRate,
 } from './parts.mjs';
 
 const TRIES = mp('flash_sale_lock_acquire_total');
@@ -59,7 +59,7 @@ export default dashboard({
       }),
       lines({
         title: 'Busy ratio per product', w: 12, unit: 'percentunit', max: 1,
-        queries: [query(ordered(`sum by (product) (${rate(BUSY)}) / (sum by (product) (${rate(TRIES)}) > 0)`), '{{product}}')],
+        queries: [query(ordered(`sum by (product) (${rate(BUSY)}) / sum by (product) (${rate(TRIES)})`), '{{product}}')],
         description: 'The share of attempts that met another holder: the contention itself. Healthy: near 0 with one process, which tries once a batch; under a half with several. It shows how much the processes wait for each other, at any load. A gap: no attempts.',
       }),
     ],
@@ -74,7 +74,7 @@ export default dashboard({
       }),
       lines({
         title: 'Lock wait by process, p99', w: 6, unit: 's', below: true,
-        queries: [query(`${quantile(0.99, WAIT, 'instance')} and on (instance) sum by (instance) (increase(${mp('flash_sale_lock_wait_seconds_count')}[$__range] @ end())) > 0`, '{{instance}}')],
+        queries: [query(moving('instance', quantile(0.99, WAIT, 'instance'), mp('flash_sale_lock_wait_seconds_count')), '{{instance}}')],
         description: 'Hand-over: whether the lock goes round. Healthy: the processes are close together. One that waits much longer than the others is starved.',
       }),
     ],
@@ -97,7 +97,7 @@ export default dashboard({
       lines({
         title: 'Orders per batch', w: 9, unit: 'short',
         queries: [
-          query(`${sumRate(mp('flash_sale_batch_orders_sum'))} / (${sumRate(BATCHES)} > 0)`, 'average'),
+          query(`${sumRate(mp('flash_sale_batch_orders_sum'))} / ${sumRate(BATCHES)}`, 'average'),
           query(quantile(0.95, BATCH), 'p95'),
         ],
         description: 'How many commands one lock and one transaction served. Healthy: grows with the load by itself. At ORDER_BATCH_MAX, 1,024 by default, the lane is saturated. Always 1 under load: ORDER_BATCH_MAX is 1.',
@@ -119,9 +119,7 @@ export default dashboard({
       }),
       lines({
         title: 'Locks lost and bypassed', w: 8, unit: 'ops', below: true,
-        queries: [
-          query(sumRate(LOST), 'lost'), query(sumRate(BYPASSED), 'bypassed'),
-        ],
+        queries: [kinds({ lost: LOST, bypassed: BYPASSED })],
         description: 'Lost: locks whose validity ended before the batch was written, because of a paused process or a slow commit. Bypassed: batches that a process wrote without the lock, because its holder showed no sign of life for 150 ms. Healthy: 0. The fence decides such batches, so nothing is oversold.',
       }),
       lines({

@@ -1,11 +1,13 @@
 // Drop overview: is the drop going well?
 import {
-  colour, dashboard, highest, lines, m, mp, occurred, ordered, quantile, quantiles, query, rate, stat, sumRate, table,
+  colour, dashboard, highest, lines, m, moving, mp, occurred, ordered, quantile, quantiles, query, rate, stat, sumRate, table,
 } from './parts.mjs';
 
 const ORDERS = mp('flash_sale_orders_total');
 const DURATION = m('flash_sale_order_duration_seconds_bucket');
 const outcome = (names) => mp('flash_sale_orders_total', `outcome=~"${names}"`);
+// The line `unknown` has requests that named no product.
+const known = (names) => mp('flash_sale_orders_total', 'product!="unknown"', `outcome=~"${names}"`);
 const FAILED = 'unavailable|outcome_unknown|internal|request_timeout';
 // Below one request a second the divisor is 1, so that a single failure at low load does not look like an outage.
 const ratio = (names) => `${sumRate(outcome(names))} / clamp_min(${sumRate(ORDERS)}, 1)`;
@@ -59,7 +61,7 @@ export default dashboard({
         description: 'The slowest one of a hundred order requests, of all outcomes, takes at least this long. Healthy: below 1 s, where the alert FlashSaleOrdersSlow begins; every request is answered within REQUEST_TIMEOUT_MS, 5 s by default.',
       }),
       stat({
-        title: 'Answered high_demand', w: 3, unit: 'percentunit', decimals: 1, queries: [query(ratio('high_demand'))],
+        title: 'High demand', w: 3, unit: 'percentunit', decimals: 1, queries: [query(ratio('high_demand'))],
         steps: [[null, colour.good], [0.01, colour.busy], [0.2, colour.failure]],
         description: 'The share of order requests answered high_demand: the buyer has to try again. Healthy: 0; above 5 % the alert FlashSaleHighDemand fires.',
       }),
@@ -86,21 +88,21 @@ export default dashboard({
         columns: [
           ['Left', ordered(`${stock} / (${most} > 0)`), {
             unit: 'percentunit', min: 0, max: 1, decimals: 0, 'custom.cellOptions': { type: 'gauge', mode: 'basic', valueDisplayMode: 'text' },
-            'custom.width': 260, color: fixedBlue(),
+            'custom.width': 220, color: fixedBlue(),
           }],
           ['Units left', ordered(stock), { unit: 'locale', decimals: 0, thresholds: soldOutAt(1) }],
           ['Sold', ordered(`sum by (product) (${mp('flash_sale_order_units_total')})`), { unit: 'locale', decimals: 0 }],
-          ['Created/s', ordered(`sum by (product) (${rate(outcome('created'))})`), { decimals: 0, ...coloured(colour.good) }],
-          ['Sold out/s', ordered(`sum by (product) (${rate(outcome('sold_out|insufficient_stock'))})`), { decimals: 0, ...coloured(colour.soldOut) }],
-          ['Busy/s', ordered(`sum by (product) (${rate(outcome('high_demand'))})`), { decimals: 0, ...coloured(colour.busy) }],
-          ['Undecided/s', ordered(`sum by (product) (${rate(outcome(FAILED))})`), { decimals: 0, ...coloured(colour.failure) }],
+          ['Created/s', ordered(`sum by (product) (${rate(known('created'))})`), { decimals: 0, ...coloured(colour.good) }],
+          ['Sold out/s', ordered(`sum by (product) (${rate(known('sold_out|insufficient_stock'))})`), { decimals: 0, ...coloured(colour.soldOut) }],
+          ['Busy/s', ordered(`sum by (product) (${rate(known('high_demand'))})`), { decimals: 0, ...coloured(colour.busy) }],
+          ['Undecided/s', ordered(`sum by (product) (${rate(known(FAILED))})`), { decimals: 0, ...coloured(colour.failure) }],
           ['Sells out in', sellsOut, { unit: 's', decimals: 0, noValue: '–' }],
           ['Waiting', ordered(`max by (product) (${mp('flash_sale_waitlist')})`), { unit: 'locale', decimals: 0, ...coloured(colour.waitlist) }],
         ],
         overrides: [{
           matcher: { id: 'byName', options: 'Product' },
           properties: [
-            { id: 'custom.width', value: 320 },
+            { id: 'custom.width', value: 300 },
             { id: 'links', value: [{ title: 'Lock contention of this product', url: '/d/flash-sale-contention?var-product=${__value.raw}&${__url_time_range}' }] },
           ],
         }],
@@ -123,7 +125,7 @@ export default dashboard({
       }),
       lines({
         title: 'Order latency by outcome, p99', w: 12, unit: 's',
-        queries: [query(`${quantile(0.99, DURATION, 'outcome')} and on (outcome) sum by (outcome) (increase(${m('flash_sale_order_duration_seconds_count')}[$__range] @ end())) > 0`, '{{outcome}}')],
+        queries: [query(moving('outcome', quantile(0.99, DURATION, 'outcome'), m('flash_sale_order_duration_seconds_count')), '{{outcome}}')],
         description: 'Time from an order request to its answer at the 99th percentile, of all products. Healthy: sold_out is faster than created. A gap: this outcome did not occur.',
       }),
     ],

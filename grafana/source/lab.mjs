@@ -1,6 +1,6 @@
 // Contention lab: a run of `contention`, as the service sees it.
 import {
-  annotation, colour, dashboard, heatmap, highest, lines, m, occurred, quantile, query, rate, stat, sumRate, table,
+  annotation, colour, dashboard, heatmap, highest, kinds, lines, m, moving, occurred, quantile, query, stat, sumRate, table,
 } from './parts.mjs';
 
 // `contention` puts the name of the scenario and of the run into the sku of each product that it makes.
@@ -71,7 +71,7 @@ export default dashboard({
       }),
       lines({
         title: 'Order latency by outcome, p99', w: 12, unit: 's',
-        queries: [query(`${quantile(0.99, DURATION, 'outcome')} and on (outcome) sum by (outcome) (increase(${m('flash_sale_order_duration_seconds_count')}[$__range] @ end())) > 0`, '{{outcome}}')],
+        queries: [query(moving('outcome', quantile(0.99, DURATION, 'outcome'), m('flash_sale_order_duration_seconds_count')), '{{outcome}}')],
         description: 'The service\'s time from request to outcome, at the 99th percentile. Healthy: sold_out is faster than created, and nothing is near the 5 s by which every request is answered. A gap: this outcome did not occur.',
       }),
     ],
@@ -97,11 +97,10 @@ export default dashboard({
       }),
       lines({
         title: 'Work done without the lock', w: 8, unit: 'ops', below: true,
-        queries: [
-          query(`sum(${rate(lab('flash_sale_fence_rejected_total'))})`, 'fence rejections'),
-          query(`sum(${rate(lab('flash_sale_lock_bypassed_total'))})`, 'bypassed'),
-          query(sumRate(m('flash_sale_lock_lost_total')), 'lost'),
-        ],
+        queries: [kinds({
+          'fence rejections': lab('flash_sale_fence_rejected_total'), bypassed: lab('flash_sale_lock_bypassed_total'),
+          lost: m('flash_sale_lock_lost_total'),
+        })],
         description: 'Batches per second that the fence rejected, batches written without the lock of a silent holder, and locks that ended before their batch was written. The scenario paused-holder raises all three. Nothing is oversold.',
       }),
       lines({

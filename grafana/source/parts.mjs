@@ -28,8 +28,9 @@ const meanings = {
   ],
   reason: [['silent|evicted', colour.busy], ['idle', colour.soldOut]],
   state: [['left', colour.failure], ['repeated|stray', colour.busy]],
+  kind: [['lost|connections revoked', colour.failure], ['bypassed|fence rejections|commands abandoned|stock events dropped|orders of one user|requests of one address|event streams', colour.busy]],
   other: [
-    ['p50|p95|average', 'light-blue'], ['p99', 'blue'], ['lost', colour.failure], ['bypassed', colour.busy],
+    ['p50|p95|average', 'light-blue'], ['p99', 'blue'],
   ],
 };
 
@@ -54,16 +55,27 @@ export const mp = (name, ...labels) => m(name, 'product=~"$product"', ...labels)
 export const rate = (metric) => `rate(${metric}[$__rate_interval])`;
 export const sumRate = (metric) => `sum(${rate(metric)})`;
 
-/** Label values whose counter moved in the time shown: the same at every step, so that lines keep their zeros. */
-const moved = (label, metric) => `sum by (${label}) (increase(${metric}[$__range] @ end())) > 0`;
-
+const named = (label, value, expr) => `label_replace(${expr}, "${label}", "${value}", "", "")`;
 /**
- * Rates by a label, without values that did not occur in the time shown. When none occurred there is one line "none"
- * at 0, which a metric that is not exported does not have.
+ * Rates by a label, without values that did not occur in the time shown: `moved` is the same at every step, so that
+ * lines keep their zeros. When none occurred there is one line "none" at 0, which a metric that is not exported does
+ * not have.
  */
+const withoutZeros = (label, rates, moved, total) =>
+  `((${rates}) and on (${label}) (${moved})) or (${named(label, 'none', total)} unless on () (${moved}))`;
+const moved = (label, metric) => `sum by (${label}) (increase(${metric}[$__range] @ end())) > 0`;
 export const occurred = (label, metric) =>
-  `(sum by (${label}) (${rate(metric)}) and on (${label}) (${moved(label, metric)}))` +
-  ` or (label_replace(${sumRate(metric)}, "${label}", "none", "", "") unless on () (${moved(label, metric)}))`;
+  withoutZeros(label, `sum by (${label}) (${rate(metric)})`, moved(label, metric), sumRate(metric));
+
+/** The same for several counters: { name: metric }, with the legend {{kind}}. */
+export function kinds(metrics) {
+  const each = (value) => Object.entries(metrics).map(([name, metric]) => named('kind', name, value(metric))).join(' or ');
+  const increased = each((metric) => `sum(increase(${metric}[$__range] @ end())) > 0`);
+  return query(withoutZeros('kind', each(sumRate), increased, sumRate(Object.values(metrics)[0])), '{{kind}}');
+}
+
+/** A value by label, for those of which the counter moved in the time shown. */
+export const moving = (label, value, metric) => `${value} and on (${label}) (${moved(label, metric)})`;
 
 /** The same for a gauge of which each process reports all: the highest, without label values that stayed at 0. */
 export const highest = (label, metric) => {
@@ -109,7 +121,7 @@ export const stat = ({ background, ...given }) => panel('stat', {
   options: {
     reduceOptions: { calcs: ['lastNotNull'], fields: '', values: false },
     colorMode: background ? 'background' : 'value', graphMode: 'none', justifyMode: 'center',
-    orientation: 'auto', textMode: given.text ?? 'value', text: { valueSize: 54 }, wideLayout: true, showPercentChange: false,
+    orientation: 'auto', textMode: given.text ?? 'value', text: { valueSize: 60 }, wideLayout: true, showPercentChange: false,
     percentChangeColorMode: 'standard',
   },
 });
@@ -179,7 +191,7 @@ export const table = ({ label, heading, columns, sortBy, ...given }) => {
   return panel('table', {
     ...given, color: { mode: 'thresholds' },
     queries: columns.map(([, expr]) => ({ expr, format: 'table', instant: true, range: false })),
-    custom: { align: 'auto', cellOptions: { type: 'auto' }, inspect: false },
+    custom: { align: 'auto', cellOptions: { type: 'auto' }, inspect: false, minWidth: 90 },
     overrides: columns.map(([name, , options]) => ({
       matcher: { id: 'byName', options: name }, properties: Object.entries(options).map(property),
     })).concat(given.overrides ?? []),

@@ -1,11 +1,11 @@
 // Service: rate, errors and duration of each route; use, saturation and errors of each resource.
-import { colour, dashboard, lines, m, mp, occurred, query, quantile, rate, stat, sumRate, table } from './parts.mjs';
+import { colour, dashboard, kinds, lines, m, mp, occurred, query, rate, stat, sumRate, table } from './parts.mjs';
 
 const REQUESTS = m('flash_sale_http_requests_total');
 const ERRORS = m('flash_sale_http_requests_total', 'status=~"5.."');
 const SECONDS = m('flash_sale_http_request_duration_seconds_bucket');
-// Event streams are open for minutes; their answer begins at once.
 const route = (value) => `sum by (route) (label_join(${value}, "route", " ", "method", "route"))`;
+const seen = `${route(`increase(${REQUESTS}[$__range] @ end())`)} > 0`;
 const slowest = `histogram_quantile(0.99, sum by (route, le) (label_join(${rate(SECONDS)}, "route", " ", "method", "route")))`;
 const median = slowest.replace('0.99', '0.5');
 const used = (state) => `sum by (instance) (${m('flash_sale_db_pool_connections', `state="${state}"`)})`;
@@ -21,11 +21,11 @@ export default dashboard({
   rows: [
     [null, 5,
       stat({
-        title: 'Requests per second', w: 5, unit: 'short', decimals: 0, steps: [[null, colour.neutral]], queries: [query(sumRate(REQUESTS))],
+        title: 'Requests per second', w: 4, unit: 'short', decimals: 0, steps: [[null, colour.neutral]], queries: [query(sumRate(REQUESTS))],
         description: 'HTTP requests per second of both listeners and all processes. Healthy: follows the visitors.',
       }),
       stat({
-        title: 'Server errors', w: 5, unit: 'percentunit', decimals: 2, steps: [[null, colour.good], [0.001, colour.busy], [0.01, colour.failure]],
+        title: 'Server errors', w: 4, unit: 'percentunit', decimals: 2, steps: [[null, colour.good], [0.001, colour.busy], [0.01, colour.failure]],
         queries: [query(`(${sumRate(ERRORS)} or vector(0)) / clamp_min(${sumRate(REQUESTS)}, 2)`)],
         description: 'The share of requests answered with a 5xx. Healthy: 0; above 1 % the alert FlashSaleServerErrors fires.',
       }),
@@ -34,19 +34,25 @@ export default dashboard({
         description: 'HTTP requests that are being answered. Healthy: requests a second times their duration; a steady rise means that answers become slower.',
       }),
       stat({
-        title: 'Busiest runtime', w: 5, unit: 'percentunit', decimals: 0, steps: [[null, colour.good], [0.7, colour.busy], [0.9, colour.failure]],
+        title: 'Busiest runtime', w: 4, unit: 'percentunit', decimals: 0, steps: [[null, colour.good], [0.7, colour.busy], [0.9, colour.failure]],
         queries: [query(`max(${busyRuntime})`)],
         description: 'How much of their time the threads of the busiest Tokio runtime work. Healthy: below 70 %; near 100 % the process needs more cores, or there have to be more processes.',
       }),
       stat({
-        title: 'File descriptors', w: 5, unit: 'percentunit', decimals: 0, steps: [[null, colour.good], [0.5, colour.busy], [0.8, colour.failure]],
+        title: 'File descriptors', w: 4, unit: 'percentunit', decimals: 0, steps: [[null, colour.good], [0.5, colour.busy], [0.8, colour.failure]],
         queries: [query(`max(${m('process_open_fds')} / ${m('process_max_fds')})`)],
         description: 'Share of the permitted file descriptors in use, in the process that uses most. Healthy: below 80 %; at 100 % connections are not accepted.',
+      }),
+      stat({
+        title: 'Database', w: 4, background: true, queries: [query(`max(${m('flash_sale_db_only_reads')})`)],
+        steps: [[null, colour.good], [1, colour.failure]],
+        mappings: [{ type: 'value', options: { 0: { text: 'Writes', color: colour.good, index: 0 }, 1: { text: 'Only reads', color: colour.failure, index: 1 } } }],
+        description: 'Whether the database takes writes. Only reads: a fail-over is under way, or DATABASE_URL leads to a standby; orders are answered unavailable.',
       }),
     ],
     ['Requests: rate, errors, duration', 9,
       lines({
-        title: 'Requests by route', w: 12, unit: 'reqps', queries: [query(`${route(rate(REQUESTS))} > 0`, '{{route}}')],
+        title: 'Requests by route', w: 12, unit: 'reqps', queries: [query(`${route(rate(REQUESTS))} and on (route) (${seen})`, '{{route}}')],
         description: 'HTTP requests per second by method and route, of both listeners. Healthy: mostly reads before the drop, POST /orders during it.',
       }),
       lines({
@@ -67,8 +73,8 @@ export default dashboard({
         overrides: [{ matcher: { id: 'byName', options: 'Route' }, properties: [{ id: 'custom.width', value: 320 }] }],
       }),
       lines({
-        title: 'Slowest routes, p99', w: 12, unit: 's', queries: [query(`topk(8, ${slowest} > 0)`, '{{route}}')],
-        description: 'Time from the request head to the response head at the 99th percentile, of the eight slowest routes at each moment. Healthy: under 250 ms. A gap: no requests.',
+        title: 'Duration by route, p99', w: 12, unit: 's', queries: [query(`${slowest} and on (route) (${seen})`, '{{route}}')],
+        description: 'Time from the request head to the response head at the 99th percentile, by method and route. Healthy: under 250 ms. A gap: no requests.',
       }),
     ],
     ['Database and lanes', 8,
@@ -85,17 +91,12 @@ export default dashboard({
         description: 'Commands in the queues of all products. Healthy: back to 0 between batches. A steady rise: the database cannot keep up.',
       }),
       lines({
-        title: 'Database failures', w: 8, unit: 'ops', below: true,
-        queries: [
-          query(sumRate(m('flash_sale_db_connections_revoked_total')), 'connections revoked'),
-          query(`max(${m('flash_sale_db_only_reads')})`, 'refuses writes'),
-          query(sumRate(m('flash_sale_abandoned_total')), 'commands abandoned'),
-        ],
-        overrides: [
-          { matcher: { id: 'byRegexp', options: '/revoked|refuses/' }, properties: [{ id: 'color', value: { mode: 'fixed', fixedColor: colour.failure } }] },
-          { matcher: { id: 'byName', options: 'commands abandoned' }, properties: [{ id: 'color', value: { mode: 'fixed', fixedColor: colour.busy } }] },
-        ],
-        description: 'How often all connections of a pool were given up per second; 1 while the database refuses writes; commands per second whose caller left before a batch claimed them. Healthy: 0.',
+        title: 'Failures of the database and of events', w: 8, unit: 'ops', below: true,
+        queries: [kinds({
+          'connections revoked': m('flash_sale_db_connections_revoked_total'), 'commands abandoned': m('flash_sale_abandoned_total'),
+          'stock events dropped': m('flash_sale_stock_events_dropped_total'),
+        })],
+        description: 'Per second: all connections of a pool given up; commands whose caller left before a batch claimed them; stock events not published to other processes, which then rely on their poll. Healthy: none.',
       }),
     ],
     ['Connections and limits', 8,
@@ -113,32 +114,28 @@ export default dashboard({
       }),
       lines({
         title: 'Refused by limits', w: 8, unit: 'ops', below: true,
-        queries: [
-          query(sumRate(m('flash_sale_rate_limited_total')), 'orders of one user'),
-          query(sumRate(m('flash_sale_address_rate_limited_total')), 'requests of one address'),
-          query(sumRate(m('flash_sale_streams_refused_total')), 'event streams'),
-        ],
+        queries: [kinds({
+          'orders of one user': m('flash_sale_rate_limited_total'), 'requests of one address': m('flash_sale_address_rate_limited_total'),
+          'event streams': m('flash_sale_streams_refused_total'),
+        })],
         description: 'Requests per second over RATE_LIMIT_PER_MINUTE, over ADDRESS_RATE_LIMIT_PER_MINUTE, and event streams over their bounds. Healthy: some, from scripts. Many, from all users: a limit is too low.',
-        lines: 'orange',
       }),
     ],
     ['Runtimes, cache, processes', 8,
       lines({
         title: 'Runtime busy', w: 8, unit: 'percentunit', max: 1, below: true, steps: [[null, 'transparent'], [0.9, colour.failure]],
-        queries: [query(`max by (runtime, instance) (${busyRuntime})`, '{{runtime}}, {{instance}}')],
-        description: 'How much of their time the threads of the two Tokio runtimes work: requests (HTTP) and lanes (orders). Healthy: below 70 %. At 100 % for seconds: answers wait for a core.',
+        queries: [query(`max by (runtime) (${busyRuntime})`, '{{runtime}}')],
+        description: 'How much of their time the threads of the two Tokio runtimes work, in the busiest process: requests (HTTP) and lanes (orders). Healthy: below 70 %. At 100 % for seconds: answers wait for a core.',
       }),
       lines({
         title: 'Tasks that wait for a thread', w: 8, unit: 'short', below: true,
-        queries: [query(`max by (runtime, instance) (${m('tokio_global_queue_depth')})`, '{{runtime}}, {{instance}}')],
-        description: 'Tasks in the global queue of each runtime: its saturation. Healthy: near 0.',
+        queries: [query(`max by (runtime) (${m('tokio_global_queue_depth')})`, '{{runtime}}')],
+        description: 'Tasks in the global queue of each runtime, in the process with most: its saturation. Healthy: near 0.',
       }),
       lines({
         title: 'Product reads answered without the database', w: 8, unit: 'percentunit', max: 1, below: true,
-        queries: [query(`${sumRate(m('flash_sale_cache_requests_total', 'result="hit"'))} / (${sumRate(m('flash_sale_cache_requests_total'))} > 0)`, 'from memory or Redis'),
-          query(`sum(${rate(m('flash_sale_stock_events_dropped_total'))})`, 'stock events dropped/s')],
-        overrides: [{ matcher: { id: 'byName', options: 'stock events dropped/s' }, properties: [{ id: 'color', value: { mode: 'fixed', fixedColor: colour.failure } }] }],
-        description: 'The share of product reads from memory or Redis; a gap: no reads. Healthy: near 1 while many visitors read. And stock events per second that were not published to other processes, which then rely on their poll: healthy at 0.',
+        queries: [query(`${sumRate(m('flash_sale_cache_requests_total', 'result="hit"'))} / ${sumRate(m('flash_sale_cache_requests_total'))}`, 'from memory or Redis')],
+        description: 'The share of product reads from memory or Redis; a gap: no reads. Healthy: near 1 while many visitors read.',
       }),
     ],
     [null, 8,
@@ -152,8 +149,8 @@ export default dashboard({
       }),
       lines({
         title: 'File descriptors and threads', w: 8, unit: 'short', below: true,
-        queries: [query(m('process_open_fds'), 'descriptors, {{instance}}'), query(m('process_threads'), 'threads, {{instance}}')],
-        description: 'Open file descriptors and threads by process. Healthy: descriptors follow the connections; threads are constant.',
+        queries: [query(m('process_open_fds'), 'descriptors, {{instance}}'), query(`max(${m('process_threads')})`, 'threads')],
+        description: 'Open file descriptors by process, and the threads of the process that has most. Healthy: descriptors follow the connections; threads are constant.',
       }),
     ],
   ],
