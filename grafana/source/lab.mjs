@@ -1,28 +1,26 @@
 // Contention lab: a run of `contention`, as the service sees it.
 import {
-  annotation, colour, dashboard, heatmap, highest, kinds, lines, m, moving, occurred, quantile, query, stat, sumRate, table,
+  annotation, colour, dashboard, heatmap, highest, kinds, lines, m, moving, mp, occurred, quantile, query, stat, sumRate, table,
 } from './parts.mjs';
 
 // `contention` puts the name of the scenario and of the run into the sku of each product that it makes.
-const SKU = 'product=~"contention-.*",product=~"$product"';
-const lab = (name, ...labels) => m(name, SKU, ...labels);
-const ORDERS = lab('flash_sale_orders_total');
-const outcome = (names) => lab('flash_sale_orders_total', `outcome=~"${names}"`);
-const TRIES = lab('flash_sale_lock_acquire_total');
+const ORDERS = mp('flash_sale_orders_total');
+const outcome = (names) => mp('flash_sale_orders_total', `outcome=~"${names}"`);
+const TRIES = mp('flash_sale_lock_acquire_total');
 const DURATION = m('flash_sale_order_duration_seconds_bucket');
-const run = (value) => `label_replace(${value}, "run", "$1", "product", "contention-(.+)-[0-9]+")`;
-const of = (name, ...labels) => `sum by (run) (${run(lab(name, ...labels))})`;
-const left = `sum by (run) (${run(`min by (product) (${lab('flash_sale_stock')})`)})`;
+const of = (name, ...labels) => `sum by (product) (${mp(name, ...labels)})`;
+const left = `min by (product) (${mp('flash_sale_stock')})`;
 const FAILED = 'unavailable|outcome_unknown|internal|request_timeout';
 const text = (color) => ({ thresholds: { mode: 'absolute', steps: [{ color: 'text', value: null }, { color, value: 0.5 }] }, 'custom.cellOptions': { type: 'color-text' } });
 
 export default dashboard({
   uid: 'flash-sale-lab',
+  products: 'contention-.*',
   title: 'Flash sale: contention lab',
   description: 'Runs of contention, as the service sees them: what each scenario got, and what its faults did. The expectations are in the report of contention.',
   more: [
     annotation('Run', colour.neutral,
-      `sum by (run) (${run(`rate(${ORDERS}[2s])`)}) > 0 unless sum by (run) (${run(`rate(${ORDERS}[2s] offset 1s)`)}) > 0`, '{{run}} starts'),
+      `sum by (product) (rate(${ORDERS}[2s])) > 0 unless sum by (product) (rate(${ORDERS}[2s] offset 1s)) > 0`, '{{product}} is ordered'),
   ],
   rows: [
     [null, 5,
@@ -46,8 +44,8 @@ export default dashboard({
     ],
     ['Runs', 9,
       table({
-        title: 'Runs', w: 24, label: 'run', heading: 'Run', sortBy: 'Created',
-        description: 'One line for each run: answers and units since the processes started. Compare them with the report of contention. Units of holds that expired count as sold each time.',
+        title: 'Runs', w: 24, label: 'product', heading: 'Product of the run', sortBy: 'Created',
+        description: 'One line for each product of each run; its sku names the scenario and the run. Answers and units since the processes started. Compare them with the report of contention. Units of holds that expired count as sold each time.',
         columns: [
           ['Created', of('flash_sale_orders_total', 'outcome="created"'), { unit: 'locale', decimals: 0, ...text(colour.good) }],
           ['Units sold', of('flash_sale_order_units_total'), { unit: 'locale', decimals: 0 }],
@@ -58,16 +56,16 @@ export default dashboard({
           ['Undecided', of('flash_sale_orders_total', `outcome=~"${FAILED}"`), { unit: 'locale', decimals: 0, ...text(colour.failure) }],
           ['Batches', of('flash_sale_batch_orders_count'), { unit: 'locale', decimals: 0 }],
           ['Busy attempts', of('flash_sale_lock_acquire_total', 'outcome="busy"'), { unit: 'locale', decimals: 0 }],
-          ['Fence rejections', of('flash_sale_fence_rejected_total'), { unit: 'locale', decimals: 0 }],
+          ['Fence', of('flash_sale_fence_rejected_total'), { unit: 'locale', decimals: 0 }],
           ['Bypassed', of('flash_sale_lock_bypassed_total'), { unit: 'locale', decimals: 0, ...text(colour.busy) }],
         ],
-        overrides: [{ matcher: { id: 'byName', options: 'Run' }, properties: [{ id: 'custom.width', value: 260 }] }],
+        overrides: [{ matcher: { id: 'byName', options: 'Product of the run' }, properties: [{ id: 'custom.width', value: 260 }] }],
       }),
     ],
     ['What buyers got', 9,
       lines({
         title: 'Answers of the runs', w: 12, unit: 'ops', stack: true, queries: [query(occurred('outcome', ORDERS), '{{outcome}}')],
-        description: 'Order requests per second by outcome. Vertical lines: a run starts (blue), a product is sold out (grey), orders go on without the lock (amber), the database refuses writes or a process does not answer (red).',
+        description: 'Order requests per second by outcome. Vertical lines: the orders for a product begin (blue), a product is sold out (grey), orders go on without the lock (amber), the database refuses writes or a process does not answer (red).',
       }),
       lines({
         title: 'Order latency by outcome, p99', w: 12, unit: 's',
@@ -81,11 +79,11 @@ export default dashboard({
         description: 'Attempts per second for the products of the runs. With several processes, busy (amber) is the contention.',
       }),
       heatmap({
-        title: 'Lock wait, spread', w: 8, unit: 's', bucket: lab('flash_sale_lock_wait_seconds_bucket'),
+        title: 'Lock wait, spread', w: 8, unit: 's', bucket: mp('flash_sale_lock_wait_seconds_bucket'),
         description: 'How many batches waited how long for their lock: the darker, the more.',
       }),
       heatmap({
-        title: 'Orders per batch, spread', w: 8, unit: 'short', bucket: lab('flash_sale_batch_orders_bucket'),
+        title: 'Orders per batch, spread', w: 8, unit: 'short', bucket: mp('flash_sale_batch_orders_bucket'),
         description: 'How many batches had which size: the darker, the more.',
       }),
     ],
@@ -98,7 +96,7 @@ export default dashboard({
       lines({
         title: 'Work done without the lock', w: 8, unit: 'ops', below: true,
         queries: [kinds({
-          'fence rejections': lab('flash_sale_fence_rejected_total'), bypassed: lab('flash_sale_lock_bypassed_total'),
+          'fence rejections': mp('flash_sale_fence_rejected_total'), bypassed: mp('flash_sale_lock_bypassed_total'),
           lost: m('flash_sale_lock_lost_total'),
         })],
         description: 'Batches per second that the fence rejected, batches written without the lock of a silent holder, and locks that ended before their batch was written. The scenario paused-holder raises all three. Nothing is oversold.',

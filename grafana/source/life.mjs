@@ -25,7 +25,7 @@ export default dashboard({
         description: 'The share of payment calls that the gateway declined. Healthy: what is usual for the shop\'s cards, often under 10 %. A jump: the gateway or an attack with stolen cards.',
       }),
       stat({
-        title: 'Payments unknown', w: 4, unit: 'short', decimals: 1, steps: [[null, colour.good], [0.01, colour.failure]],
+        title: 'Unknown payment outcomes', w: 4, unit: 'short', decimals: 1, steps: [[null, colour.good], [0.01, colour.failure]],
         queries: [query(sumRate(payments('unknown|refund_unknown')))],
         description: 'Gateway calls per second without a clear answer; each is repeated. Healthy: 0. Look at the gateway, and at the orders that stay confirming.',
       }),

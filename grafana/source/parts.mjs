@@ -41,7 +41,7 @@ function meaningsOf(queries) {
   const legends = queries.map(({ legendFormat }) => legendFormat);
   const labels = new Set(legends.flatMap((legend) => /\{\{(\w+)\}\}$/.exec(legend)?.[1] ?? []));
   const found = [...labels].flatMap((label) => meanings[label] ?? []);
-  const named = Object.values(meanings).flat().filter(([names]) => legends.some((legend) => names.split('|').includes(legend)));
+  const named = [...meanings.outcome, ...meanings.other].filter(([names]) => legends.some((legend) => names.split('|').includes(legend)));
   return [...found, ...named, ...(labels.size ? [['none', colour.soldOut]] : [])].map(([names, color]) => coloured(names, color));
 }
 
@@ -130,7 +130,7 @@ export const stat = ({ background, ...given }) => panel('stat', {
  * Lines over time. `stack` stacks them; `dashed` maps names to the colour of a dashed line, which is a bound; `lines` is
  * the colour of series without a meaning of their own, in shades. A legend is a table on the right, or one line `below`.
  */
-export const lines = ({ stack, dashed = {}, lines = 'blue', fill = stack ? 50 : 0, below, ...given }) => panel('timeseries', {
+export const lines = ({ stack, dashed = {}, lines = 'blue', fill = stack ? 80 : 0, below, ...given }) => panel('timeseries', {
   min: 0, color: { mode: 'shades', fixedColor: lines }, ...given,
   overrides: [
     ...meaningsOf(given.queries),
@@ -146,7 +146,9 @@ export const lines = ({ stack, dashed = {}, lines = 'blue', fill = stack ? 50 : 
     ])),
   ],
   custom: {
-    drawStyle: 'line', lineInterpolation: 'linear', lineWidth: stack ? 1 : 2, fillOpacity: fill, gradientMode: 'none',
+    drawStyle: 'line', lineInterpolation: 'linear',
+    // Else the edge of a series that is 0 covers the colour of the one below it.
+    lineWidth: stack ? 0 : 2, fillOpacity: fill, gradientMode: 'none',
     showPoints: 'never', pointSize: 5, spanNulls: false, stacking: { mode: stack ? 'normal' : 'none', group: 'A' },
     axisPlacement: 'auto', axisLabel: '', axisColorMode: 'text', axisBorderShow: false,
     // Else the axis of a line that stays at 0 ends at 100.
@@ -210,9 +212,9 @@ export const table = ({ label, heading, columns, sortBy, ...given }) => {
   });
 };
 
-const variable = (name, label, values) => ({
+const variable = (name, label, values, allValue = '.*') => ({
   name, label, type: 'query', datasource, query: { query: values, refId: name }, refresh: 2, sort: 1, hide: 0,
-  multi: true, includeAll: true, allValue: '.*', regex: '', options: [],
+  multi: true, includeAll: true, allValue, regex: '', options: [],
   current: { selected: true, text: ['All'], value: ['$__all'] },
 });
 
@@ -230,8 +232,8 @@ const annotations = [
   annotation('Process gone', colour.failure, 'up{job=~"$job",instance=~"$instance"} == 0', '{{instance}} does not answer'),
 ];
 
-/** `rows` are [title or nothing, height, panels…]; panels stand side by side and fill 24 columns. */
-export function dashboard({ uid, title, description, rows, more = [] }) {
+/** `rows` are [title or nothing, height, panels…]; panels stand side by side and fill 24 columns. All `products` are chosen first. */
+export function dashboard({ uid, title, description, rows, more = [], products = '.*' }) {
   const panels = [];
   let y = 0;
   let id = 1;
@@ -265,7 +267,7 @@ export function dashboard({ uid, title, description, rows, more = [] }) {
         },
         variable('job', 'Job', 'label_values(flash_sale_http_in_flight, job)'),
         variable('instance', 'Instance', 'label_values(flash_sale_http_in_flight{job=~"$job"}, instance)'),
-        variable('product', 'Product', `label_values(${m('flash_sale_stock')}, product)`),
+        variable('product', 'Product', `label_values(${m('flash_sale_stock', `product=~"${products}"`)}, product)`, products),
       ],
     },
     panels,
