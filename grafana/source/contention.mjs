@@ -1,6 +1,6 @@
 // Lock contention: what the product lock costs, and who waits for whom.
 import {
-  colour, dashboard, heatmap, kinds, lines, m, moving, mp, occurred, ordered, quantile, quantiles, query, rate, stat, sumRate,
+  colour, dashboard, heatmap, kinds, lines, lockTile, m, moving, mp, occurred, ordered, quantile, quantiles, query, rate, stat, sumRate,
 } from './parts.mjs';
 
 const TRIES = mp('flash_sale_lock_acquire_total');
@@ -37,20 +37,11 @@ export default dashboard({
         description: 'How many orders share one lock and one transaction. Healthy: grows with the load by itself, from 1 to a large part of the open connections.',
       }),
       stat({
-        title: 'Batches rejected by the fence', w: 5, unit: 'percentunit', decimals: 1, steps: [[null, colour.good], [0.02, colour.busy], [0.1, colour.failure]],
+        title: 'Batches rejected by the fence', w: 5, unit: 'percentunit', decimals: 1, steps: [[null, colour.good], [0.05, colour.busy], [0.1, colour.failure]],
         queries: [query(`${sumRate(FENCE)} / clamp_min(${sumRate(BATCHES)}, 0.1)`)],
         description: 'The share of batches that the fence rejected, because another process had written the product first. Healthy: 0 with one process, rare with several; above a tenth the alert FlashSaleFenceRejectionsRising fires. It is work done twice, never a unit sold twice.',
       }),
-      stat({
-        title: 'Lock nodes', w: 5, background: true,
-        queries: [query(`max(2 * max(${m('flash_sale_lock_degraded')}) or label_replace(clamp_max(max(${out('instance')}), 1), "part", "nodes", "", ""))`)],
-        steps: [[null, colour.good], [1, colour.busy], [2, colour.failure]],
-        mappings: [{ type: 'value', options: {
-          0: { text: 'All nodes', color: colour.good, index: 0 }, 1: { text: 'Node out', color: colour.busy, index: 1 },
-          2: { text: 'Degraded', color: colour.failure, index: 2 },
-        } }],
-        description: 'All nodes: every configured Redis lock node takes locks. Node out: a majority is left, locking goes on. Degraded: fewer than a majority, so that only the fence orders the writers: slower with several processes, equally correct.',
-      }),
+      lockTile(5),
     ],
     ['Attempts', 9,
       lines({
@@ -70,7 +61,7 @@ export default dashboard({
       }),
       heatmap({
         title: 'Lock wait, spread', w: 9, unit: 's', bucket: WAIT,
-        description: 'How many batches waited how long: the darker, the more. Two bands are usual with several processes: the one that just released, and the others.',
+        description: 'How many batches waited how long: the stronger the colour, the more. Two bands are usual with several processes: the one that just released, and the others.',
       }),
       lines({
         title: 'Lock wait by process, p99', w: 6, unit: 's', below: true,
@@ -85,10 +76,10 @@ export default dashboard({
       }),
       heatmap({
         title: 'Lock hold, spread', w: 9, unit: 's', bucket: HOLD,
-        description: 'How many batches held the lock how long: the darker, the more. A band that climbs: the database\'s commits become slower, or the batches larger.',
+        description: 'How many batches held the lock how long: the stronger the colour, the more. A band that climbs: the database\'s commits become slower, or the batches larger.',
       }),
       lines({
-        title: 'Locks taken by process', w: 6, unit: 'ops', stack: true, below: true,
+        title: 'Locks taken by process', w: 6, unit: 'ops', below: true,
         queries: [query(occurred('instance', mp('flash_sale_lock_acquire_total', 'outcome="acquired"')), '{{instance}}')],
         description: 'Hand-over: how many locks each process gets. Healthy: in proportion to its buyers. A process with buyers and without locks is starved.',
       }),
@@ -104,7 +95,7 @@ export default dashboard({
       }),
       heatmap({
         title: 'Orders per batch, spread', w: 9, unit: 'short', bucket: BATCH,
-        description: 'How many batches had which size: the darker, the more. Healthy: moves up with the load.',
+        description: 'How many batches had which size: the stronger the colour, the more. Healthy: moves up with the load.',
       }),
       lines({
         title: 'Waiting in lanes', w: 6, unit: 'short', below: true,

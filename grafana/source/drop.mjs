@@ -1,6 +1,6 @@
 // Drop overview: is the drop going well?
 import {
-  colour, dashboard, highest, lines, m, moving, mp, occurred, ordered, quantile, quantiles, query, rate, stat, sumRate, table,
+  colour, dashboard, highest, lines, lockTile, m, moving, mp, occurred, ordered, quantile, quantiles, query, rate, stat, sumRate, table, tile,
 } from './parts.mjs';
 
 const ORDERS = mp('flash_sale_orders_total');
@@ -15,7 +15,7 @@ const stock = `min by (product) (${mp('flash_sale_stock')})`;
 const units = `sum by (product) (${rate(mp('flash_sale_order_units_total'))})`;
 const most = `max by (product) (max_over_time(${mp('flash_sale_stock')}[$__range] @ end()))`;
 const sellsOut = `(${stock} > 0) / (${units} > 0)`;
-// The comparison filters, and `> bool 0` would keep every lane.
+// Lanes in which orders wait and none is served.
 const stuck = `min_over_time(${mp('flash_sale_lane_queue')}[15s]) > 0 and on (instance, product) ` +
   `sum by (instance, product) (rate(${mp('flash_sale_batch_orders_count')}[15s])) == 0`;
 
@@ -32,7 +32,7 @@ const state = `max(${[
   named('down', `4 * max(${m('up')} == bool 0)`),
 ].join(' or ')})`;
 const states = [
-  ['No orders', 'blue'], ['Sold out', colour.soldOut], ['Going well', colour.good], ['Slow', colour.busy], ['Failing', colour.failure],
+  ['No orders', 'blue'], ['Sold out', colour.soldOut], ['Going well', colour.good], ['Attention', colour.busy], ['Failing', colour.failure],
 ];
 
 export default dashboard({
@@ -41,11 +41,9 @@ export default dashboard({
   description: 'Is the drop going well? Stock, sales, waiting times and what buyers are told.',
   rows: [
     [null, 6,
-      stat({
-        title: 'State of the drop', w: 6, background: true, queries: [query(state)],
-        description: 'Going well: orders are created. Sold out: orders arrive and none is created. Slow: over 5 % of the orders are answered high_demand, one of a hundred waits longer than a second, or the lock is degraded. Failing: over 1 % of the orders end undecided, a lane is stuck, the database only reads, or a process does not answer. The row Service and the dashboards Lock contention and Service show which.',
-        steps: states.map(([, color], i) => [i || null, color]),
-        mappings: [{ type: 'value', options: Object.fromEntries(states.map(([text, color], index) => [index, { text, color, index }])) }],
+      tile({
+        title: 'State of the drop', w: 6, states, queries: [query(state)],
+        description: 'Going well: orders are created. Sold out: orders arrive and none is created. Attention: over 5 % of the orders are answered high_demand, one of a hundred waits longer than a second, or the lock is degraded. Failing: over 1 % of the orders end undecided, a lane is stuck, the database only reads, or a process does not answer. The row Service and the dashboards Lock contention and Service show which.',
       }),
       stat({
         title: 'Orders created per second', w: 4, unit: 'short', decimals: 0, queries: [query(sumRate(outcome('created')))], steps: [[null, colour.good]],
@@ -103,7 +101,7 @@ export default dashboard({
           matcher: { id: 'byName', options: 'Product' },
           properties: [
             { id: 'custom.width', value: 300 },
-            { id: 'links', value: [{ title: 'Lock contention of this product', url: '/d/flash-sale-contention?var-product=${__value.raw}&${__url_time_range}' }] },
+            { id: 'links', value: [{ title: 'Lock contention of this product', url: '/d/flash-sale-contention?var-datasource=${datasource}&var-product=${__value.raw}&${__url_time_range}' }] },
           ],
         }],
       }),
@@ -130,18 +128,12 @@ export default dashboard({
       }),
     ],
     ['Service', 5,
-      stat({
-        title: 'Processes that answer', w: 6, queries: [query(`count(${m('up')} == 1) or vector(0)`, 'up'), query(`count(${m('up')})`, 'of')], text: 'value_and_name', steps: [[null, colour.neutral]],
-        description: 'Service processes that Prometheus can read, and those that it is configured to read. Healthy: equal.',
+      tile({
+        title: 'Processes', w: 6, states: [['All answer', colour.good], ['1 is gone', colour.failure], ['2 are gone', colour.failure]],
+        queries: [query(`sum(${m('up')} == bool 0)`)],
+        description: 'Service processes that Prometheus is configured to read and cannot; a number above 2 is shown as it is. Healthy: all answer. The alert FlashSaleDown names the process.',
       }),
-      stat({
-        title: 'Lock nodes', w: 6, text: 'value_and_name', steps: [[null, colour.neutral]],
-        queries: [
-          query(`min(${m('flash_sale_lock_nodes_healthy')})`, 'healthy'),
-          query(`max(${m('flash_sale_lock_nodes_healthy')} + on (instance) sum by (instance) (${m('flash_sale_lock_nodes_out')}))`, 'of'),
-        ],
-        description: 'Redis lock nodes in use by the process that counts the fewest, and those that are configured. Healthy: equal. While a majority is left, the lock works.',
-      }),
+      lockTile(6),
       stat({
         title: 'Fullest listener', w: 6, unit: 'percentunit', decimals: 0, steps: [[null, colour.good], [0.5, colour.busy], [0.8, colour.failure]],
         queries: [query(`max(${m('flash_sale_connections')} / ${m('flash_sale_connections_max')})`)],

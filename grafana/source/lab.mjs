@@ -80,11 +80,11 @@ export default dashboard({
       }),
       heatmap({
         title: 'Lock wait, spread', w: 8, unit: 's', bucket: mp('flash_sale_lock_wait_seconds_bucket'),
-        description: 'How many batches waited how long for their lock: the darker, the more.',
+        description: 'How many batches waited how long for their lock: the stronger the colour, the more.',
       }),
       heatmap({
         title: 'Orders per batch, spread', w: 8, unit: 'short', bucket: mp('flash_sale_batch_orders_bucket'),
-        description: 'How many batches had which size: the darker, the more.',
+        description: 'How many batches had which size: the stronger the colour, the more.',
       }),
     ],
     ['Faults', 8,

@@ -30,7 +30,7 @@ const meanings = {
   state: [['left', colour.failure], ['repeated|stray', colour.busy]],
   kind: [['lost|connections revoked', colour.failure], ['bypassed|fence rejections|commands abandoned|stock events dropped|orders of one user|requests of one address|event streams', colour.busy]],
   other: [
-    ['p50|p95|average', 'light-blue'], ['p99', 'blue'],
+    ['p50|p95', 'light-blue'], ['p99|average', 'blue'],
   ],
 };
 
@@ -124,6 +124,21 @@ export const stat = ({ background, ...given }) => panel('stat', {
     orientation: 'auto', textMode: given.text ?? 'value', text: { valueSize: 60 }, wideLayout: true, showPercentChange: false,
     percentChangeColorMode: 'standard',
   },
+});
+
+/** A tile that says in words what is the case: states are [text, colour] of 0, 1, 2 and so on. */
+export const tile = ({ states, ...given }) => stat({
+  background: true, ...given,
+  steps: states.map(([, color], i) => [i || null, color]),
+  mappings: [{ type: 'value', options: Object.fromEntries(states.map(([text, color], index) => [index, { text, color, index }])) }],
+});
+
+/** The lock nodes, as the process sees them that counts the fewest. */
+export const lockTile = (w) => tile({
+  title: 'Lock nodes', w,
+  queries: [query(`max(2 * max(${m('flash_sale_lock_degraded')}) or ${named('part', 'nodes', `clamp_max(max(sum by (instance) (${m('flash_sale_lock_nodes_out')})), 1)`)})`)],
+  states: [['All nodes', colour.good], ['Node out', colour.busy], ['Degraded', colour.failure]],
+  description: 'All nodes: every configured Redis lock node takes locks. Node out: a majority is left, locking goes on. Degraded: fewer than a majority, so that only the fence orders the writers: slower with several processes, equally correct.',
 });
 
 /**

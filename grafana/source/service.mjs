@@ -1,5 +1,5 @@
 // Service: rate, errors and duration of each route; use, saturation and errors of each resource.
-import { colour, dashboard, kinds, lines, m, mp, occurred, query, rate, stat, sumRate, table } from './parts.mjs';
+import { colour, dashboard, kinds, lines, m, mp, occurred, query, rate, stat, sumRate, table, tile } from './parts.mjs';
 
 const REQUESTS = m('flash_sale_http_requests_total');
 const ERRORS = m('flash_sale_http_requests_total', 'status=~"5.."');
@@ -43,10 +43,8 @@ export default dashboard({
         queries: [query(`max(${m('process_open_fds')} / ${m('process_max_fds')})`)],
         description: 'Share of the permitted file descriptors in use, in the process that uses most. Healthy: below 80 %; at 100 % connections are not accepted.',
       }),
-      stat({
-        title: 'Database', w: 4, background: true, queries: [query(`max(${m('flash_sale_db_only_reads')})`)],
-        steps: [[null, colour.good], [1, colour.failure]],
-        mappings: [{ type: 'value', options: { 0: { text: 'Writes', color: colour.good, index: 0 }, 1: { text: 'Only reads', color: colour.failure, index: 1 } } }],
+      tile({
+        title: 'Database', w: 4, queries: [query(`max(${m('flash_sale_db_only_reads')})`)], states: [['Writes', colour.good], ['Only reads', colour.failure]],
         description: 'Whether the database takes writes. Only reads: a fail-over is under way, or DATABASE_URL leads to a standby; orders are answered unavailable.',
       }),
     ],
