@@ -25,7 +25,7 @@ export default dashboard({
         description: 'The share of payment calls that the gateway declined. Healthy: what is usual for the shop\'s cards, often under 10 %. A jump: the gateway or an attack with stolen cards.',
       }),
       stat({
-        title: 'Unknown payment outcomes', w: 4, unit: 'short', decimals: 1, steps: [[null, colour.good], [0.01, colour.failure]],
+        title: 'Unknown payment outcomes', w: 5, unit: 'short', decimals: 1, steps: [[null, colour.good], [0.01, colour.failure]],
         queries: [query(sumRate(payments('unknown|refund_unknown')))],
         description: 'Gateway calls per second without a clear answer; each is repeated. Healthy: 0. Look at the gateway, and at the orders that stay confirming.',
       }),
@@ -34,7 +34,7 @@ export default dashboard({
         description: 'Payments and refunds that the service cannot end by itself. Healthy: 0; else the alert FlashSalePaymentsLeft fires. flash-sale verify lists them; POST /orders/{id}/resolve ends them.',
       }),
       stat({
-        title: 'Waiting buyers', w: 6, unit: 'locale', decimals: 0, steps: [[null, colour.waitlist]],
+        title: 'Waiting buyers', w: 5, unit: 'locale', decimals: 0, steps: [[null, colour.waitlist]],
         queries: [query(`sum(max by (product) (${mp('flash_sale_waitlist')}))`)],
         description: 'Waitlist entries of the chosen products, by the last values of the processes. Falls when units come back.',
       }),

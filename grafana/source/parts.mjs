@@ -23,7 +23,7 @@ const meanings = {
     ['invalid_request|malformed_json|unauthenticated|product_not_found|payload_too_large|unsupported_media_type|idempotency_key_reused|refused', colour.client],
   ],
   status: [
-    ['2..', colour.good], ['202', colour.waitlist], ['3..', 'super-light-green'], ['4..', colour.client],
+    ['2..', colour.good], ['200', 'light-green'], ['202', colour.waitlist], ['3..', 'super-light-green'], ['4..', colour.client],
     ['409', colour.soldOut], ['400|429', colour.busy], ['5..', colour.failure],
   ],
   reason: [['silent|evicted', colour.busy], ['idle', colour.soldOut]],
