@@ -56,6 +56,9 @@ packages() {
     apk:chromium) echo chromium font-dejavu ;;
     apt-get:python-venv) echo python3 python3-venv ;;
     *:python-venv) echo python3 ;;
+    apt-get:systemd-analyze | dnf:systemd-analyze) echo systemd ;;
+    dnf:kubectl) echo kubernetes-client ;;
+    brew:kubectl) echo kubernetes-cli ;;
     *) echo "$2" ;;
   esac
 }
