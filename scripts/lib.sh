@@ -30,6 +30,7 @@ has() {
   case $1 in
     postgresql) postgres_bin ;;
     prometheus) command -v prometheus && command -v promtool ;;
+    alertmanager) command -v amtool && { command -v prometheus-alertmanager || command -v alertmanager; } ;;
     chromium) command -v chromium || command -v chromium-browser || command -v google-chrome ||
       [ -x "/Applications/Chromium.app/Contents/MacOS/Chromium" ] ;;
     # Debian keeps a part of Python's own library in a package of its own.
@@ -47,12 +48,17 @@ packages() {
     dnf:postgresql) echo postgresql-server ;;
     brew:postgresql) echo postgresql@17 ;;
     dnf:faketime | apk:faketime | brew:faketime) echo libfaketime ;;
+    apt-get:alertmanager) echo prometheus-alertmanager ;;
+    dnf:alertmanager) printf '%s\n' golang-github-prometheus-alertmanager alertmanager ;;
     dnf:prometheus) printf '%s\n' golang-github-prometheus prometheus ;;
     apt-get:chromium) printf '%s\n' 'chromium fonts-dejavu-core' 'chromium-browser fonts-dejavu-core' ;;
     dnf:chromium) echo chromium dejavu-sans-fonts ;;
     apk:chromium) echo chromium font-dejavu ;;
     apt-get:python-venv) echo python3 python3-venv ;;
     *:python-venv) echo python3 ;;
+    apt-get:systemd-analyze | dnf:systemd-analyze) echo systemd ;;
+    dnf:kubectl) echo kubernetes-client ;;
+    brew:kubectl) echo kubernetes-cli ;;
     *) echo "$2" ;;
   esac
 }
