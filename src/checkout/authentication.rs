@@ -191,8 +191,8 @@ impl Parts {
         cancelled.map_err(|_| Error::OutcomeUnknown(owned.attempt.order.id))
     }
 
-    /// A success confirms an order whose payment is open, whoever owns the attempt: the answer to it may
-    /// be lost. A success that no order keeps is refunded.
+    /// A success confirms an order whose payment is open, whatever caller owns the attempt: the answer
+    /// to it may be lost. A success that no order keeps is refunded.
     async fn notice(&self, id: OrderId, payment_id: &str) -> Result<(), Error> {
         let (now, since) = (self.store.now(), Instant::now());
         if let Some(waiting) = self.store.waiting_payment(id).await? {

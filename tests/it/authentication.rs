@@ -243,7 +243,7 @@ async fn a_success_that_no_order_keeps_is_refunded() {
     assert_eq!(buyer.read().await["status"], "cancelled");
 }
 
-/// Whoever has the client secret could still make the payment succeed.
+/// A buyer with the client secret could still make the payment succeed.
 #[rstest]
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]

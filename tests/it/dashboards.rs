@@ -139,6 +139,7 @@ async fn every_metric_of_the_alerts_is_exported() {
 #[rstest]
 #[case::configuration(&["check", "config"], "prometheus.yml")]
 #[case::alerts(&["test", "rules"], "prometheus/rules.test.yml")]
+#[case::alerts_at_slow_scrapes(&["test", "rules"], "prometheus/slow-scrape.test.yml")]
 fn promtool_accepts_the_configuration_and_the_alerts(#[case] check: &[&str], #[case] file: &str) {
     let output = Command::new("promtool")
         .args(check)

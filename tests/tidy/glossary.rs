@@ -17,7 +17,9 @@ const RETIRED_PREFIXES: &[&str] = &[
 ];
 /// Whole words.
 const RETIRED_WORDS: &[&str] = &[concat!("fa", "te"), concat!("who", "ever")];
-const ENDINGS: &[&str] = &["rs", "md", "toml", "yml", "json", "lua", "sh"];
+const ENDINGS: &[&str] = &[
+    "rs", "md", "toml", "yml", "yaml", "json", "lua", "sh", "py", "js", "jsx", "mjs",
+];
 
 /// The text files of the repository, as far as people wrote them.
 fn texts() -> Vec<(String, String)> {
@@ -33,6 +35,7 @@ fn texts() -> Vec<(String, String)> {
         "docs",
         "grafana",
         "prometheus",
+        "deploy",
         "scripts",
         ".ci",
     ] {
