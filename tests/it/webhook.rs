@@ -11,6 +11,20 @@ use crate::support::{
     webhook::{SECRET, call, event, send, signature, unix_time},
 };
 
+/// A shop, its product, and ann's order that holds the only unit.
+async fn held(gateway: &Gateway) -> (Shop, Uuid, Uuid) {
+    let plan = Shop::plan(Backend::Sqlite).paying(gateway);
+    let shop = plan.set("STRIPE_WEBHOOK_SECRET", SECRET).open().await;
+    let front = shop.service().front();
+    let product = front.product(1, json!({ "hold_seconds": 600 })).await;
+    let order = front.buy("ann", product, 1).await.success(201);
+    (
+        shop,
+        product,
+        order["id"].as_str().unwrap().parse().unwrap(),
+    )
+}
+
 #[tokio::test]
 async fn an_event_without_a_valid_signature_is_refused() {
     let gateway = Gateway::start().await;
@@ -44,12 +58,8 @@ async fn an_event_without_a_valid_signature_is_refused() {
 #[tokio::test]
 async fn a_signed_event_that_the_gateway_does_not_confirm_changes_nothing() {
     let gateway = Gateway::start().await;
-    let plan = Shop::plan(Backend::Sqlite).paying(&gateway);
-    let shop = plan.set("STRIPE_WEBHOOK_SECRET", SECRET).open().await;
+    let (shop, product, id) = held(&gateway).await;
     let front = shop.service().front();
-    let product = front.product(1, json!({ "hold_seconds": 600 })).await;
-    let order = front.buy("ann", product, 1).await.success(201);
-    let id: Uuid = order["id"].as_str().unwrap().parse().unwrap();
     let confirm = front.pay("ann", id, "pm_card_chargeCustomerFail");
     confirm.send().await.refusal(402, "payment_declined");
     let payment = gateway.intents_of(id).await[0]["id"].clone();
@@ -88,12 +98,8 @@ async fn without_its_secret_the_webhook_does_not_exist() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_confirms_an_order_whose_payment_is_open(#[case] fault: Fault) {
     let gateway = Gateway::start().await;
-    let plan = Shop::plan(Backend::Sqlite).paying(&gateway);
-    let shop = plan.set("STRIPE_WEBHOOK_SECRET", SECRET).open().await;
+    let (shop, product, id) = held(&gateway).await;
     let front = shop.service().front();
-    let product = front.product(1, json!({ "hold_seconds": 600 })).await;
-    let order = front.buy("ann", product, 1).await.success(201);
-    let id: Uuid = order["id"].as_str().unwrap().parse().unwrap();
     gateway.set(fault).await;
     let paid = front.pay("ann", id, "pm_card_visa").send().await;
     paid.refusal(503, "outcome_unknown");
