@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use rstest::rstest;
 use serde_json::json;
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -95,11 +94,8 @@ async fn a_busy_gateway_is_left_alone_for_as_long_as_it_asks() {
 }
 
 /// The rows of more orders than there are connections are locked while their buyers confirm.
-#[rstest]
-#[case::by_their_buyers(false)]
-#[case::by_an_admin(true)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn payments_that_wait_for_the_database_keep_no_order_waiting(#[case] outside: bool) {
+async fn payments_that_wait_for_the_database_keep_no_order_waiting() {
     let gateway = Gateway::start().await;
     let plan = Shop::plan(Backend::Postgres).paying(&gateway);
     let shop = plan.set("DATABASE_POOL_MAX", "5").open().await;
@@ -111,14 +107,7 @@ async fn payments_that_wait_for_the_database_keep_no_order_waiting(#[case] outsi
     shop.ledger.execute(lock).await;
     let mut paying = JoinSet::new();
     for (number, order) in orders.into_iter().enumerate() {
-        let call = if outside {
-            let payment = json!({ "provider": "cash desk", "reference": number.to_string() });
-            let call = service.post(&format!("/orders/{order}/confirm"));
-            let call = call.bearer(&tokens::admin());
-            call.json(&json!({ "external_payment": payment }))
-        } else {
-            service.pay(&format!("user-{number}"), order, "pm_card_visa")
-        };
+        let call = service.pay(&format!("user-{number}"), order, "pm_card_visa");
         paying.spawn(call.send());
     }
     let waits = "SELECT 'x' FROM pg_stat_activity WHERE datname = current_database() \
