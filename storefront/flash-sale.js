@@ -339,6 +339,11 @@ export class FlashSale {
 
   // --- Calls ---
 
+  /** Any other call that may be repeated. @param {CallOptions & {body?: object}} [options] */
+  async call(method, path, options) {
+    return (await this.#retried(method, path, options)).body;
+  }
+
   async #read(path, query, options) {
     const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null);
     const search = new URLSearchParams(given).toString();
