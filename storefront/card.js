@@ -9,6 +9,7 @@ const CARDS = [
   ['pm_card_chargeDeclined', 'Card ••02', 'is declined'],
   ['pm_card_authenticationRequired', 'Card ••55', 'asks your bank'],
 ];
+const UNITS_MAX = 10;
 /** Seconds before the end of a hold at which screen readers are told. */
 const WARNINGS = [60, 20];
 
@@ -94,7 +95,7 @@ export class Card {
     const steps = {
       retry: () => button('Try again', 'primary', () => shop.buy(drop, again)),
       look: () => button('Look again', 'primary', () => shop.buy(drop, again)),
-      fewer: () => button('Take what is left', 'primary', () => shop.buy(drop, { quantity: drop.most() })),
+      fewer: () => button('Take what is left', 'primary', () => shop.buy(drop, { quantity: Math.min(drop.stock || 1, drop.quantity) })),
       waitlist: () => button('Join the waitlist', 'primary', () => shop.buy(drop, { ...again, waitlist: true })),
       orders: () => button('See your orders', 'quiet', () => document.getElementById('orders-title').focus()),
       'sign-in': () => button('Sign in again', 'primary', () => shop.signIn()),
@@ -108,7 +109,7 @@ export class Card {
     const offersWaitlist = drop.notice?.step === 'waitlist';
     const order = drop.paying() ?? drop.held(now);
     const facts = [phase, drop.busy, order?.id, order?.payment?.status, drop.place?.quantity, offersWaitlist];
-    if (phase === 'buy') facts.push(drop.most());
+    if (phase === 'buy') facts.push(drop.product.max_per_order);
     const key = JSON.stringify(facts);
     if (key === this.actionKey) return;
     this.actionKey = key;
@@ -120,7 +121,8 @@ export class Card {
 
   buy() {
     const { drop, shop } = this;
-    const most = drop.most();
+    // Not what is left: a list that changes while it is open cannot be used.
+    const most = Math.min(drop.product.max_per_order, UNITS_MAX);
     drop.quantity = Math.min(drop.quantity, most);
     const buy = button('Buy', 'primary', () => shop.buy(drop, { quantity: drop.quantity }));
     buy.dataset.first = '';

@@ -60,9 +60,4 @@ export class Drop {
     if (product.ends_at && Date.parse(product.ends_at) <= now) return 'over';
     return this.stock > 0 ? 'buy' : 'sold-out';
   }
-
-  /** The most that one order can take now. */
-  most() {
-    return Math.max(Math.min(this.product.max_per_order, this.stock, 10), 1);
-  }
 }

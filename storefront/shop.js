@@ -19,7 +19,11 @@ const ORDER_PATIENCE = 60_000;
 const CART_MAX_AGE = 120_000;
 /** Shorter gaps, such as a stream that moves to another node, are not worth a word. */
 const GAP = 1_500;
+const LOOK_AFTER = 200;
 const PAGE = 24;
+/** The service asks the gateway for a payment at most once a second. */
+const SETTLE_EVERY = 1_100;
+const SETTLE_TRIES = 6;
 
 const byId = id => document.getElementById(id);
 const pause = milliseconds => new Promise(resolve => { setTimeout(resolve, milliseconds); });
@@ -49,8 +53,8 @@ class Shop {
     byId('more').onclick = () => { this.limit = 100; byId('more').hidden = true; this.refresh(); };
     document.addEventListener('visibilitychange', () => this.followWhatCounts());
     setInterval(() => this.tick(), 250);
-    await this.refresh();
-    await (this.guest && Date.parse(this.guest.expires_at) > Date.now() ? this.greet() : this.signIn());
+    const isKnown = this.guest && Date.parse(this.guest.expires_at) > Date.now();
+    await Promise.all([this.refresh(), isKnown ? this.greet() : this.signIn()]);
     this.resume();
     this.poll();
   }
@@ -67,11 +71,14 @@ class Shop {
 
   /** A new guest: the orders of the one before stay that one's. */
   async signIn() {
+    this.mine?.close();
+    this.mine = null;
     for (const { drop } of this.drops.values()) {
       this.stop(drop);
-      Object.assign(drop, { orders: new Map(), place: null, notice: null, busy: null });
+      Object.assign(drop, { attempt: null, orders: new Map(), place: null, notice: null, busy: null });
     }
     this.orders.clear();
+    save(CARTS, {});
     try {
       const options = { patience: ORDER_PATIENCE, onRetry: () => this.noteLoss('stream', true) };
       this.guest = await this.api.call('POST', '/guest-sessions', options);
@@ -91,8 +98,7 @@ class Shop {
 
   greet() {
     setText(byId('who'), `You are ${this.guestName()}`);
-    this.mine?.close();
-    this.mine = null;
+    setText(byId('another'), 'Be another guest');
     this.followWhatCounts();
     this.update();
   }
@@ -120,9 +126,10 @@ class Shop {
     this.stock = watched && this.api.watchStock(watched.product.id, { onStock });
   }
 
+  /** After a moment: a pointer that crosses the page opens no stream for each card on its way. */
   look(drop) {
-    this.looked = drop;
-    this.followWhatCounts();
+    clearTimeout(this.looking);
+    this.looking = setTimeout(() => { this.looked = drop; this.followWhatCounts(); }, LOOK_AFTER);
   }
 
   async poll() {
@@ -146,9 +153,9 @@ class Shop {
   show({ products, next_cursor: next }) {
     const isFirst = this.drops.size === 0;
     const added = products.filter(product => !this.drops.has(product.id));
-    // What can be bought first; later ones are put in front, so that nothing moves under the pointer.
+    // What can be bought first, the scarce before the plenty; later ones are put in front, so that nothing moves under the pointer.
     const rank = product => (product.stock > 0 ? 0 : 2) + (Date.parse(product.starts_at ?? '') > this.now() ? 1 : 0);
-    if (isFirst) added.sort((a, b) => rank(a) - rank(b));
+    if (isFirst) added.sort((a, b) => rank(a) - rank(b) || a.stock_total - b.stock_total);
     for (const product of added) {
       const drop = new Drop(product);
       const card = new Card(drop, this);
@@ -214,7 +221,14 @@ class Shop {
     const drop = this.drops.get(order.product_id)?.drop;
     drop?.orders.set(order.id, order);
     if (drop && before && before.status !== order.status && !drop.busy) this.noteChange(drop, before, order);
+    // A place that became an order soon after it was taken is told of as an order only.
+    if (!before && drop?.place && order.created_at > drop.place.created_at) this.noteOffer(drop);
     this.update();
+  }
+
+  noteOffer(drop) {
+    drop.place = null;
+    this.notify(drop, { text: 'It is your turn: what others gave back is now held for you.', step: 'none', tone: 'good' });
   }
 
   noteChange(drop, before, order) {
@@ -231,10 +245,9 @@ class Shop {
     const drop = this.drops.get(entry.product_id)?.drop;
     if (!drop) return;
     const had = drop.place;
+    if (entry.status === 'offered') return had ? this.noteOffer(drop) : undefined;
     drop.place = entry.status === 'waiting' ? entry : null;
-    if (entry.status === 'offered') {
-      this.notify(drop, { text: 'It is your turn: what others gave back is now held for you.', step: 'none', tone: 'good' });
-    } else if (had && drop.place && had.position !== entry.position) {
+    if (had && drop.place && had.position !== entry.position) {
       announce(`You are number ${entry.position} on the waitlist for ${drop.product.name}.`);
     }
     this.update();
@@ -271,10 +284,15 @@ class Shop {
     let notice;
     try {
       const taken = await this.api.placeOrder(cart, { signal: stopper.signal, patience: ORDER_PATIENCE, onRetry });
+      if (drop.attempt !== attempt) return;
       this.forgetCart(id);
       notice = this.accept(drop, taken);
     } catch (error) {
+      // Signed in as somebody else meanwhile.
+      if (drop.attempt !== attempt) return;
       if (stopper.signal.aborted) {
+        // The key stays, in case the guest looks again, but a reload does not order by itself.
+        save(CARTS, { ...load(CARTS, {}), [id]: { ...cart, at: 0 } });
         notice = { text: 'You stopped it. If the order was taken all the same, it appears here.', step: 'look', tone: 'info' };
       } else {
         if (!(error instanceof FlashSaleError)) console.error(error);
@@ -282,8 +300,6 @@ class Shop {
         if (notice.step !== 'look') this.forgetCart(id);
       }
     }
-    // Signed in as somebody else meanwhile.
-    if (drop.attempt !== attempt) return;
     drop.attempt = null;
     this.notify(drop, notice);
   }
@@ -319,17 +335,27 @@ class Shop {
 
   async pay(drop, order) {
     await this.change(drop, 'pay', async () => {
-      let paying = await this.api.confirm(order.id, drop.method);
-      if (paying.requiresAction) {
-        this.onOrder(paying.order);
-        const approve = await this.askBank(order);
-        const body = { client_secret: paying.clientSecret, approve };
-        await this.api.call('POST', '/guest-authentications', { body });
-        paying = await this.api.confirm(order.id, drop.method);
-      }
+      const paying = await this.api.confirm(order.id, drop.method);
       this.onOrder(paying.order);
-      return paying.requiresAction ? null : paid(paying.order);
+      if (!paying.requiresAction) return paid(paying.order);
+      const body = { client_secret: paying.clientSecret, approve: await this.askBank(order) };
+      await this.api.call('POST', '/guest-authentications', { body });
+      const settled = await this.settled(order, drop.method, paying.clientSecret);
+      if (settled) this.onOrder(settled);
+      return settled && paid(settled);
     });
+  }
+
+  /** The order once its bank's answer has arrived; null while it has not, which the page's stream then tells. */
+  async settled(order, method, secret) {
+    for (let tries = 1; tries <= SETTLE_TRIES; tries += 1) {
+      const paying = await this.api.confirm(order.id, method);
+      if (!paying.requiresAction) return paying.order;
+      // The rejected payment has ended already, and this call began another one.
+      if (paying.clientSecret !== secret) return null;
+      await pause(SETTLE_EVERY);
+    }
+    return null;
   }
 
   /** The buyer's answer; a dialog that was closed by the Escape key is a no. */

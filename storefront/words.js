@@ -29,7 +29,9 @@ const REFUSALS = {
   invalid_request: ({ errors = [] }) => bad(
     `The order was not accepted: ${errors.map(({ field, message }) => `${field} ${message}`).join('; ')}.`),
   idempotency_key_reused: () => warn('This order was changed after it was sent. Order again.', 'retry'),
-  payment_declined: () => bad('Your card was declined. Nothing was charged, and your hold goes on: try another card.'),
+  payment_declined: (_, { detail }) => bad(detail.includes('authentication')
+    ? 'Your bank did not approve the payment. Nothing was charged, and your hold goes on: try another card.'
+    : 'Your card was declined. Nothing was charged, and your hold goes on: try another card.'),
   order_not_found: () => bad('This order does not exist any more.', 'orders'),
   order_not_pending: ({ order_status: status }) => warn({
     expired: 'The hold has ended before the payment. Nothing was charged.',
