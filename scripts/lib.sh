@@ -53,6 +53,7 @@ packages() {
     apk:chromium) echo chromium font-dejavu ;;
     apt-get:python-venv) echo python3 python3-venv ;;
     *:python-venv) echo python3 ;;
+    apt-get:node | dnf:node | apk:node) echo nodejs ;;
     *) echo "$2" ;;
   esac
 }

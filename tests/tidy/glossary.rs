@@ -17,7 +17,9 @@ const RETIRED_PREFIXES: &[&str] = &[
 ];
 /// Whole words.
 const RETIRED_WORDS: &[&str] = &[concat!("fa", "te"), concat!("who", "ever")];
-const ENDINGS: &[&str] = &["rs", "md", "toml", "yml", "json", "lua", "sh"];
+const ENDINGS: &[&str] = &[
+    "rs", "md", "toml", "yml", "json", "lua", "sh", "js", "css", "html",
+];
 
 /// The text files of the repository, as far as people wrote them.
 fn texts() -> Vec<(String, String)> {
@@ -34,6 +36,7 @@ fn texts() -> Vec<(String, String)> {
         "grafana",
         "prometheus",
         "scripts",
+        "storefront",
         ".ci",
     ] {
         collect(&root.join(folder), &mut files);
