@@ -59,6 +59,7 @@ packages() {
     apt-get:systemd-analyze | dnf:systemd-analyze) echo systemd ;;
     dnf:kubectl) echo kubernetes-client ;;
     brew:kubectl) echo kubernetes-cli ;;
+    apt-get:node | dnf:node | apk:node) echo nodejs ;;
     *) echo "$2" ;;
   esac
 }

@@ -39,6 +39,7 @@ mod problem;
 mod products;
 pub mod serve;
 mod stock;
+mod storefront;
 mod waitlist;
 mod webhooks;
 mod whole;
@@ -92,11 +93,16 @@ pub fn router(state: &SharedState, cors_origins: &[String]) -> Router {
         .routes(routes!(health::ready));
     if state.guests.is_some() {
         api = api.routes(routes!(guests::create));
+        api = api.routes(routes!(guests::authenticate));
     }
     let (router, document) = api.split_for_parts();
     let document = docs::complete(document);
     let queries = QueryNames::of(&document);
-    let mut router = with_fallbacks(router.merge(docs::pages(document)));
+    let mut router = router.merge(docs::pages(document));
+    if state.guests.is_some() {
+        router = router.merge(storefront::pages());
+    }
+    let mut router = with_fallbacks(router);
     // Each layer costs every request two allocations, so an unused one is left out.
     if state.clients.are_limited() {
         let limit = middleware::from_fn_with_state(Arc::clone(state), clients::limit);

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     domain::{Actor, Order, OrderId, OrderStatus, UserId},
-    payment::Gateway,
+    payment::{Gateway, simulated::Simulated},
     sequencer::{self, ANSWER_WITHIN, Cancel, Sequencer},
     store::{self, PaymentAttempt, Store},
     tasks::Tasks,
@@ -123,6 +123,14 @@ impl Checkout {
     /// Whether orders with a price can be paid here; else an admin has to confirm them.
     pub fn takes_payments(&self) -> bool {
         self.parts.gateway.is_some()
+    }
+
+    /// The simulated gateway, where it is the configured one.
+    pub fn simulated(&self) -> Option<&Simulated> {
+        match self.parts.gateway.as_ref()? {
+            Gateway::Simulated(simulated) => Some(simulated),
+            Gateway::Stripe(_) => None,
+        }
     }
 
     /// Charges a pending order and confirms it, also if the caller disconnects meanwhile. An order

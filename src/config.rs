@@ -47,7 +47,7 @@ pub enum Command {
 
 #[derive(Args, Clone, Debug)]
 pub struct Serve {
-    /// Add demo drops and guest sessions (`POST /guest-sessions`) for trying the service out
+    /// Add demo drops, guest sessions (`POST /guest-sessions`) and a storefront (`/`) for trying the service out
     #[arg(long)]
     pub demo: bool,
 

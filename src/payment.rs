@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use self::stripe::Stripe;
+use self::{simulated::Simulated, stripe::Stripe};
 use crate::{
     config::{Provider, Serve},
     domain::{OrderId, Payment, Secret},
@@ -20,7 +20,7 @@ pub mod stripe;
 pub enum Gateway {
     Stripe(Arc<Stripe>),
     /// For the demo: moves no money.
-    Simulated,
+    Simulated(Arc<Simulated>),
 }
 
 /// A request to charge an order. An attempt's number and fields never change, so that a retry
@@ -147,7 +147,7 @@ impl Gateway {
     pub fn new(config: &Serve) -> Result<Option<Self>, SetupError> {
         Ok(match config.payment_provider() {
             Provider::None => None,
-            Provider::Simulated => Some(Self::Simulated),
+            Provider::Simulated => Some(Self::Simulated(Arc::default())),
             Provider::Stripe => {
                 let settings = &config.payments;
                 let key = settings.payment_key.as_ref().ok_or(SetupError::Key)?;
@@ -160,7 +160,7 @@ impl Gateway {
     /// A warning about this gateway, logged at the start.
     pub fn warning(&self) -> Option<&'static str> {
         match self {
-            Self::Simulated => Some(
+            Self::Simulated(_) => Some(
                 "PAYMENTS: simulated, so no money moves and orders are confirmed without payment",
             ),
             Self::Stripe(stripe) if !stripe.is_private() => {
@@ -174,7 +174,7 @@ impl Gateway {
     pub fn pause(&self) -> Option<Duration> {
         match self {
             Self::Stripe(stripe) => stripe.pause(),
-            Self::Simulated => None,
+            Self::Simulated(_) => None,
         }
     }
 
@@ -186,7 +186,7 @@ impl Gateway {
     ) -> Result<ChargeResult, Error> {
         let charged = match self {
             Self::Stripe(stripe) => stripe.charge(charge, within).await,
-            Self::Simulated => Ok(simulated::charge(charge)),
+            Self::Simulated(simulated) => Ok(simulated.charge(charge)),
         };
         answered(match &charged {
             Ok(ChargeResult::Paid(_)) => "paid",
@@ -207,7 +207,7 @@ impl Gateway {
     ) -> Result<ChargeResult, Error> {
         let state = match self {
             Self::Stripe(stripe) => stripe.state(charge, within).await,
-            Self::Simulated => Ok(simulated::charge(charge)),
+            Self::Simulated(simulated) => Ok(simulated.state(charge)),
         };
         state.inspect_err(|error| log(error, charge.order_id, "question for the payment"))
     }
@@ -221,7 +221,7 @@ impl Gateway {
     ) -> Result<ChargeResult, Error> {
         let state = match self {
             Self::Stripe(stripe) => stripe.cancel(charge, within).await,
-            Self::Simulated => Ok(simulated::charge(charge)),
+            Self::Simulated(simulated) => Ok(simulated.cancel(charge)),
         };
         state.inspect_err(|error| log(error, charge.order_id, "cancellation of the payment"))
     }
@@ -254,7 +254,7 @@ impl Gateway {
     ) -> Result<(), Error> {
         let refunded = match self {
             Self::Stripe(stripe) => stripe.refund(key, payment_id, within).await,
-            Self::Simulated => Ok(()),
+            Self::Simulated(_) => Ok(()),
         };
         answered(match &refunded {
             Ok(()) => "refunded",

@@ -1,19 +1,26 @@
-//! HTTP handler of `/guest-sessions`: tokens for demo users. Only with `--demo`.
+//! HTTP handlers of `/guest-sessions` and `/guest-authentications`: tokens for demo users, and the
+//! bank that asks them. Only with `--demo`.
 
 use std::time::Duration;
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{
+    Json,
+    extract::{Request, State},
+    http::StatusCode,
+};
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use garde::Validate;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
     SharedState,
     auth::{self, Role},
+    extract,
     problem::Problem,
 };
-use crate::domain::now;
+use crate::domain::{Code, now};
 
 const SESSION_TTL: Duration = Duration::from_hours(24);
 
@@ -47,4 +54,39 @@ pub(super) async fn create(
             expires_at,
         }),
     ))
+}
+
+/// A guest's answer to the simulated bank.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Authentication {
+    /// `payment.client_secret` of the order to authenticate.
+    #[garde(length(bytes, min = 1, max = 255))]
+    #[schema(min_length = 1, max_length = 255)]
+    client_secret: String,
+    #[garde(skip)]
+    approve: bool,
+}
+
+/// Answer the simulated bank (demo only), in place of Stripe's script
+#[utoipa::path(
+    post, path = "/guest-authentications", tag = "demo", operation_id = "answerGuestAuthentication",
+    request_body = Authentication, security(("token" = [])),
+    responses((status = 204, description = "the first answer to a payment counts")),
+    extensions(("x-codes" = json!([Code::NotFound]))),
+)]
+pub(super) async fn authenticate(
+    State(state): State<SharedState>,
+    request: Request,
+) -> Result<StatusCode, Problem> {
+    let sent = extract::from_user::<Authentication>(&state, request).await?;
+    let gateway = state.checkout.simulated().ok_or(Problem::NotFound)?;
+    let Authentication {
+        client_secret,
+        approve,
+    } = sent.body;
+    if !gateway.answer(&client_secret, approve) {
+        return Err(Problem::invalid("client_secret", "names no payment"));
+    }
+    Ok(StatusCode::NO_CONTENT)
 }

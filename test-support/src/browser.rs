@@ -1,4 +1,4 @@
-//! Headless browser that renders a page and its scripts.
+//! Headless browser that renders a page and its scripts, or is driven by a test.
 
 use std::{env, fs, path::PathBuf, process::Stdio, time::Duration};
 
@@ -7,7 +7,21 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{process::Command, time::timeout};
 
+pub mod driven;
+
 const PROGRAMS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
+const OPTIONS: [&str; 10] = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--no-proxy-server",
+];
 const RENDERS_WITHIN: Duration = Duration::from_mins(1);
 
 /// The result of opening a page.
@@ -30,23 +44,8 @@ pub async fn visit(url: &str) -> anyhow::Result<Visit> {
     let profile = TempDir::new()?;
     let net_log = profile.path().join("net.json");
     let browser = Command::new(program()?)
-        .args([
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-quic",
-            "--no-first-run",
-        ])
-        .args([
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-        ])
-        .args([
-            "--disable-dev-shm-usage",
-            "--no-proxy-server",
-            "--virtual-time-budget=10000",
-        ])
+        .args(OPTIONS)
+        .arg("--virtual-time-budget=10000")
         .arg(format!("--user-data-dir={}", profile.path().display()))
         .arg(format!("--log-net-log={}", net_log.display()))
         .args(["--enable-logging=stderr", "--dump-dom", url])

@@ -2,7 +2,10 @@
 
 use serde_json::json;
 
-use crate::support::shop::{Backend, Shop};
+use crate::support::{
+    shop::{Backend, Shop},
+    tokens,
+};
 
 #[tokio::test]
 async fn a_guest_buys_a_demo_product() {
@@ -56,4 +59,24 @@ async fn without_demo_there_are_no_guests_and_no_products() {
     guest.problem();
     let products = shop.service().get("/products").send().await.success(200);
     assert_eq!(products["products"], json!([]));
+}
+
+#[tokio::test]
+async fn the_simulated_bank_accepts_only_secrets_of_payments() {
+    let shop = Shop::plan(Backend::Sqlite).flag("--demo").open().await;
+    let front = shop.service();
+    let answer = |body| front.post("/guest-authentications").json(&body);
+    let right = json!({ "client_secret": "sim_1_secret", "approve": true });
+
+    let stranger = answer(right.clone()).send().await;
+    stranger.refusal(401, "unauthenticated");
+    let token = tokens::user("ann");
+    for wrong in ["", "pi_1_secret", "sim_1"] {
+        let body = json!({ "client_secret": wrong, "approve": true });
+        let refused = answer(body).bearer(&token).send().await;
+        refused.invalid("client_secret");
+    }
+    let body = json!({ "client_secret": "sim_1_secret" });
+    assert_eq!(answer(body).bearer(&token).send().await.status, 422);
+    assert_eq!(answer(right).bearer(&token).send().await.status, 204);
 }

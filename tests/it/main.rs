@@ -77,6 +77,7 @@ mod secrets;
 mod shutdown;
 mod sold_out;
 mod stock_stream;
+mod storefront;
 mod streams;
 mod stray_payments;
 mod support;

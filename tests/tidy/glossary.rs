@@ -18,7 +18,7 @@ const RETIRED_PREFIXES: &[&str] = &[
 /// Whole words.
 const RETIRED_WORDS: &[&str] = &[concat!("fa", "te"), concat!("who", "ever")];
 const ENDINGS: &[&str] = &[
-    "rs", "md", "toml", "yml", "yaml", "json", "lua", "sh", "py", "js", "jsx", "mjs",
+    "rs", "md", "toml", "yml", "yaml", "json", "lua", "sh", "py", "js", "jsx", "mjs", "css", "html",
 ];
 
 /// The text files of the repository, as far as people wrote them.
@@ -37,6 +37,7 @@ fn texts() -> Vec<(String, String)> {
         "prometheus",
         "deploy",
         "scripts",
+        "storefront",
         ".ci",
     ] {
         collect(&root.join(folder), &mut files);
