@@ -96,7 +96,7 @@ pub fn router(state: &SharedState, cors_origins: &[String]) -> Router {
     let (router, document) = api.split_for_parts();
     let document = docs::complete(document);
     let queries = QueryNames::of(&document);
-    let mut router = with_fallbacks(router.merge(docs::pages(document)));
+    let mut router = with_fallbacks(router.merge(docs::pages(&document)));
     // Each layer costs every request two allocations, so an unused one is left out.
     if state.clients.are_limited() {
         let limit = middleware::from_fn_with_state(Arc::clone(state), clients::limit);
