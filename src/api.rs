@@ -98,7 +98,7 @@ pub fn router(state: &SharedState, cors_origins: &[String]) -> Router {
     let (router, document) = api.split_for_parts();
     let document = docs::complete(document);
     let queries = QueryNames::of(&document);
-    let mut router = router.merge(docs::pages(document));
+    let mut router = router.merge(docs::pages(&document));
     if state.guests.is_some() {
         router = router.merge(storefront::pages());
     }

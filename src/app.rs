@@ -31,6 +31,7 @@ pub use self::run::run;
 
 mod connect;
 mod demo;
+mod files;
 mod run;
 mod state;
 

@@ -13,7 +13,10 @@ use std::{
 
 use rand::RngExt;
 
-use self::{folder::private_file, guard::Guarded};
+use self::{
+    folder::{private_file, private_log},
+    guard::Guarded,
+};
 use crate::domain::Secret;
 
 pub use self::folder::{make_database_private, open as open_folder};
@@ -27,6 +30,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(5);
 const START_POLL: Duration = Duration::from_millis(5);
 /// The file with a node's password.
 const SETTINGS: &str = "redis.conf";
+const LOG: &str = "log";
 
 /// Private Redis nodes; they end when this is dropped.
 #[derive(Debug)]
@@ -103,6 +107,8 @@ impl RedisNode {
         // In a file, because every user of the machine can read a command line.
         let settings = format!("requirepass {}\n", password.expose());
         private_file(&dir.join(SETTINGS))?.write_all(settings.as_bytes())?;
+        // The node itself would create it readable by everybody.
+        private_log(&dir.join(LOG))?;
         let process = Some(spawn(port, &dir)?);
         Ok(Self {
             port,
@@ -132,7 +138,7 @@ fn spawn(port: u16, dir: &Path) -> io::Result<Guarded> {
         .arg("--dir")
         .arg(dir)
         .arg("--logfile")
-        .arg(dir.join("log"))
+        .arg(dir.join(LOG))
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     Guarded::spawn(node)

@@ -1,14 +1,15 @@
 //! HTTP handlers of `/openapi.json` and `/docs`: the OpenAPI document and Swagger UI.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use axum::{
-    Json, Router,
+    Router,
     extract::Path,
     http::header,
     response::{Html, IntoResponse, Response},
     routing::get,
 };
+use bytes::Bytes;
 use utoipa::{
     Modify, OpenApi,
     openapi::{
@@ -19,7 +20,7 @@ use utoipa::{
 use utoipa_swagger_ui::{Config, SwaggerFile};
 
 use super::{
-    SharedState,
+    json_document::{JsonDocument, json},
     problem::{Problem, ProblemDocument},
 };
 
@@ -68,12 +69,15 @@ pub(super) fn complete(mut document: openapi::OpenApi) -> openapi::OpenApi {
     document
 }
 
-/// Swagger UI from assets in the binary, so that it works offline.
-pub(super) fn pages(document: openapi::OpenApi) -> Router<SharedState> {
+/// The document, and Swagger UI from assets in the binary, so that it works offline.
+///
+/// Anybody may call them, so an answer copies nothing: rendering the document takes milliseconds.
+pub(super) fn pages<S: Clone + Send + Sync + 'static>(document: &openapi::OpenApi) -> Router<S> {
+    let document = json(document);
     let config = Arc::new(Config::from("/openapi.json"));
     let assets = Arc::clone(&config);
     Router::new()
-        .route("/openapi.json", get(async move || Json(document)))
+        .route("/openapi.json", get(async move || JsonDocument(document)))
         .route("/docs", get(async move || page(config)))
         .route(
             "/docs/{*file}",
@@ -94,8 +98,12 @@ fn page(config: Arc<Config<'static>>) -> Result<Html<String>, Problem> {
 
 fn asset(path: &str, config: Arc<Config<'static>>) -> Result<Response, Problem> {
     let file = find(path, config)?;
-    let media_type = [(header::CONTENT_TYPE, file.content_type.clone())];
-    Ok((media_type, file.bytes.into_owned()).into_response())
+    let media_type = [(header::CONTENT_TYPE, file.content_type)];
+    let bytes = match file.bytes {
+        Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+        Cow::Owned(bytes) => Bytes::from(bytes),
+    };
+    Ok((media_type, bytes).into_response())
 }
 
 fn find(path: &str, config: Arc<Config<'static>>) -> Result<SwaggerFile<'static>, Problem> {
@@ -104,5 +112,31 @@ fn find(path: &str, config: Arc<Config<'static>>) -> Result<SwaggerFile<'static>
         Err(error) => Err(Problem::Internal {
             cause: error.to_string(),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{body, body::Body, http::Request};
+    use hyper::service::Service;
+    use hyper_util::service::TowerToHyperService;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn answers_share_their_bytes() {
+        let pages = TowerToHyperService::new(pages::<()>(&document()));
+        let get = async |path: &str| {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            let response = pages.call(request).await.unwrap();
+            assert_eq!(response.status(), 200, "{path}");
+            let body = body::to_bytes(response.into_body(), usize::MAX).await;
+            body.unwrap()
+        };
+        for path in ["/openapi.json", "/docs/swagger-ui-bundle.js"] {
+            let (first, second) = (get(path).await, get(path).await);
+            assert!(!first.is_empty());
+            assert_eq!(first.as_ptr(), second.as_ptr(), "{path} is copied");
+        }
     }
 }

@@ -1,10 +1,11 @@
-//! Middleware around every request: request id, unknown query parameters, time-out, metrics, log of internal errors.
+//! Middleware around every request: request id, unknown query parameters, time-out, metrics, log of
+//! internal errors, end of keep-alive while the service drains.
 
 use std::{any::Any, panic::AssertUnwindSafe, time::Instant};
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method},
+    http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -77,7 +78,13 @@ pub(super) async fn observe(
     }
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
     metrics::http::answered(method, route, response.status().as_u16(), began.elapsed());
-    response.headers_mut().insert(REQUEST_ID, id);
+    let headers = response.headers_mut();
+    headers.insert(REQUEST_ID, id);
+    if state.tasks.are_draining() {
+        // A client that kept the connection would lose the request that it sends as the service
+        // stops.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     drop(in_flight);
     response
 }

@@ -32,10 +32,23 @@ pub struct FieldError {
 impl FieldError {
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
-            field: field.into(),
-            message: message.into(),
+            field: shortened(field.into(), FIELD_MAX),
+            message: shortened(message.into(), MESSAGE_MAX),
         }
     }
+}
+
+/// A field's name can come from the request, and so can a part of the message: serde quotes the
+/// unknown field. Longer ones are cut off, in characters.
+const FIELD_MAX: usize = 100;
+const MESSAGE_MAX: usize = 500;
+
+fn shortened(mut text: String, max: usize) -> String {
+    if let Some((end, _)) = text.char_indices().nth(max) {
+        text.truncate(end);
+        text.push('\u{2026}');
+    }
+    text
 }
 
 /// Why a request failed or was refused.

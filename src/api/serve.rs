@@ -1,8 +1,8 @@
 //! HTTP/1.1 server: bounded connections, heads and waits, write time-out, graceful shutdown.
 //!
 //! A connection holds one of the listener's places. Heads that do not arrive and clients that send
-//! no request end by time (`serve/activity.rs`), and at once when the places run out
-//! (`serve/places.rs`), so that a request always finds a place.
+//! no request end by time (`serve/activity.rs`), and sooner when the places or the files of the
+//! system run out (`serve/places.rs`), so that a request always finds a place.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -35,6 +35,8 @@ mod socket;
 const HEAD_MAX: usize = 32 * 1024;
 /// Interval of the search for connections whose wait is over.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
+/// ENFILE and EMFILE: no file descriptor is left, of the system or of the process.
+const NO_FILE: [i32; 2] = [23, 24];
 /// Pause after a failed `accept`, mostly because no file descriptor is left.
 const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(50);
 
@@ -79,6 +81,12 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, tasks:
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection: {error}");
+                if error
+                    .raw_os_error()
+                    .is_some_and(|code| NO_FILE.contains(&code))
+                {
+                    places.make_room(Instant::now());
+                }
                 tasks.pause(ACCEPT_RETRY_PAUSE).await;
                 continue;
             }

@@ -22,6 +22,10 @@ use crate::{
 /// a client whose connection the kernel drops retries only a second later.
 const BACKLOG: u32 = 4_096;
 
+/// Connections of the operators' listener at once: probes, a few scrapers and people. Apart from the
+/// API's, so that no flood takes them.
+pub(super) const OPERATORS_MAX: u32 = 64;
+
 pub(super) fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
     let listen = || {
         let socket = if address.is_ipv4() {
@@ -109,11 +113,11 @@ pub(super) fn clients(config: &config::Connections) -> Clients {
 
 pub(super) fn connections(config: &config::Serve, listener: Listener) -> serve::Bounds {
     let limits = &config.limits;
-    let notes_peers = match listener {
-        Listener::Api => config.connections.need_addresses(),
-        Listener::Operations => false,
-    };
     let connections_max = config.connections.connections_max;
+    let (notes_peers, connections_max) = match listener {
+        Listener::Api => (config.connections.need_addresses(), connections_max),
+        Listener::Operations => (false, OPERATORS_MAX),
+    };
     serve::Bounds {
         listener,
         peers: if notes_peers {

@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::App;
+use super::{App, files};
 use crate::{config, telemetry};
 
 /// Serves until SIGTERM or SIGINT, and prints its addresses on standard output.
@@ -17,14 +17,10 @@ use crate::{config, telemetry};
 /// When the service cannot start, a task panicked, or the stop took longer than
 /// `SHUTDOWN_TIMEOUT_MS`.
 pub async fn run(config: &config::Serve) -> anyhow::Result<ExitCode> {
-    // Each connection needs a file descriptor; most systems' default limit is 1,024.
-    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
-        drop(writeln!(
-            io::stderr(),
-            "cannot raise the limit of open files: {error}"
-        ));
-    }
+    let limit = files::raise_limit();
     telemetry::log(config.log_format, &config.rust_log).context("RUST_LOG: cannot be read")?;
+    config.check()?;
+    let config = &files::fit(config, limit)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let app = tokio::select! {

@@ -1,5 +1,9 @@
 //! Validates settings that clap's value parsers cannot check, with one-line errors.
 
+use std::collections::HashSet;
+
+use ipnet::IpNet;
+
 use super::{Auth, Database, Origin, Redis, Serve};
 use crate::domain::Secret;
 
@@ -17,15 +21,16 @@ pub enum Error {
          which needs independent nodes: give them as REDIS_LOCK_URLS"
     )]
     NoLockNodes,
-    #[error("AUTH_SECRET: is empty")]
-    EmptySecret,
+    #[error("AUTH_SECRET: is empty or blank")]
+    BlankSecret,
     #[error(
         "AUTH_SECRET: is missing, but {0} is set: nodes with the same database or Redis need the \
          same secret of {SECRET_MIN} bytes or more (or AUTH_PUBLIC_KEY)"
     )]
     NoSharedSecret(&'static str),
     #[error(
-        "AUTH_SECRET: give {SECRET_MIN} bytes or more; a shorter one can be guessed from a token"
+        "AUTH_SECRET: give {SECRET_MIN} bytes or more, without the blanks around them; a shorter \
+         one can be guessed from a token"
     )]
     ShortSecret,
     #[error("DATABASE_URL: sslmode is none of {}", SSL_MODES.join(", "))]
@@ -34,6 +39,13 @@ pub enum Error {
     SslModeVariable,
     #[error("DATABASE_URL: has a parameter that is none of {}", PARAMETERS.join(", "))]
     Parameter,
+    #[error("DATABASE_URL: has a parameter twice, and only one of them would count")]
+    ParameterTwice,
+    #[error(
+        "DATABASE_URL: has a fragment (#…), which is ignored with the parameters in it; write # in \
+         a password as %23"
+    )]
+    Fragment,
     #[error("PAYMENT_KEY: PAYMENTS=stripe needs the secret key of an account")]
     NoPaymentKey,
     #[error("PAYMENT_KEY: is not a key: give visible ASCII characters without a colon")]
@@ -42,8 +54,11 @@ pub enum Error {
     WebhookSecret,
     #[error("STREAMS_MAX: must be below CONNECTIONS_MAX, {0}: the rest is for requests")]
     Streams(u32),
-    #[error("TRUSTED_PROXIES: a network of all addresses lets every client choose its address")]
-    TrustsEverybody,
+    #[error(
+        "TRUSTED_PROXIES: {0} is wider than /8 (IPv6: /16), and a client inside a trusted network \
+         chooses its address"
+    )]
+    TrustsClients(IpNet),
     #[error(
         "CORS_ORIGINS: {0} is not an origin such as https://shop.example or https://*.shop.example"
     )]
@@ -117,13 +132,19 @@ impl Serve {
         };
         match (&self.auth.auth_secret, &self.auth.auth_public_key) {
             (None, None) => Err(Error::NoSharedSecret(setting)),
-            (Some(secret), _) if secret.expose().len() < SECRET_MIN => Err(Error::ShortSecret),
+            (Some(secret), _) if secret.expose().trim().len() < SECRET_MIN => {
+                Err(Error::ShortSecret)
+            }
             (Some(_), _) | (None, Some(_)) => Ok(()),
         }
     }
 }
 
 impl Database {
+    pub fn is_sqlite(&self) -> bool {
+        (self.database_url.as_ref()).is_none_or(|url| url_has_scheme(url.expose(), &["sqlite"]))
+    }
+
     pub fn check(&self) -> Result<(), Error> {
         match &self.database_url {
             Some(url) if !url_has_scheme(url.expose(), &["postgres", "postgresql", "sqlite"]) => {
@@ -174,7 +195,7 @@ impl Redis {
 impl Auth {
     pub fn check(&self) -> Result<(), Error> {
         match &self.auth_secret {
-            Some(secret) if secret.expose().is_empty() => Err(Error::EmptySecret),
+            Some(secret) if secret.expose().trim().is_empty() => Err(Error::BlankSecret),
             Some(_) | None => Ok(()),
         }
     }
@@ -182,7 +203,11 @@ impl Auth {
 
 /// The errors quote nothing: a password with a question mark looks like a parameter.
 fn check_parameters(url: &str) -> Result<(), Error> {
+    if url.contains('#') {
+        return Err(Error::Fragment);
+    }
     let (_, query) = url.split_once('?').unwrap_or_default();
+    let mut seen = HashSet::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         if matches!(name, "sslmode" | "ssl-mode") && !is_ssl_mode(value) {
@@ -192,11 +217,22 @@ fn check_parameters(url: &str) -> Result<(), Error> {
         if !is_option && !PARAMETERS.contains(&name) {
             return Err(Error::Parameter);
         }
+        if !seen.insert(canonical(name)) {
+            return Err(Error::ParameterTwice);
+        }
     }
     match std::env::var_os("PGSSLMODE") {
         // sqlx ignores a value that it does not know.
         Some(mode) if !is_ssl_mode(&mode.to_string_lossy()) => Err(Error::SslModeVariable),
         Some(_) | None => Ok(()),
+    }
+}
+
+/// sqlx reads `ssl-mode` as `sslmode`, and so on; the last one of them counts.
+fn canonical(name: &str) -> String {
+    match name {
+        "ssl-ca" => "sslrootcert".to_owned(),
+        name => name.replace('-', ""),
     }
 }
 

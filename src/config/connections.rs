@@ -13,8 +13,9 @@ const STREAMS_PER_ADDRESS: u32 = 50;
 
 #[derive(Args, Clone, Debug)]
 pub struct Connections {
-    /// Connections that each listener serves at once. A further one gets the place of one that
-    /// waits for a request; while all are served it waits to be accepted
+    /// Connections that the API serves at once; fewer if the limit of open files has no room for
+    /// them. A further one gets the place of one that waits for a request or for its client; while
+    /// all are served it waits to be accepted
     #[arg(long, env, value_name = "CONNECTIONS_MAX", default_value_t = 20_000,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections_max: u32,
@@ -53,6 +54,20 @@ impl Connections {
         self.streams_max.unwrap_or(self.connections_max / 2)
     }
 
+    /// The same with `connections_max` connections, and streams in proportion.
+    #[must_use]
+    pub fn lowered(&self, connections_max: u32) -> Self {
+        let share = |streams: u32| {
+            let streams = u64::from(streams) * u64::from(connections_max);
+            u32::try_from(streams / u64::from(self.connections_max.max(1))).unwrap_or(u32::MAX)
+        };
+        Self {
+            connections_max,
+            streams_max: self.streams_max.map(share),
+            ..self.clone()
+        }
+    }
+
     /// `None` without a limit.
     pub fn streams_per_user_max(&self) -> Option<NonZeroU32> {
         NonZeroU32::new(self.streams_per_user_max)
@@ -77,13 +92,17 @@ impl Connections {
         if self.streams_max() >= self.connections_max {
             return Err(Error::Streams(self.connections_max));
         }
-        if self
-            .trusted_proxies
-            .iter()
-            .any(|network| network.prefix_len() == 0)
-        {
-            return Err(Error::TrustsEverybody);
+        match self.trusted_proxies.iter().find(|network| is_wide(network)) {
+            Some(network) => Err(Error::TrustsClients(*network)),
+            None => Ok(()),
         }
-        Ok(())
+    }
+}
+
+/// Whether a network is larger than any that one operator has for proxies, so that clients are in it.
+fn is_wide(network: &IpNet) -> bool {
+    match network {
+        IpNet::V4(network) => network.prefix_len() < 8,
+        IpNet::V6(network) => network.prefix_len() < 16,
     }
 }

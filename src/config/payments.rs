@@ -49,7 +49,8 @@ pub struct Payments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Provider {
-    /// No payments: only orders with a total of 0 can be confirmed
+    /// No payments: an order with a total above 0 is confirmed by an admin, with an
+    /// `external_payment`
     None,
     /// Stripe's `PaymentIntents`
     Stripe,

@@ -49,7 +49,12 @@ fn is_own(folder: &Path) -> io::Result<bool> {
 
 /// Makes the files of an existing embedded database private; former versions left them readable.
 pub fn make_database_private(folder: &Path) -> io::Result<()> {
-    for name in ["flash-sale.db", "flash-sale.db-wal", "flash-sale.db-shm"] {
+    for name in [
+        "flash-sale.db",
+        "flash-sale.db-wal",
+        "flash-sale.db-shm",
+        "flash-sale.db.migrating",
+    ] {
         let path = folder.join(name);
         match fs::metadata(&path) {
             Ok(file) if is_private(&file) => {}
@@ -76,4 +81,14 @@ pub(super) fn private_file(path: &Path) -> io::Result<File> {
         .open(path)?;
     file.set_permissions(Permissions::from_mode(0o600))?;
     Ok(file)
+}
+
+/// Makes the file of a log private, and creates it if it is missing; its text stays.
+pub(super) fn private_log(path: &Path) -> io::Result<()> {
+    let file = File::options()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))
 }

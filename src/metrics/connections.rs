@@ -44,11 +44,11 @@ pub(super) fn init() {
     );
     describe_gauge!(
         "flash_sale_connections_max",
-        "Connections that a listener serves at once: CONNECTIONS_MAX."
+        "Connections that a listener serves at once: CONNECTIONS_MAX, or what the limit of open files has room for; 64 of operators."
     );
     describe_counter!(
         "flash_sale_connections_closed_total",
-        "Connections that the service closed, by reason: silent (no whole head in time), idle (no further request in time), evicted (waited while all places were taken)."
+        "Connections that the service closed, by reason: silent (no whole head in time), idle (no further request in time), evicted (waited, for a request or for its client, while all places were taken)."
     );
     describe_gauge!("flash_sale_streams", "Open event streams.");
     describe_gauge!(

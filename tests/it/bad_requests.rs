@@ -122,3 +122,63 @@ async fn undefined_queries_cause_no_server_error() {
         }
     }
 }
+
+/// A refusal costs the service no more than its request.
+#[tokio::test]
+async fn a_refusal_is_small_however_long_the_names_are() {
+    let shop = Shop::open(Backend::Sqlite).await;
+    let service = shop.service();
+    let flood = format!("/products?{}", "a&".repeat(16_000));
+    let long = format!("/products?{}", "a".repeat(30_000));
+    let mut body = json!({ "quantity": 1 });
+    body["b".repeat(10_000)] = json!(1);
+    let body = service
+        .post("/orders")
+        .bearer(&tokens::user("ann"))
+        .json(&body);
+
+    for call in [service.get(&flood), service.get(&long), body] {
+        let answer = call.send().await;
+        answer.refusal(422, "invalid_request");
+        assert!(answer.body.len() < 2_048, "{} bytes", answer.body.len());
+    }
+}
+
+/// An empty value is a script's variable that was not set: it would find everything, or nothing.
+#[tokio::test]
+async fn an_empty_value_of_a_query_parameter_is_refused() {
+    let shop = Shop::open(Backend::Sqlite).await;
+    let service = shop.service();
+    let admin = tokens::admin();
+    for (path, names) in [
+        ("/products", &["limit", "cursor"][..]),
+        (
+            "/orders",
+            &[
+                "limit",
+                "cursor",
+                "product_id",
+                "status",
+                "user_id",
+                "created_after",
+                "created_before",
+            ],
+        ),
+        (
+            "/audit",
+            &[
+                "limit",
+                "cursor",
+                "actor",
+                "target",
+                "created_after",
+                "created_before",
+            ],
+        ),
+    ] {
+        for name in names {
+            let call = service.get(&format!("{path}?{name}=")).bearer(&admin);
+            call.send().await.invalid(name);
+        }
+    }
+}

@@ -138,6 +138,8 @@ fn output_within_seconds(mut command: Command) -> Output {
 #[case("ADDRESS_RATE_LIMIT_PER_MINUTE", "1.5")]
 #[case("TRUSTED_PROXIES", "proxy.example")]
 #[case("TRUSTED_PROXIES", "0.0.0.0/0")]
+#[case("TRUSTED_PROXIES", "0.0.0.0/1,128.0.0.0/1")]
+#[case("TRUSTED_PROXIES", "10.0.0.0/8,2000::/3")]
 #[case("METRICS_PRODUCTS_MAX", "-1")]
 #[case("MIGRATE", "later")]
 #[case("LOG_FORMAT", "xml")]

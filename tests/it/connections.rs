@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use futures::{StreamExt, stream};
 use rstest::rstest;
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::support::{
     SOON,
@@ -138,4 +139,31 @@ async fn silent_connections_make_room_for_requests() {
     assert!(closed(&shop, "evicted").await >= 20.0);
     let metrics = service.metrics().await;
     assert!(metrics.shows("flash_sale_connections_max", &[("listener", "api")], 10));
+}
+
+/// A client that reads nothing holds its place for 10 s, the time-out of a write, unless a request
+/// needs it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unread_answers_make_room_for_requests() {
+    const LARGE: &str = "/docs/swagger-ui-bundle.js";
+    let shop = Shop::plan(Backend::Sqlite)
+        .set("CONNECTIONS_MAX", "50")
+        .open()
+        .await;
+    let url = &shop.service().url;
+    let mut unread = Vec::new();
+    for _ in 0..60 {
+        let mut reader = Reader::open_narrow(url, LARGE, Some(4_096)).await;
+        // More than the system's buffers hold.
+        for _ in 0..4 {
+            reader.ask_again(LARGE).await;
+        }
+        unread.push(reader);
+    }
+
+    let probe = newcomer(&shop);
+    let probe = timeout(Duration::from_secs(4), probe.get("/health/live").send());
+
+    probe.await.expect("an answer in time").success(200);
+    assert!(closed(&shop, "evicted").await >= 1.0);
 }

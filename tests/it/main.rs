@@ -58,6 +58,7 @@ mod lost_releases;
 mod me_events;
 mod mixed;
 mod openapi;
+mod open_files;
 mod open_payments;
 mod order_search;
 mod orders_read;

@@ -54,6 +54,30 @@ fn a_shared_database_or_redis_needs_a_configured_secret(#[case] shared: (&str, &
     let short = refusal(&[shared, ("AUTH_SECRET", "0123456789abcdef0123456789abcde")]);
     assert!(short.contains("AUTH_SECRET"), "{short}");
     assert!(!short.contains("0123456789"), "{short}");
+    for blank in [
+        " ".repeat(38),
+        "\t0123456789abcdef0123456789abcde ".to_owned(),
+    ] {
+        let blank = refusal(&[shared, ("AUTH_SECRET", &blank)]);
+        assert!(blank.contains("AUTH_SECRET"), "{blank}");
+    }
+}
+
+/// Else the connection is made without what the parameter asks for.
+#[rstest]
+#[case("#?sslmode=require", "fragment")]
+#[case("?sslmode=require#", "fragment")]
+#[case("?sslmode=require&sslmode=disable", "twice")]
+#[case("?sslmode=require&ssl-mode=disable", "twice")]
+#[case("?ssl-ca=/a&sslrootcert=/b", "twice")]
+fn a_database_url_that_would_lose_a_parameter_is_refused(#[case] end: &str, #[case] why: &str) {
+    let url = format!("{}{end}", POSTGRES.1);
+    let secret = ("AUTH_SECRET", tokens::SECRET);
+    let line = refusal(&[("DATABASE_URL", &url), secret]);
+    assert!(
+        line.contains("DATABASE_URL") && line.contains(why),
+        "{line}"
+    );
 }
 
 #[tokio::test]
@@ -111,7 +135,7 @@ async fn secrets_are_read_from_files_and_lists_may_have_spaces() {
     ]);
     let settings = Settings {
         variables,
-        flags: Vec::new(),
+        ..Settings::default()
     };
     let client = test_support::http::client().unwrap();
     let log = directory.path().join("log");
@@ -160,17 +184,23 @@ async fn the_data_folder_and_its_files_are_private() {
     let product = shop.service().product(2, json!({})).await;
     shop.service().buy("ann", product, 1).await.success(201);
     let data = shop.data();
-    let database = ["flash-sale.db", "flash-sale.db-wal", "flash-sale.db-shm"];
+    let readable = [
+        "flash-sale.db",
+        "flash-sale.db-wal",
+        "flash-sale.db-shm",
+        "flash-sale.db.migrating",
+        "redis-1/log",
+    ];
     let assert_private = || {
         assert_eq!(mode(&data), 0o700);
-        for file in database.iter().chain(&["redis-1/redis.conf"]) {
+        for file in readable.iter().chain(&["redis-1/redis.conf"]) {
             assert_eq!(mode(&data.join(file)), 0o600, "{file}");
         }
     };
     assert_private();
 
     fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).unwrap();
-    for file in database {
+    for file in readable {
         fs::set_permissions(data.join(file), fs::Permissions::from_mode(0o644)).unwrap();
     }
     shop.restart(0).await;

@@ -1,11 +1,18 @@
 //! Graceful shutdown: accepted requests are answered; no child process and no lock is left.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use nix::sys::signal::Signal;
 use rstest::rstest;
 use serde_json::json;
 use test_support::process::{descendants_of, is_alive, redis_servers_of};
+use tokio::task::JoinSet;
 
 use crate::support::{
     SOON, eventually,
@@ -36,7 +43,7 @@ async fn accepted_orders_are_answered_before_the_exit(#[case] signal: Signal) {
     let calls = (0..50)
         .map(|n| front.order(&format!("user-{n}"), product, 1))
         .collect();
-    let waiting = tokio::task::JoinSet::from_iter([together(calls)]);
+    let waiting = JoinSet::from_iter([together(calls)]);
     eventually("fifty orders wait", SOON, async || {
         let metrics = shop.service().metrics().await;
         // Reading the metrics is a request too.
@@ -101,6 +108,56 @@ async fn a_draining_node_is_not_ready_and_serves_new_work(#[case] backend: Backe
     assert_eq!(status.code(), Some(0));
     assert!(signalled.elapsed() >= Duration::from_secs(4));
     shop.assert_books(product).await;
+}
+
+/// Each answer of a draining node closes its connection, so that no client has one left when the
+/// node stops.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_client_loses_a_request_when_a_delay_ends() {
+    let plan = Shop::plan(Backend::Postgres).nodes(2);
+    let mut shop = plan.set("SHUTDOWN_DELAY_MS", "3000").open().await;
+    let product = shop.service().product(1_000_000, json!({})).await;
+    let nodes = [0, 1].map(|node| shop.nodes[node].url.clone());
+    let ending = Arc::new(AtomicBool::default());
+    let mut clients = JoinSet::new();
+    for client in 0..64 {
+        let (nodes, ending) = (nodes.clone(), Arc::clone(&ending));
+        clients.spawn(async move {
+            let user = format!("user-{client}");
+            // One connection, which it keeps.
+            let own = test_support::http::client().unwrap();
+            let fronts = nodes.map(|url| Front::new(url, own.clone()));
+            let mut orders = [0_usize; 2];
+            let mut node = 0;
+            while !ending.load(Ordering::Relaxed) {
+                let answer = fronts[node].order(&user, product, 1).try_send().await;
+                let answer = answer.map_err(|error| format!("{user} of node {node}: {error:?}"))?;
+                answer.success(201);
+                orders[node] += 1;
+                if answer.header("connection") == Some("close") {
+                    node = 1;
+                }
+            }
+            Ok::<_, String>(orders)
+        });
+    }
+    eventually("every client has bought", SOON, async || {
+        when(shop.ledger.orders(product).await.len() >= 500)
+    })
+    .await;
+
+    shop.service().process.signal(Signal::SIGTERM).unwrap();
+    let status = shop.nodes[0].process.exit(STOPS_WITHIN).await.unwrap();
+    ending.store(true, Ordering::Relaxed);
+
+    assert_eq!(status.code(), Some(0));
+    let results = clients.join_all().await;
+    let lost: Vec<_> = results.iter().filter_map(|it| it.as_ref().err()).collect();
+    assert!(lost.is_empty(), "{} of 64: {lost:?}", lost.len());
+    let moved = results.iter().flatten().filter(|[_, second]| *second > 0);
+    assert_eq!(moved.count(), 64);
+    let sold: usize = results.iter().flatten().flatten().sum();
+    assert_eq!(shop.ledger.orders(product).await.len(), sold);
 }
 
 /// An operator who cannot wait signals twice.
@@ -211,7 +268,7 @@ async fn a_client_that_disconnects_leaves_whole_orders() {
     let product = shop.service().product(500, json!({})).await;
 
     for round in 0..20 {
-        let mut buyers = tokio::task::JoinSet::new();
+        let mut buyers = JoinSet::new();
         for buyer in 0..20 {
             let front = shop.service().front();
             let user = format!("user-{round}-{buyer}");

@@ -1,5 +1,5 @@
-//! What a connection waits for, and since when: the request's head, the next request, or nothing
-//! while the service answers.
+//! What a connection waits for, and since when: the request's head or body, the next request, a
+//! client that reads nothing, or nothing while the service answers.
 //!
 //! Its socket, its service and the watch of all connections share it. A connection that keeps
 //! silent between requests may do so for longer than one that has begun a head: load balancers
@@ -21,6 +21,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 const HEAD_WAIT_MIN: Duration = Duration::from_millis(250);
 /// The same between two requests: a connection that is in use sends the next one within this time.
 const IDLE_WAIT_MIN: Duration = Duration::from_secs(2);
+/// The same for a request's body after its head, and for a client that reads nothing: most answers
+/// and bodies fit into the buffers of the systems in between.
+const TRANSFER_WAIT_MIN: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wait {
@@ -28,20 +31,24 @@ enum Wait {
     Head(Instant),
     /// The last request was answered then, and no byte of the next one has arrived.
     NextRequest(Instant),
-    /// The service answers a request.
-    None,
+    /// The service answers a request, whose head had arrived whole then.
+    Answer(Instant),
 }
 
 /// The bytes of the current message; more than it has belong to the next request.
 #[derive(Clone, Copy, Debug, Default)]
 struct Message {
+    /// From its first line on.
     received: usize,
     /// Where its head ends, if that was seen.
     head: Option<usize>,
     body: Body,
-    /// Whether the last bytes received end with an empty line.
-    ends_blank: bool,
+    /// The last bytes received: a read can end anywhere.
+    tail: [u8; TAIL],
 }
+
+/// The bytes of an empty line behind a line.
+const TAIL: usize = 4;
 
 /// The body that a request's headers announce.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,22 +61,59 @@ pub(super) enum Body {
 
 impl Message {
     fn receive(&mut self, bytes: &[u8], is_head: bool) {
+        // Empty lines before a request do not belong to it, and end no head.
+        let before = if is_head && self.received == 0 {
+            let is_break = |byte: &&u8| matches!(byte, b'\r' | b'\n');
+            bytes.iter().take_while(is_break).count()
+        } else {
+            0
+        };
+        let bytes = bytes.get(before..).unwrap_or_default();
         if is_head && self.head.is_none() {
-            self.head = end_of_head(bytes).map(|end| self.received + end);
+            let end = end_of_split_head(self.tail, bytes).or_else(|| end_of_head(bytes));
+            self.head = end.map(|end| self.received + end);
         }
         self.received += bytes.len();
-        self.ends_blank = bytes.ends_with(b"\r\n\r\n") || bytes.ends_with(b"\n\n");
+        for byte in bytes.iter().skip(bytes.len().saturating_sub(TAIL)) {
+            let [_, second, third, last] = self.tail;
+            self.tail = [second, third, last, *byte];
+        }
     }
 
     /// Whether nothing of a next request has been received. A doubt counts as no: then the next
     /// head is due sooner.
     fn ends(&self) -> bool {
         match self.body {
-            Body::None | Body::Chunked => self.ends_blank,
-            Body::Sized(length) => self
-                .head
-                .is_some_and(|head| head.checked_add(length) == Some(self.received)),
+            Body::None | Body::Chunked => self.ends_blank(),
+            Body::Sized(length) => self.body_received().is_some_and(|body| body == length),
         }
+    }
+
+    /// Whether the whole request has been received. A doubt counts as no.
+    fn is_whole(&self) -> bool {
+        match self.body {
+            Body::None => true,
+            Body::Sized(length) => self.body_received().is_some_and(|body| body >= length),
+            Body::Chunked => self.ends_blank() && self.body_received().is_some_and(|body| body > 0),
+        }
+    }
+
+    fn body_received(&self) -> Option<usize> {
+        self.received.checked_sub(self.head?)
+    }
+
+    fn ends_blank(&self) -> bool {
+        self.tail.ends_with(b"\r\n\r\n") || self.tail.ends_with(b"\n\n")
+    }
+}
+
+/// The position behind the empty line that ends a head, if it began with the bytes before these.
+fn end_of_split_head(before: [u8; TAIL], bytes: &[u8]) -> Option<usize> {
+    if before.ends_with(b"\n") && bytes.starts_with(b"\r\n") {
+        Some(2)
+    } else {
+        let is_empty_line = before.ends_with(b"\n") || before.ends_with(b"\n\r");
+        (is_empty_line && bytes.starts_with(b"\n")).then_some(1)
     }
 }
 
@@ -89,8 +133,8 @@ fn end_of_head(bytes: &[u8]) -> Option<usize> {
 struct State {
     wait: Wait,
     message: Message,
-    /// A write is blocked; the write time-out decides how long.
-    is_blocked: bool,
+    /// Since when a write is blocked; the write time-out decides how long.
+    blocked: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -105,7 +149,7 @@ impl Activity {
         let state = State {
             wait: Wait::Head(now),
             message: Message::default(),
-            is_blocked: false,
+            blocked: None,
         };
         Self {
             state: Mutex::new(state),
@@ -119,14 +163,14 @@ impl Activity {
         if let Wait::NextRequest(_) = state.wait {
             state.wait = Wait::Head(now);
         }
-        let is_head = state.wait != Wait::None;
+        let is_head = !matches!(state.wait, Wait::Answer(_));
         state.message.receive(bytes, is_head);
     }
 
     /// A head has arrived whole, and the service begins to answer.
-    pub(super) fn begin(&self, body: Body) {
+    pub(super) fn begin(&self, body: Body, now: Instant) {
         let mut state = self.state.lock();
-        state.wait = Wait::None;
+        state.wait = Wait::Answer(now);
         state.message.body = body;
     }
 
@@ -142,18 +186,18 @@ impl Activity {
     }
 
     /// The client does not read, so that a write has to wait.
-    pub(super) fn blocked(&self) {
-        self.state.lock().is_blocked = true;
+    pub(super) fn blocked(&self, now: Instant) {
+        self.state.lock().blocked = Some(now);
     }
 
     /// The client reads again; its time limit begins anew.
     pub(super) fn unblocked(&self, now: Instant) {
         let mut state = self.state.lock();
-        state.is_blocked = false;
+        state.blocked = None;
         state.wait = match state.wait {
             Wait::Head(_) => Wait::Head(now),
             Wait::NextRequest(_) => Wait::NextRequest(now),
-            Wait::None => Wait::None,
+            Wait::Answer(since) => Wait::Answer(since),
         };
     }
 
@@ -162,22 +206,22 @@ impl Activity {
         let state = self.state.lock();
         let past = |since: Instant, limit| now.saturating_duration_since(since) >= limit;
         match state.wait {
-            _ if state.is_blocked => None,
+            _ if state.blocked.is_some() => None,
             Wait::Head(since) => past(since, HEAD_TIMEOUT).then_some(Cut::Silent),
             Wait::NextRequest(since) => past(since, IDLE_TIMEOUT).then_some(Cut::Idle),
-            Wait::None => None,
+            Wait::Answer(_) => None,
         }
     }
 
-    /// From when on the connection makes room for a new one that finds no place; `None` while it
-    /// is served.
+    /// From when on the connection makes room for a new one that finds no place; `None` while the
+    /// service, not the client, is due to do something.
     pub(super) fn yields_from(&self) -> Option<Instant> {
         let state = self.state.lock();
-        match state.wait {
-            _ if state.is_blocked => None,
-            Wait::Head(since) => Some(since + HEAD_WAIT_MIN),
-            Wait::NextRequest(since) => Some(since + IDLE_WAIT_MIN),
-            Wait::None => None,
+        match (state.blocked, state.wait) {
+            (None, Wait::Head(since)) => Some(since + HEAD_WAIT_MIN),
+            (None, Wait::NextRequest(since)) => Some(since + IDLE_WAIT_MIN),
+            (None, Wait::Answer(_)) if state.message.is_whole() => None,
+            (Some(since), _) | (None, Wait::Answer(since)) => Some(since + TRANSFER_WAIT_MIN),
         }
     }
 
@@ -203,7 +247,7 @@ mod tests {
         for part in parts {
             activity.received(part, begun);
         }
-        activity.begin(body);
+        activity.begin(body, begun);
         for part in late {
             activity.received(part, begun);
         }
@@ -240,7 +284,7 @@ mod tests {
         let begun = Instant::now();
         let activity = activity(begun);
         activity.received(HEAD, begun);
-        activity.begin(Body::None);
+        activity.begin(Body::None, begun);
         let later = begun + Duration::from_hours(1);
         assert_eq!(
             (activity.overdue(later), activity.yields_from()),
@@ -278,13 +322,54 @@ mod tests {
     #[test]
     fn a_client_that_does_not_read_is_left_to_the_write_time_out() {
         let (activity, begun) = served(&[HEAD], Body::None, &[]);
-        activity.blocked();
+        activity.blocked(begun);
         assert_eq!(activity.overdue(begun + IDLE_TIMEOUT), None);
-        assert_eq!(activity.yields_from(), None);
         let later = begun + Duration::from_secs(80);
         activity.unblocked(later);
         assert_eq!(activity.overdue(later), None);
         assert_eq!(activity.overdue(later + IDLE_TIMEOUT), Some(Cut::Idle));
+    }
+
+    /// The service waits for its client then, whatever it does for the request.
+    #[test]
+    fn a_client_that_does_not_read_makes_room_after_two_seconds() {
+        let begun = Instant::now();
+        let activity = activity(begun);
+        activity.received(HEAD, begun);
+        activity.begin(Body::None, begun);
+        let later = begun + Duration::from_secs(5);
+        activity.blocked(later);
+        assert_eq!(activity.yields_from(), Some(later + Duration::from_secs(2)));
+        activity.unblocked(later + Duration::from_secs(1));
+        assert_eq!(activity.yields_from(), None);
+    }
+
+    #[test]
+    fn a_request_without_its_whole_body_makes_room_after_two_seconds() {
+        for (body, parts) in [
+            (Body::Sized(4), ["{", "} ", "\n"]),
+            (Body::Chunked, ["2\r\n{}\r", "\n0\r\n\r", "\n"]),
+        ] {
+            // A read can end anywhere in a head; empty lines before it are no part of it.
+            for split in 0..HEAD.len() {
+                let begun = Instant::now();
+                let activity = activity(begun);
+                let (first, second) = HEAD.split_at(split);
+                for part in [&b"\r\n\r\n"[..], first, second] {
+                    activity.received(part, begun);
+                }
+                activity.begin(body, begun);
+                for part in parts {
+                    let due = Some(begun + Duration::from_secs(2));
+                    assert_eq!(activity.yields_from(), due, "{body:?}, {split}");
+                    activity.received(part.as_bytes(), begun + Duration::from_secs(1));
+                }
+                assert_eq!(activity.yields_from(), None, "{body:?}, {split}");
+                activity.answered(begun);
+                let due = activity.overdue(begun + HEAD_TIMEOUT);
+                assert_eq!(due, None, "{body:?}, {split}: the next request is due");
+            }
+        }
     }
 
     #[test]

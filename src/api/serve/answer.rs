@@ -58,7 +58,7 @@ impl Service<Request<Incoming>> for Answering {
             Some(length) => Body::Sized(usize::try_from(length).unwrap_or(usize::MAX)),
             None => Body::Chunked,
         };
-        self.activity.begin(body);
+        self.activity.begin(body, Instant::now());
         if let Some(peer) = self.peer {
             request.extensions_mut().insert(peer);
         }

@@ -1,8 +1,8 @@
 //! The places of a listener's connections.
 //!
-//! While all are taken, a new connection gets the place of one that waits: for its head, or between
-//! two requests. So connections that send nothing never keep a request out. Connections that are
-//! served, streams too, keep their places; then new ones wait.
+//! While all are taken, a new connection gets the place of one that waits for its client: for a
+//! head, a body, the next request, or to be read. So connections whose clients do nothing never keep
+//! a request out. Connections that are served, streams too, keep their places; then new ones wait.
 
 use std::{
     collections::HashMap,
@@ -91,7 +91,7 @@ impl Places {
     }
 
     /// Closes connections that wait, those that have waited longest first.
-    fn make_room(&self, now: Instant) {
+    pub(super) fn make_room(&self, now: Instant) {
         let mut waiting: Vec<_> = {
             let open = self.open.lock();
             let yields = |activity: &Arc<Activity>| {

@@ -52,7 +52,7 @@ impl Socket {
         if written.is_pending() != self.is_blocked {
             self.is_blocked = written.is_pending();
             if self.is_blocked {
-                self.activity.blocked();
+                self.activity.blocked(Instant::now());
             } else {
                 self.activity.unblocked(Instant::now());
             }

@@ -24,6 +24,8 @@ use super::{SOON, eventually, front::Front, when};
 pub(crate) struct Settings {
     pub(crate) variables: BTreeMap<String, String>,
     pub(crate) flags: Vec<String>,
+    /// The hard limit of open files, if not that of the test.
+    pub(crate) files_max: Option<u32>,
 }
 
 impl Settings {
@@ -37,6 +39,15 @@ const STOPS_WITHIN: Duration = Duration::from_secs(10);
 /// The program with an environment of `PATH` and the test's variables only.
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_flash-sale"));
+    clear_environment(&mut command).stdin(Stdio::null());
+    command
+}
+
+/// The same with at most so many open files; `sh` becomes the program.
+fn program_with_files(max: u32) -> Command {
+    let mut command = Command::new("sh");
+    let script = format!("ulimit -n {max} && exec \"$0\" \"$@\"");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_flash-sale")]);
     clear_environment(&mut command).stdin(Stdio::null());
     command
 }
@@ -61,7 +72,8 @@ impl Deref for Service {
 
 impl Service {
     pub(crate) async fn start(settings: &Settings, log: &Path, client: Client) -> Self {
-        let child = program()
+        let mut program = settings.files_max.map_or_else(program, program_with_files);
+        let child = program
             .arg("serve")
             .args(&settings.flags)
             .envs(&settings.variables)

@@ -56,6 +56,12 @@ impl Plan {
         self
     }
 
+    /// With at most so many open files.
+    pub(crate) fn files(mut self, max: u32) -> Self {
+        self.settings.files_max = Some(max);
+        self
+    }
+
     /// For many buyers, who keep the lock busy for longer than the default patience.
     pub(crate) fn patient(self) -> Self {
         self.set("LOCK_PATIENCE_MS", "4000")
