@@ -28,17 +28,26 @@ pub(super) fn raise_limit() -> Option<u64> {
     }
 }
 
-/// Lowers the bounds of connections and streams to what the limit has room for, and warns of it.
+/// Settings whose bounds the limit has room for.
+#[derive(Debug)]
+pub(super) struct Fitted {
+    pub(super) config: config::Serve,
+    /// What was lowered, and why. Logged after the start: the error of a failed one is one line.
+    pub(super) warning: Option<String>,
+}
+
+/// Lowers the bounds of connections and streams to what the limit has room for.
 ///
 /// # Errors
 /// When the limit has room for hardly any connection.
-pub(super) fn fit(config: &config::Serve, limit: Option<u64>) -> anyhow::Result<config::Serve> {
-    let mut fitted = config.clone();
+pub(super) fn fit(config: &config::Serve, limit: Option<u64>) -> anyhow::Result<Fitted> {
+    let mut config = config.clone();
     let wanted = config.connections.connections_max;
     let reserve = reserve(&config.database);
     let room = limit.map_or(u64::MAX, |limit| limit.saturating_sub(reserve));
     if room >= u64::from(wanted) {
-        return Ok(fitted);
+        let warning = None;
+        return Ok(Fitted { config, warning });
     }
     let limit = limit.unwrap_or_default();
     let least = reserve + CONNECTIONS_MIN;
@@ -47,17 +56,17 @@ pub(super) fn fit(config: &config::Serve, limit: Option<u64>) -> anyhow::Result<
         "the limit of open files is {limit}, and the service needs {least} at least: raise it \
          (LimitNOFILE, ulimit -n)"
     );
-    fitted.connections = config
-        .connections
-        .lowered(u32::try_from(room).unwrap_or(wanted));
-    let streams = fitted.connections.streams_max();
-    tracing::warn!(
+    let lowered = u32::try_from(room).unwrap_or(wanted);
+    config.connections = config.connections.lowered(lowered);
+    let streams = config.connections.streams_max();
+    let warning = format!(
         "CONNECTIONS_MAX is {wanted}, but the limit of open files, {limit}, has room for {room} \
          connections beside {reserve} other files: using {room} and {streams} event streams; raise \
          the limit to {} (LimitNOFILE, ulimit -n) or lower CONNECTIONS_MAX",
         reserve.saturating_add(wanted.into())
     );
-    Ok(fitted)
+    let warning = Some(warning);
+    Ok(Fitted { config, warning })
 }
 
 /// The files that are not connections of the API.
@@ -84,7 +93,7 @@ mod tests {
     }
 
     fn fitted(flags: &[&str], limit: Option<u64>) -> Option<(u32, u32)> {
-        let fitted = fit(&serve(flags), limit).ok()?.connections;
+        let fitted = fit(&serve(flags), limit).ok()?.config.connections;
         Some((fitted.connections_max, fitted.streams_max()))
     }
 

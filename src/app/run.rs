@@ -20,7 +20,8 @@ pub async fn run(config: &config::Serve) -> anyhow::Result<ExitCode> {
     let limit = files::raise_limit();
     telemetry::log(config.log_format, &config.rust_log).context("RUST_LOG: cannot be read")?;
     config.check()?;
-    let config = &files::fit(config, limit)?;
+    let files::Fitted { config, warning } = files::fit(config, limit)?;
+    let config = &config;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let app = tokio::select! {
@@ -28,6 +29,9 @@ pub async fn run(config: &config::Serve) -> anyhow::Result<ExitCode> {
         _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
         _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
     };
+    if let Some(warning) = warning {
+        tracing::warn!("{warning}");
+    }
     let mut out = io::stdout();
     writeln!(out, "listening on http://{}", app.api)?;
     writeln!(out, "operations on http://{}", app.ops)?;
