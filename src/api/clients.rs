@@ -88,7 +88,7 @@ impl Clients {
             .any(|network| network.contains(&address))
     }
 
-    fn admit(&self, request: &Request) -> Result<(), RateLimited> {
+    pub(super) fn admit(&self, request: &Request) -> Result<(), RateLimited> {
         let address = self.address(request.extensions(), request.headers());
         match self.limiter.as_ref().zip(address) {
             Some((limiter, address)) => limiter.admit(address, Instant::now()),
@@ -119,11 +119,15 @@ pub(super) async fn limit(
     request: Request,
     next: Next,
 ) -> Response {
-    if let Err(refusal) = state.clients.admit(&request) {
-        metrics::connections::address_limited();
-        return Problem::AddressRateLimited(refusal).into_response();
+    match state.clients.admit(&request) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refused(refusal),
     }
-    next.run(request).await
+}
+
+pub(super) fn refused(refusal: RateLimited) -> Response {
+    metrics::connections::address_limited();
+    Problem::AddressRateLimited(refusal).into_response()
 }
 
 /// The address that a request came from, where it is known.

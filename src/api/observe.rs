@@ -14,7 +14,7 @@ use tokio::time::error::Elapsed;
 use uuid::Uuid;
 
 use super::{
-    SharedState,
+    SharedState, clients,
     docs::QueryNames,
     problem::{FailureCause, Problem},
 };
@@ -70,7 +70,11 @@ pub(super) async fn observe(
             let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
             in_time(tokio::time::timeout(state.request_timeout, answer).await)
         }
-        Err(problem) => problem.into_response(),
+        // Such a request counts for its address too.
+        Err(problem) => match state.clients.admit(&request) {
+            Ok(()) => problem.into_response(),
+            Err(refusal) => clients::refused(refusal),
+        },
     };
     if let Some(FailureCause(cause)) = response.extensions().get() {
         let request = id.to_str().unwrap_or_default();

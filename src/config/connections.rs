@@ -103,6 +103,7 @@ impl Connections {
 fn is_wide(network: &IpNet) -> bool {
     match network {
         IpNet::V4(network) => network.prefix_len() < 8,
-        IpNet::V6(network) => network.prefix_len() < 16,
+        // Unique local addresses, such as fd00::/8, are private.
+        IpNet::V6(network) => network.prefix_len() < 16 && !network.network().is_unique_local(),
     }
 }

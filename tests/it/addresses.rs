@@ -34,6 +34,9 @@ async fn a_flood_is_refused_before_any_token_is_checked() {
     assert_eq!(problem["limit"], 5);
     assert!((1..=12).contains(&refused.retry_after()), "{refused:?}");
     assert_eq!(refused.header("ratelimit-limit"), Some("5"));
+    // Such a request is refused without its handler.
+    let unknown = front.get("/products?x=1").send().await;
+    unknown.refusal(429, "rate_limited");
     for path in ["/products", "/health/live", "/nothing"] {
         let call = front.get(path).header("origin", origin);
         let refused = call.send().await;
@@ -43,14 +46,14 @@ async fn a_flood_is_refused_before_any_token_is_checked() {
         assert_eq!(allowed, Some(origin), "{path}");
     }
     let metrics = shop.service().metrics().await;
-    assert!(metrics.shows("flash_sale_address_rate_limited_total", &[], 4));
+    assert!(metrics.shows("flash_sale_address_rate_limited_total", &[], 5));
     assert!(metrics.shows("flash_sale_rate_limited_total", &[], 0));
 }
 
 #[tokio::test]
 async fn a_trusted_proxy_names_the_client_and_a_client_cannot() {
     let shop = limited("2")
-        .set("TRUSTED_PROXIES", "127.0.0.1,10.0.0.0/8")
+        .set("TRUSTED_PROXIES", "127.0.0.1,10.0.0.0/8,fd00::/8")
         .open()
         .await;
     let front = shop.service().front();
