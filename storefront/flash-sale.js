@@ -49,6 +49,8 @@ const UNKNOWN = new Set(['unavailable', 'outcome_unknown', 'internal', 'no_answe
 /** These say nothing about an earlier try of the same order. */
 const SILENT = new Set(['high_demand', 'rate_limited', 'request_timeout', 'unauthenticated']);
 
+/** The service's time is read from answers, in whole seconds. */
+const CLOCK_ERROR = 2_000;
 const FIRST_WAIT = 300;
 const LONGEST_WAIT = 8_000;
 /** The service sends a comment every 15 seconds; two missed ones mean that the connection is dead. */
@@ -77,6 +79,16 @@ function guarded(callback) {
   return (...values) => {
     try { callback?.(...values); } catch (error) { setTimeout(() => { throw error; }); }
   };
+}
+
+/**
+ * Milliseconds until a drop that was refused as not on sale opens, if that is about now: the clocks are known to a second
+ * at best, and a buyer who pressed the button as the countdown ended is not refused for that. Else null.
+ */
+function opensIn(error, now) {
+  if (error.code !== 'not_on_sale') return null;
+  const left = Date.parse(error.problem.starts_at ?? '') - now;
+  return Math.abs(left) < CLOCK_ERROR ? Math.max(left, 0) + 50 + Math.random() * 100 : null;
 }
 
 /** Milliseconds before the next try: never before `Retry-After`, and never the same for two clients. */
@@ -360,8 +372,9 @@ export class FlashSale {
         if (!(error instanceof FlashSaleError)) throw error;
         unknown = UNKNOWN.has(error.code) || (unknown && SILENT.has(error.code));
         error.outcomeUnknown = unknown && method !== 'GET';
-        const wait = backOff(tries, error.retryAfter);
-        if (!TRANSIENT.has(error.code) || Date.now() + wait > until) throw error;
+        const opens = opensIn(error, this.now());
+        const wait = opens ?? backOff(tries, error.retryAfter);
+        if ((opens === null && !TRANSIENT.has(error.code)) || Date.now() + wait > until) throw error;
         onRetry?.({ error, tries, wait });
         await pause(wait, options.signal);
       }

@@ -103,6 +103,16 @@ test('a Retry-After that is longer than the patience is not waited for', async (
   assert.deepEqual([error.code, error.retryAfter], ['rate_limited', 300]);
 });
 
+test('an order at the moment when the drop opens is sent again, an earlier one is refused', async () => {
+  const opens = milliseconds => problem(409, 'not_on_sale', { starts_at: new Date(Date.now() + milliseconds).toISOString() });
+  const soon = await shop({ 'POST /orders': [opens(300), json(201, ORDER)] });
+  assert.deepEqual((await soon.api.placeOrder(CART)).order, ORDER);
+  assert.deepEqual([soon.server.requests.length, keys(soon.server).size], [2, 1]);
+  const later = await shop({ 'POST /orders': [opens(60_000)] });
+  assert.equal((await refusal(later.api.placeOrder(CART))).code, 'not_on_sale');
+  assert.equal(later.server.requests.length, 1);
+});
+
 test('an aborted call throws the reason of its signal, also while it waits', async () => {
   const silent = await shop({ 'POST /orders': [SILENT] });
   const busy = await shop({ 'POST /orders': [problem(400, 'high_demand', {}, { 'Retry-After': '9' })] });
