@@ -121,7 +121,6 @@ impl Parts {
         since: Instant,
     ) -> Result<Confirmed, Error> {
         let WaitingPayment { attempt, action } = waiting;
-        let id = attempt.order.id;
         let owned = Owned {
             attempt: Box::new(attempt),
             since,
@@ -144,13 +143,8 @@ impl Parts {
             Ok(ChargeResult::Declined { reason, .. }) => reason,
         };
         match self.cancel_payment(&owned, &action.payment_id).await? {
-            ChargeResult::Paid(payment) => self.end_paid(&owned.attempt, payment).await,
-            ChargeResult::Declined { intent: None, .. } => {
-                self.end_declined(&owned.attempt, None, reason).await
-            }
-            ChargeResult::Declined { .. } | ChargeResult::RequiresAction { .. } => {
-                Err(Error::OutcomeUnknown(id))
-            }
+            Some(paid) => Ok(paid),
+            None => self.end_declined(&owned.attempt, None, reason).await,
         }
     }
 
@@ -168,13 +162,7 @@ impl Parts {
             attempt: Box::new(attempt),
             since,
         };
-        match self.cancel_payment(&owned, &action.payment_id).await? {
-            ChargeResult::Paid(payment) => self.end_paid(&owned.attempt, payment).await.map(Some),
-            ChargeResult::Declined { intent: None, .. } => Ok(None),
-            ChargeResult::Declined { .. } | ChargeResult::RequiresAction { .. } => {
-                Err(Error::OutcomeUnknown(id))
-            }
-        }
+        self.cancel_payment(&owned, &action.payment_id).await
     }
 
     async fn state(&self, owned: &Owned, payment_id: &str) -> Result<ChargeResult, Error> {
@@ -184,11 +172,23 @@ impl Parts {
         state.map_err(|_| Error::OutcomeUnknown(owned.attempt.order.id))
     }
 
-    async fn cancel_payment(&self, owned: &Owned, payment_id: &str) -> Result<ChargeResult, Error> {
+    /// Cancels the payment at the gateway; returns the confirmation if it has succeeded first.
+    async fn cancel_payment(
+        &self,
+        owned: &Owned,
+        payment_id: &str,
+    ) -> Result<Option<Confirmed>, Error> {
         let (gateway, within) = self.callable(owned)?;
         let charge = charge_of(&owned.attempt, Some(payment_id), SendMode::Retry);
-        let cancelled = gateway.cancel(&charge, within).await;
-        cancelled.map_err(|_| Error::OutcomeUnknown(owned.attempt.order.id))
+        match gateway.cancel(&charge, within).await {
+            Ok(ChargeResult::Paid(payment)) => {
+                self.end_paid(&owned.attempt, payment).await.map(Some)
+            }
+            Ok(ChargeResult::Declined { intent: None, .. }) => Ok(None),
+            Ok(ChargeResult::Declined { .. } | ChargeResult::RequiresAction { .. }) | Err(_) => {
+                Err(Error::OutcomeUnknown(owned.attempt.order.id))
+            }
+        }
     }
 
     /// A success confirms an order whose payment is open, whatever caller owns the attempt: the answer

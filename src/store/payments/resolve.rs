@@ -11,7 +11,7 @@ use entities::{
     stray_payments as strays,
 };
 use sea_orm::{
-    ColumnTrait, EntityTrait, QueryFilter, UpdateMany, Value,
+    ColumnTrait, EntityTrait, QueryFilter, UpdateMany,
     sea_query::{CaseStatement, Expr},
 };
 use serde_json::json;
@@ -106,10 +106,9 @@ impl Transaction {
 /// does not know; its reference is the order's id, which the gateway has in the payment's metadata.
 const AT_GATEWAY: &str = "payment gateway";
 
-/// `value` for an order whose payment the service knows no identifier of, else null.
-fn without_id(value: impl Into<Value>) -> Expr {
-    let known = Column::PaymentId.is_null();
-    let case = CaseStatement::new().case(known, Expr::value(value));
+/// `value` where the condition holds, else null.
+fn value_where(condition: Expr, value: Expr) -> Expr {
+    let case = CaseStatement::new().case(condition, value);
     case.finally(Expr::cust("NULL")).into()
 }
 
@@ -128,26 +127,32 @@ fn end_payment(id: OrderId, found: Found, now: DateTime<Utc>) -> UpdateMany<Enti
         Found::Paid => update
             .col_expr(Column::Status, Expr::value(Status::Confirmed))
             .col_expr(Column::ConfirmedAt, Expr::value(now))
-            .col_expr(Column::PaymentStatus, succeeded_with_id())
-            .col_expr(Column::ExternalProvider, without_id(AT_GATEWAY))
-            .col_expr(Column::ExternalReference, without_id(id.to_string())),
+            .col_expr(
+                Column::PaymentStatus,
+                value_where(
+                    Column::PaymentId.is_not_null(),
+                    Expr::value(PaymentStatus::Succeeded),
+                ),
+            )
+            .col_expr(
+                Column::ExternalProvider,
+                value_where(Column::PaymentId.is_null(), Expr::value(AT_GATEWAY)),
+            )
+            .col_expr(
+                Column::ExternalReference,
+                value_where(Column::PaymentId.is_null(), Expr::value(id.to_string())),
+            ),
+        // A payment that waited for its buyer is cancelled, so the next attempt creates another one.
         Found::Unpaid => update
             .col_expr(Column::Status, Expr::value(Status::Pending))
-            .col_expr(Column::PaymentId, id_unless_waiting()),
+            .col_expr(
+                Column::PaymentId,
+                value_where(
+                    Column::PaymentClientSecret.is_null(),
+                    Expr::col(Column::PaymentId),
+                ),
+            ),
     }
-}
-
-/// A payment that waited for its buyer is cancelled, so the next attempt creates another one.
-fn id_unless_waiting() -> Expr {
-    let waits = Column::PaymentClientSecret.is_not_null();
-    let case = CaseStatement::new().case(waits, Expr::cust("NULL"));
-    case.finally(Expr::col(Column::PaymentId)).into()
-}
-
-fn succeeded_with_id() -> Expr {
-    let known = Column::PaymentId.is_not_null();
-    let case = CaseStatement::new().case(known, Expr::value(PaymentStatus::Succeeded));
-    case.finally(Expr::cust("NULL")).into()
 }
 
 fn end_refund(found: Found, now: DateTime<Utc>) -> UpdateMany<Entity> {
