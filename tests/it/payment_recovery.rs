@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::support::{
@@ -21,17 +22,18 @@ const FORGET: &str = "UPDATE orders SET status = 'confirming', payment_attempt =
                       payment_method = 'pm_card_visa', payment_begun_at = now(), \
                       payment_asked_at = now() - interval '1 hour' WHERE status = 'pending'";
 
-/// Pending orders of as many users.
-async fn hold(shop: &Shop, product: Uuid, orders: usize) -> Vec<Uuid> {
+/// Pending orders of as many users, with the users.
+async fn hold(shop: &Shop, product: Uuid, orders: usize) -> Vec<(String, Uuid)> {
     let mut buyers = JoinSet::new();
     for number in 0..orders {
         let front = shop.service().front();
         let user = format!("user-{number}");
-        buyers.spawn(async move { front.buy(&user, product, 1).await.success(201) });
+        buyers.spawn(async move {
+            let order = front.buy(&user, product, 1).await.success(201);
+            (user, order["id"].as_str().unwrap().parse().unwrap())
+        });
     }
-    let made = buyers.join_all().await;
-    let id = |order: &serde_json::Value| order["id"].as_str().unwrap().parse().unwrap();
-    made.iter().map(id).collect()
+    buyers.join_all().await
 }
 
 /// A shop with forgotten payments, whose gateway has this fault.
@@ -106,15 +108,13 @@ async fn payments_that_wait_for_the_database_keep_no_order_waiting() {
     let lock = "SELECT id FROM orders FOR UPDATE";
     shop.ledger.execute(lock).await;
     let mut paying = JoinSet::new();
-    for (number, order) in orders.into_iter().enumerate() {
-        let front = service.front();
+    let bought = CancellationToken::new();
+    for (user, order) in orders {
+        let (front, bought) = (service.front(), bought.clone());
         paying.spawn(async move {
-            // Again while it finds no connection: on a busy machine all might end unseen.
-            for _ in 0..20 {
-                let call = front.pay(&format!("user-{number}"), order, "pm_card_visa");
-                if call.send().await.status != 503 {
-                    break;
-                }
+            // Each ends with 503 when it has waited for too long.
+            while !bought.is_cancelled() {
+                drop(front.pay(&user, order, "pm_card_visa").send().await);
             }
         });
     }
@@ -131,6 +131,7 @@ async fn payments_that_wait_for_the_database_keep_no_order_waiting() {
         service.buy(user, product, 1).await.success(201);
     }
 
+    bought.cancel();
     shop.ledger.execute("COMMIT").await;
     drop(paying.join_all().await);
     shop.assert_books(product).await;
@@ -146,7 +147,7 @@ async fn a_payment_whose_first_answer_was_too_early_is_settled() {
         .service()
         .product(1, json!({ "hold_seconds": 600 }))
         .await;
-    let order = hold(&shop, product, 1).await[0];
+    let (_, order) = hold(&shop, product, 1).await[0];
     gateway.set(Fault::Processing).await;
     let early = shop.service().pay("user-0", order, "pm_card_visa");
     early.send().await.refusal(503, "outcome_unknown");

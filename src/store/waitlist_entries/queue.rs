@@ -50,26 +50,48 @@ impl From<Model> for Queued {
 const WAITING: &str = "\
     SELECT COALESCE(SUM(waiting), 0) FROM waitlist_counts WHERE product_id = $1 AND level = 3";
 
+/// The quantity of the product's first waiting entry.
+///
+/// The order by product and position is one that only the index of the queue has: with an equality
+/// the planner took the primary key and read every older entry of other products, and with `EXISTS`
+/// it joined the products with all waiting entries.
+macro_rules! first_quantity {
+    () => {
+        "(SELECT quantity FROM waitlist_entries \
+          WHERE product_id >= products.id AND product_id <= products.id AND status = 'waiting' \
+          ORDER BY product_id, position LIMIT 1)"
+    };
+}
+
 /// Public products with reserved units that a waiting entry could receive, and archived ones whose
 /// places have not ended.
-const SERVICEABLE: &str = "\
-    SELECT id FROM products WHERE archived_at IS NOT NULL AND EXISTS (SELECT 1 \
-        FROM waitlist_entries WHERE product_id = products.id AND status = 'waiting') \
-    UNION ALL \
-    SELECT id FROM products WHERE stock_reserved > 0 AND published AND archived_at IS NULL AND CASE WHEN waitlist_skip \
-    THEN (SELECT MIN(quantity) FROM waitlist_entries WHERE product_id = products.id \
-        AND status = 'waiting') <= products.stock \
-    ELSE (SELECT quantity FROM waitlist_entries WHERE product_id = products.id \
-        AND status = 'waiting' ORDER BY position LIMIT 1) <= products.stock END";
+const SERVICEABLE: &str = concat!(
+    "SELECT id FROM products WHERE archived_at IS NOT NULL AND ",
+    first_quantity!(),
+    " IS NOT NULL UNION ALL \
+      SELECT id FROM products WHERE stock_reserved > 0 AND published AND archived_at IS NULL \
+          AND CASE WHEN waitlist_skip \
+          THEN (SELECT MIN(quantity) FROM waitlist_entries WHERE product_id = products.id \
+              AND status = 'waiting') <= products.stock \
+          ELSE ",
+    first_quantity!(),
+    " <= products.stock END"
+);
 
 impl Store {
     /// Products with a waiting entry that could be served: their node died before it served the
     /// entry, or `waitlist_skip` was set afterwards.
     pub async fn products_with_serviceable_entries(&self) -> Result<Vec<ProductId>> {
-        let backend = self.read.get_database_backend();
-        let statement = Statement::from_string(backend, SERVICEABLE);
-        let rows = self.bounded(|| self.read.query_all_raw(statement.clone()));
-        let rows = rows.await?;
+        let rows = if self.is_postgres() {
+            // The connections of this pool never plan to read a whole table.
+            let statement = Statement::from_string(DbBackend::Postgres, SERVICEABLE);
+            self.bounded_write(self.write.query_all_raw(statement))
+                .await?
+        } else {
+            let statement = || Statement::from_string(DbBackend::Sqlite, SERVICEABLE);
+            self.bounded(|| self.read.query_all_raw(statement()))
+                .await?
+        };
         let ids = rows.iter().map(|row| row.try_get_by_index(0));
         Ok(ids.collect::<std::result::Result<_, _>>()?)
     }
@@ -84,11 +106,13 @@ impl Transaction {
         Ok(row.map_or(Ok(0), |row| row.try_get_by_index(0))?)
     }
 
-    /// The first waiting entries, up to `limit`.
+    /// The first waiting entries, up to `limit`, in an order that only the index of the queue has.
     pub async fn queue(&self, product: ProductId, limit: u64) -> Result<Vec<Queued>> {
         let rows = Entity::find()
-            .filter(COLUMN.product_id.eq(product))
+            .filter(COLUMN.product_id.gte(product))
+            .filter(COLUMN.product_id.lte(product))
             .filter(Expr::cust("status = 'waiting'"))
+            .order_by_asc(Column::ProductId)
             .order_by_asc(Column::Position)
             .limit(limit)
             .all(&self.inner)
