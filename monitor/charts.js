@@ -11,7 +11,7 @@ const CHARTS = [
     ['p50', '--good', point => point[2].p50], ['p95', '--warn', point => point[2].p95], ['p99', '--bad', point => point[2].p99]] },
   { title: 'Lock', note: 'attempts a second', form: rate, lines: [
     ['acquired', '--good', point => point[3][0]], ['busy', '--bad', point => point[3][1]]] },
-  { title: 'Batch', note: 'commands that share a lock and a commit', form: number => number === null ? '–' : rate(number), lines: [
+  { title: 'Batch', note: 'commands that share a commit', form: number => number === null ? '–' : rate(number), lines: [
     ['mean of 5 s', '--accent', point => point[4]]] },
 ];
 

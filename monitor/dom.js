@@ -30,7 +30,7 @@ export const count = number => WHOLE.format(number);
 export const short = number => number < 100_000 ? WHOLE.format(number) : SHORT.format(number);
 
 /** A rate: 0, 0.4, 12, 3,400. */
-export const rate = number => number > 0 && number < 9.95 ? number.toFixed(1) : WHOLE.format(number);
+export const rate = number => number > 0 && number < 9.95 && !Number.isInteger(number) ? number.toFixed(1) : WHOLE.format(number);
 
 /** Milliseconds with as many digits as are of use. */
 export function millis(number) {
@@ -39,9 +39,9 @@ export function millis(number) {
   return `${number < 9.95 ? number.toFixed(1) : WHOLE.format(number)} ms`;
 }
 
-/** Seconds as people say them: 0.8 s, 42 s, 3 min 5 s, 2 h 10 min, 4 d. */
+/** Seconds as people say them: 0.8 s, 3 s, 42 s, 3 min 5 s, 2 h 10 min, 4 d. */
 export function seconds(number) {
-  if (number < 9.95) return `${number.toFixed(1)} s`;
+  if (number < 9.95 && !Number.isInteger(number)) return `${number.toFixed(1)} s`;
   const whole = Math.round(number);
   if (whole < 60) return `${whole} s`;
   if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;

@@ -15,8 +15,8 @@ export function phase(drop, now) {
   return drop.units.per_second > 0 || drop.sells_out_in !== null ? 'live' : 'idle';
 }
 
-/** The most urgent first: what sells now, then by the speed of requests, then as created. */
-const RANK = { live: 0, 'sold-out': 1, idle: 2, soon: 2, over: 3, hidden: 4 };
+/** What sells now comes first, then what can be bought, then what is over; the newest first among equals. */
+const RANK = { live: 0, idle: 1, soon: 1, 'sold-out': 2, over: 3, hidden: 4 };
 
 export class Drops {
   /** @param {(id: string) => void} sendCrowd null without the demo */
@@ -94,7 +94,7 @@ class Card {
 
   sentence(drop, phase, now) {
     if (phase === 'soon') return `Opens in ${seconds((Date.parse(drop.starts_at) - now) / 1000)}`;
-    if (phase === 'sold-out') return drop.sold_out_in === null ? 'Nothing left' : `Sold out in ${seconds(drop.sold_out_in)}`;
+    if (phase === 'sold-out') return drop.sold_out_in === null ? 'Nothing left' : `Sold out within ${seconds(Math.max(Math.round(drop.sold_out_in), 1))}`;
     if (phase === 'live') return drop.sells_out_in === null ? 'Selling' : `Sells out in ${seconds(drop.sells_out_in)}`;
     return phase === 'over' ? 'The sale has ended' : phase === 'hidden' ? 'No buyer sees it' : 'No sale in the last seconds';
   }

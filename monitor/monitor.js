@@ -103,7 +103,7 @@ async function sendCrowd(product) {
 }
 
 follow('/monitor/events', {
-  history: points => charts.history(points),
+  history: points => { tiles.history(points); charts.history(points); },
   snapshot: snapshot => { charts.add(point(snapshot)); show(snapshot); },
   lost: since => {
     const banner = element('banner');

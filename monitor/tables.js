@@ -39,8 +39,13 @@ export class Tiles {
     const silent = snapshot.nodes.filter(node => node.silent_seconds !== null).length;
     set('nodes', String(snapshot.nodes.length - silent), silent ? `${silent} silent` : `${count(snapshot.connections)} connections`, silent ? 'bad' : '');
     const errors = snapshot.answers.filter(answer => SEVERE.has(answer.outcome)).reduce((sum, answer) => sum + answer.per_second, 0);
-    const database = snapshot.database ? 'database reads' : 'database does not answer';
+    const database = snapshot.database ? 'database answers' : 'database does not answer';
     set('errors', rate(errors), database, errors > 0 || !snapshot.database ? 'bad' : '');
+  }
+
+  /** The peak of what the page was given before its first snapshot. */
+  history(points) {
+    this.peak = Math.max(this.peak, ...points.map(point => point[1][0]));
   }
 
   showLock(set, { lock, busy_per_second: busy }) {

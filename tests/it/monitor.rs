@@ -82,9 +82,8 @@ async fn the_page_shows_the_numbers_of_the_metrics_and_of_the_api() {
     for condition in [
         "left('Bold') === '0 of 7 left' && left('Other') === '2 of 3 left'",
         "fact('Bold', 'Sold') === '7' && fact('Bold', 'Waitlist') === '2'",
-        "card('Bold').innerText.includes('Sold out in')",
+        "card('Bold').innerText.includes('Sold out within')",
         "row('locks', 'Other')[7] === '0' && row('nodes', '(this one)')[8].includes('.')",
-        // A filter and a theme of the address hold after a reload.
         "document.querySelectorAll('.plot canvas').length === 4",
     ] {
         browser.until(&tab, condition).await.unwrap();
