@@ -270,6 +270,9 @@ mod tests {
         buckets[3] = 100;
         let median = quantile(&buckets, 0.5).unwrap();
         assert!((median - 0.75).abs() < 1e-9, "{median}");
+        buckets[4] = 100;
+        let upper = quantile(&buckets, 0.75).unwrap();
+        assert!((upper - 1.75).abs() < 1e-9, "{upper}");
         buckets[SECONDS_BUCKETS.len()] = 100;
         assert_eq!(quantile(&buckets, 0.99), Some(5_000.0));
     }
