@@ -67,7 +67,8 @@ function offerProducts(drops) {
 }
 
 function showCrowd({ crowd, drops }) {
-  element('crowd').hidden = !crowd;
+  element('crowd').hidden = !crowd && !crowdFault;
+  if (crowdFault) return setText(element('crowd'), crowdFault);
   if (!crowd) return;
   const name = drops.find(drop => drop.id === crowd.product)?.name ?? 'a drop';
   const did = `${count(crowd.bought)} bought, ${count(crowd.waitlisted)} on the waitlist, ${count(crowd.refused)} refused`;
@@ -88,7 +89,11 @@ function point(snapshot) {
   ];
 }
 
+/** Why the crowd did not come; shown until one does. */
+let crowdFault = '';
+
 async function sendCrowd(product) {
+  crowdFault = '';
   announce('The crowd is on its way');
   try {
     const answer = await fetch('/monitor/crowd', {
@@ -96,10 +101,11 @@ async function sendCrowd(product) {
       headers: { 'Content-Type': 'application/json', 'X-Crowd-Token': token },
       body: JSON.stringify({ product_id: product }),
     });
-    if (!answer.ok) announce(answer.status === 409 ? 'A crowd is there already' : 'The crowd could not be sent; load the page again');
+    if (!answer.ok) crowdFault = answer.status === 409 ? 'A crowd is here already' : 'The crowd could not be sent; load the page again';
   } catch {
-    announce('The crowd could not be sent: no connection');
+    crowdFault = 'The crowd could not be sent: no connection';
   }
+  if (last) showCrowd(last);
 }
 
 follow('/monitor/events', {

@@ -14,7 +14,7 @@ use crate::{lock, metrics::SECONDS_BUCKETS, telemetry::faults::Fault};
 
 /// Percentiles, batches and lock waits are those of this time.
 pub(super) const WINDOW: Duration = Duration::from_secs(5);
-/// The products that a report names: those that sold most.
+/// The products that a report names: those with the most requests.
 pub(super) const PRODUCTS_MAX: usize = 50;
 
 /// Who reports.
@@ -147,10 +147,16 @@ impl Span<'_> {
         }
     }
 
-    /// The products that sold most, first.
+    /// The products with the most requests, those of the window before all others.
     fn products(&self) -> Vec<ProductReport> {
         let mut products: Vec<_> = self.newest.products.iter().collect();
-        products.sort_by_key(|(_, counters)| std::cmp::Reverse(counters.orders + counters.refused));
+        let requests =
+            |counters: &Counters| counters.orders + counters.waitlisted + counters.refused;
+        products.sort_by_cached_key(|(sku, now)| {
+            let all = requests(now);
+            let then = self.oldest.products.get(*sku).map_or(0, requests);
+            std::cmp::Reverse((all.saturating_sub(then), all))
+        });
         products.truncate(PRODUCTS_MAX);
         let reports = products.into_iter().map(|(sku, now)| {
             // A product that an earlier scrape lacks had counted nothing.
