@@ -6,7 +6,7 @@ use axum::{Router, middleware};
 use metrics_exporter_prometheus::PrometheusHandle;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::docs::QueryNames;
+use self::{docs::QueryNames, observe::Outside};
 use crate::{
     admission::{Gate, Streams},
     cache::Cache,
@@ -108,10 +108,12 @@ pub fn router(state: &SharedState, cors_origins: &[String]) -> Router {
         let limit = middleware::from_fn_with_state(Arc::clone(state), clients::limit);
         router = router.layer(limit);
     }
-    if let Some(cors) = cors::layer(cors_origins) {
+    let cors = cors::layer(cors_origins);
+    if let Some(cors) = cors.clone() {
         router = router.layer(cors);
     }
-    observed(router, state, queries)
+    let cors = cors.map(Arc::new);
+    observed(router, state, Outside { queries, cors })
 }
 
 /// Metrics, health and probes, for the operators' listener.
@@ -122,7 +124,7 @@ pub fn ops_router(state: &SharedState, recorder: PrometheusHandle) -> Router {
         .route("/health", axum::routing::get(health::health))
         .route("/health/live", axum::routing::get(health::live))
         .route("/health/ready", axum::routing::get(health::ready));
-    observed(with_fallbacks(router), state, QueryNames::default())
+    observed(with_fallbacks(router), state, Outside::default())
 }
 
 /// Adds problem documents for unknown paths and methods.
@@ -133,10 +135,10 @@ fn with_fallbacks(router: Router<SharedState>) -> Router<SharedState> {
 }
 
 /// Adds the outermost layer, `observe`: query parameters, time limit, request id, metrics.
-fn observed(router: Router<SharedState>, state: &SharedState, queries: QueryNames) -> Router {
+fn observed(router: Router<SharedState>, state: &SharedState, outside: Outside) -> Router {
     router
         .layer(middleware::from_fn_with_state(
-            (Arc::clone(state), queries),
+            (Arc::clone(state), outside),
             observe::observe,
         ))
         .with_state(Arc::clone(state))
