@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use axum::{Router, middleware};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::docs::QueryNames;
 pub use self::monitor::Operations;
+use self::{docs::QueryNames, observe::Outside};
 use crate::{
     admission::{Gate, Streams},
     cache::Cache,
@@ -109,10 +109,12 @@ pub fn router(state: &SharedState, cors_origins: &[String]) -> Router {
         let limit = middleware::from_fn_with_state(Arc::clone(state), clients::limit);
         router = router.layer(limit);
     }
-    if let Some(cors) = cors::layer(cors_origins) {
+    let cors = cors::layer(cors_origins);
+    if let Some(cors) = cors.clone() {
         router = router.layer(cors);
     }
-    observed(router, state, queries)
+    let cors = cors.map(Arc::new);
+    observed(router, state, Outside { queries, cors })
 }
 
 /// The live monitor, metrics, health and probes, for the operators' listener.
@@ -121,7 +123,7 @@ pub fn ops_router(state: &SharedState, operations: Operations) -> Router {
         .route("/health", axum::routing::get(health::health))
         .route("/health/live", axum::routing::get(health::live))
         .route("/health/ready", axum::routing::get(health::ready));
-    observed(with_fallbacks(router), state, QueryNames::default())
+    observed(with_fallbacks(router), state, Outside::default())
 }
 
 /// Adds problem documents for unknown paths and methods.
@@ -132,10 +134,10 @@ fn with_fallbacks(router: Router<SharedState>) -> Router<SharedState> {
 }
 
 /// Adds the outermost layer, `observe`: query parameters, time limit, request id, metrics.
-fn observed(router: Router<SharedState>, state: &SharedState, queries: QueryNames) -> Router {
+fn observed(router: Router<SharedState>, state: &SharedState, outside: Outside) -> Router {
     router
         .layer(middleware::from_fn_with_state(
-            (Arc::clone(state), queries),
+            (Arc::clone(state), outside),
             observe::observe,
         ))
         .with_state(Arc::clone(state))

@@ -1,8 +1,14 @@
 //! Cross-origin resource sharing: the origins whose pages may call the API.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
-use axum::http::{HeaderName, HeaderValue, Method, header, request::Parts};
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{HeaderName, HeaderValue, Method, header, request::Parts},
+    response::Response,
+};
+use tower::{Layer, ServiceExt, service_fn};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::config::Origin;
@@ -43,4 +49,25 @@ pub(super) fn layer(origins: &[String]) -> Option<CorsLayer> {
         ])
         .max_age(MAX_AGE);
     Some(layer)
+}
+
+/// Adds the headers of the layer to a response that was made outside of it, for a request from this
+/// origin.
+pub(super) async fn readable(
+    layer: Option<&CorsLayer>,
+    origin: Option<HeaderValue>,
+    response: Response,
+) -> Response {
+    let (Some(layer), Some(origin)) = (layer, origin) else {
+        return response;
+    };
+    let mut request = Request::new(Body::empty());
+    request.headers_mut().insert(header::ORIGIN, origin);
+    let mut made = Some(response);
+    let answer = service_fn(move |_: Request| {
+        let made = made.take().unwrap_or_default();
+        std::future::ready(Ok::<_, Infallible>(made))
+    });
+    let Ok(response) = layer.layer(answer).oneshot(request).await;
+    response
 }

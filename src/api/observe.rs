@@ -1,7 +1,7 @@
 //! Middleware around every request: request id, unknown query parameters, time-out, metrics, log of
 //! internal errors, end of keep-alive while the service drains.
 
-use std::{any::Any, panic::AssertUnwindSafe, time::Instant};
+use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -10,11 +10,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures::FutureExt;
-use tokio::time::error::Elapsed;
+use tower_http::cors::CorsLayer;
 use uuid::Uuid;
 
 use super::{
-    SharedState, clients,
+    SharedState, clients, cors,
     docs::QueryNames,
     problem::{FailureCause, Problem},
 };
@@ -48,8 +48,29 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest request id that is accepted from a caller, in bytes.
 const REQUEST_ID_MAX: usize = 128;
 
+/// What the middleware itself refuses or adds; clones share it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Outside {
+    pub(super) queries: QueryNames,
+    /// For the answers that are not made within the layer of CORS: else a page could not read them.
+    pub(super) cors: Option<Arc<CorsLayer>>,
+}
+
+impl Outside {
+    /// The page that sent the request, where pages may read answers.
+    fn origin(&self, request: &Request) -> Option<HeaderValue> {
+        self.cors.as_ref()?;
+        request.headers().get(header::ORIGIN).cloned()
+    }
+
+    /// An answer of the middleware itself, as a page of this origin may read it.
+    async fn readable(&self, origin: Option<HeaderValue>, answer: impl IntoResponse) -> Response {
+        cors::readable(self.cors.as_deref(), origin, answer.into_response()).await
+    }
+}
+
 pub(super) async fn observe(
-    State((state, queries)): State<(SharedState, QueryNames)>,
+    State((state, outside)): State<(SharedState, Outside)>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -65,15 +86,20 @@ pub(super) async fn observe(
         id: made,
     };
     request.extensions_mut().insert(stored);
-    let mut response = match queries.check(&request) {
+    let origin = outside.origin(&request);
+    let mut response = match outside.queries.check(&request) {
         Ok(()) => {
             let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
-            in_time(tokio::time::timeout(state.request_timeout, answer).await)
+            match tokio::time::timeout(state.request_timeout, answer).await {
+                Ok(Ok(response)) => response,
+                Ok(Err(panic)) => outside.readable(origin, panicked(&*panic)).await,
+                Err(_) => outside.readable(origin, Problem::NotInTime).await,
+            }
         }
         // Such a request counts for its address too.
         Err(problem) => match state.clients.admit(&request) {
-            Ok(()) => problem.into_response(),
-            Err(refusal) => clients::refused(refusal),
+            Ok(()) => outside.readable(origin, problem).await,
+            Err(refusal) => outside.readable(origin, clients::refused(refusal)).await,
         },
     };
     if let Some(FailureCause(cause)) = response.extensions().get() {
@@ -93,17 +119,8 @@ pub(super) async fn observe(
     response
 }
 
-/// The handler's response, unless it panicked or took too long.
-fn in_time(answer: Result<std::thread::Result<Response>, Elapsed>) -> Response {
-    match answer {
-        Ok(Ok(response)) => response,
-        Ok(Err(panic)) => panicked(&*panic),
-        Err(_) => Problem::NotInTime.into_response(),
-    }
-}
-
-/// The response to a request whose handler panicked, which is a bug.
-fn panicked(panic: &(dyn Any + Send)) -> Response {
+/// The answer to a request whose handler panicked, which is a bug.
+fn panicked(panic: &(dyn Any + Send)) -> Problem {
     let cause = panic
         .downcast_ref::<String>()
         .map(String::as_str)
@@ -112,7 +129,6 @@ fn panicked(panic: &(dyn Any + Send)) -> Response {
     Problem::Internal {
         cause: format!("panic: {cause}"),
     }
-    .into_response()
 }
 
 /// The caller's `x-request-id` if it is valid.

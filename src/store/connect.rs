@@ -168,10 +168,9 @@ fn postgres(
     access: Access,
     trust: &Arc<Trust>,
 ) -> ConnectOptions {
-    // All queries of a lane have an index that is in their order. A plan made while a table was
-    // small may scan the whole table, or sort what another index finds, and stays cached while the
-    // table grows by thousands of rows a second.
-    let whole_scans = match access {
+    // All queries of a lane have an index. A plan made while a table was small may scan the whole
+    // table, and stays cached while the table grows by thousands of rows a second.
+    let seqscan = match access {
         Access::Write => "off",
         Access::Read => "on",
     };
@@ -181,8 +180,7 @@ fn postgres(
     options.set_application_name("flash-sale");
     options.map_sqlx_postgres_opts(move |options| {
         options.options([
-            ("enable_seqscan", whole_scans),
-            ("enable_bitmapscan", whole_scans),
+            ("enable_seqscan", seqscan),
             ("statement_timeout", statement_timeout.as_str()),
             ("lock_timeout", lock_timeout.as_str()),
             (

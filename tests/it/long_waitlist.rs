@@ -117,10 +117,13 @@ async fn a_long_waitlist_costs_no_more_than_a_short_one(#[case] skip: bool) {
 }
 
 /// PostgreSQL analyzes a table a minute after it has grown; until then it plans for a small one.
+#[rstest]
+#[case::in_order(false)]
+#[case::with_waitlist_skip(true)]
 #[tokio::test]
-async fn the_search_for_entries_to_serve_reads_no_whole_waitlist() {
+async fn the_search_for_entries_to_serve_reads_no_whole_waitlist(#[case] skip: bool) {
     let mut shop = Shop::plan(Backend::Postgres).patient().open().await;
-    let terms = json!({ "hold_seconds": 600, "waitlist": true });
+    let terms = json!({ "hold_seconds": 600, "waitlist": true, "waitlist_skip": skip });
     let product = shop.service().product(0, terms).await;
     insert_entries(&shop, product, LONG).await;
     reset_counts(&shop).await;

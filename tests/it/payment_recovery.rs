@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use rstest::rstest;
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -10,6 +11,7 @@ use uuid::Uuid;
 
 use crate::support::{
     SOON, eventually,
+    front::Front,
     gateway::{Fault, Gateway},
     shop::{Backend, Shop},
     tokens, when,
@@ -95,9 +97,39 @@ async fn a_busy_gateway_is_left_alone_for_as_long_as_it_asks() {
     all_are_confirmed(&shop, product).await;
 }
 
-/// The rows of more orders than there are connections are locked while their buyers confirm.
+/// Who confirms a pending order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Buyer,
+    Admin,
+}
+
+/// Confirms the order until `bought`; each call ends with 503 when it has waited for too long.
+async fn confirm_until(
+    bought: CancellationToken,
+    front: Front,
+    by: By,
+    (user, order): (String, Uuid),
+) {
+    let outside = json!({ "external_payment": { "provider": "paypal", "reference": user } });
+    while !bought.is_cancelled() {
+        let call = match by {
+            By::Buyer => front.pay(&user, order, "pm_card_visa"),
+            By::Admin => front
+                .post(&format!("/orders/{order}/confirm"))
+                .bearer(&tokens::admin_of_name(&user))
+                .json(&outside),
+        };
+        drop(call.send().await);
+    }
+}
+
+/// The rows of more orders than there are connections are locked while they are confirmed.
+#[rstest]
+#[case::of_buyers(By::Buyer)]
+#[case::outside(By::Admin)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn payments_that_wait_for_the_database_keep_no_order_waiting() {
+async fn payments_that_wait_for_the_database_keep_no_order_waiting(#[case] by: By) {
     let gateway = Gateway::start().await;
     let plan = Shop::plan(Backend::Postgres).paying(&gateway);
     let shop = plan.set("DATABASE_POOL_MAX", "5").open().await;
@@ -107,17 +139,9 @@ async fn payments_that_wait_for_the_database_keep_no_order_waiting() {
     shop.ledger.execute("BEGIN").await;
     let lock = "SELECT id FROM orders FOR UPDATE";
     shop.ledger.execute(lock).await;
-    let mut paying = JoinSet::new();
     let bought = CancellationToken::new();
-    for (user, order) in orders {
-        let (front, bought) = (service.front(), bought.clone());
-        paying.spawn(async move {
-            // Each ends with 503 when it has waited for too long.
-            while !bought.is_cancelled() {
-                drop(front.pay(&user, order, "pm_card_visa").send().await);
-            }
-        });
-    }
+    let confirm = |order| confirm_until(bought.clone(), service.front(), by, order);
+    let paying: JoinSet<()> = orders.into_iter().map(confirm).collect();
     let waits = "SELECT 'x' FROM pg_stat_activity WHERE datname = current_database() \
                  AND wait_event_type = 'Lock'";
     eventually("the payments wait", SOON, async || {
@@ -133,7 +157,7 @@ async fn payments_that_wait_for_the_database_keep_no_order_waiting() {
 
     bought.cancel();
     shop.ledger.execute("COMMIT").await;
-    drop(paying.join_all().await);
+    paying.join_all().await;
     shop.assert_books(product).await;
 }
 

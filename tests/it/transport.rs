@@ -117,6 +117,20 @@ async fn only_configured_origins_may_call_from_a_page() {
     );
 }
 
+#[tokio::test]
+async fn a_page_can_read_a_refusal_that_comes_before_the_handler() {
+    let ours = "https://shop.example";
+    let plan = Shop::plan(Backend::Sqlite).set("CORS_ORIGINS", ours);
+    let shop = plan.open().await;
+
+    let call = shop.service().get("/products?unknown=1");
+    let refused = call.header("origin", ours).send().await;
+
+    refused.refusal(422, "invalid_request");
+    assert_eq!(allowed(&refused), Some(ours));
+    assert!(refused.header("x-request-id").is_some());
+}
+
 #[rstest]
 #[case::below_a_domain("https://*.shop.example", "https://de.shop.example", true)]
 #[case::the_domain("https://*.shop.example", "https://shop.example", false)]

@@ -10,8 +10,8 @@ use entities::{
     orders::{COLUMN, Column, Entity, Model},
 };
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult, QueryFilter, QueryOrder,
-    QuerySelect, QueryTrait, Select,
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult, QueryFilter,
+    QueryOrder, QuerySelect, QueryTrait, Select,
     sea_query::{Alias, Asterisk, Expr, Order as Direction, Query, SelectStatement},
 };
 
@@ -71,6 +71,25 @@ impl OrderFilter {
         product.into_iter().chain(status).chain(times).collect()
     }
 
+    /// The first orders, newest first, of those that a page examines.
+    fn select(&self, examined: Select<Entity>) -> SelectStatement {
+        let conditions = self.conditions().into_iter();
+        let mut select = Query::select()
+            .column(Asterisk)
+            .from_subquery(
+                examined.limit(EXAMINED_MAX).into_query(),
+                Alias::new("orders"),
+            )
+            .cond_where(conditions.fold(Condition::all(), Condition::add))
+            .limit(self.limit)
+            .take();
+        if self.user_id.is_none() {
+            select.order_by(Column::CreatedAt, Direction::Desc);
+        }
+        select.order_by(Column::Id, Direction::Desc);
+        select
+    }
+
     fn in_time(&self, mut query: Select<Entity>) -> Select<Entity> {
         if let Some(from) = self.from {
             query = query.filter(Column::CreatedAt.gte(from));
@@ -116,27 +135,9 @@ impl Store {
         let Some(examined) = self.examined(&filter).await? else {
             return Ok(OrderPage::default());
         };
-        let conditions = filter.conditions();
-        let mut select = Query::select()
-            .column(Asterisk)
-            .from_subquery(
-                examined.clone().limit(EXAMINED_MAX).into_query(),
-                Alias::new("orders"),
-            )
-            .cond_where(
-                conditions
-                    .iter()
-                    .cloned()
-                    .fold(sea_orm::Condition::all(), sea_orm::Condition::add),
-            )
-            .limit(filter.limit)
-            .take();
-        if filter.user_id.is_none() {
-            select.order_by(Column::CreatedAt, Direction::Desc);
-        }
-        select.order_by(Column::Id, Direction::Desc);
+        let select = filter.select(examined.clone());
         let page = page(self.orders_of_select(&select).await?, limit);
-        if page.next.is_some() || conditions.is_empty() {
+        if page.next.is_some() || filter.conditions().is_empty() {
             return Ok(page);
         }
         let last = examined
@@ -194,4 +195,63 @@ fn page(mut orders: Vec<Order>, limit: u64) -> OrderPage {
     orders.truncate(limit);
     let next = orders.last().filter(|_| more).map(|order| order.id);
     OrderPage { orders, next }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use chrono::TimeDelta;
+    use sea_orm::{DbBackend, Statement, sea_query::SqliteQueryBuilder};
+
+    use super::*;
+    use crate::store::{Connections, Url};
+
+    /// Of all users, as an admin may ask for.
+    fn filters() -> [OrderFilter; 4] {
+        let day = Some(DateTime::<Utc>::UNIX_EPOCH + TimeDelta::days(20_000));
+        let of_status = |status| OrderFilter {
+            status: Some(status),
+            limit: 50,
+            ..OrderFilter::default()
+        };
+        [
+            OrderFilter::default(),
+            OrderFilter {
+                from: day,
+                product_id: Some(uuid::Uuid::nil()),
+                ..OrderFilter::default()
+            },
+            of_status(OrderStatus::Pending),
+            of_status(OrderStatus::Expired),
+        ]
+    }
+
+    /// `tests/it/order_search.rs` reads the plans of PostgreSQL.
+    #[tokio::test]
+    async fn sqlite_reads_every_list_by_an_index_and_sorts_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("orders.db").display());
+        let url = Url::new(&url);
+        Store::migrate(&url).await.unwrap();
+        let connections = Connections {
+            max: 2,
+            write_within: Duration::from_secs(1),
+        };
+        let store = Store::connect(&url, connections).await.unwrap();
+        for filter in filters() {
+            let query = store.examined(&filter).await.unwrap().unwrap();
+            let (select, values) = filter.select(query).build(SqliteQueryBuilder);
+            let explain = format!("EXPLAIN QUERY PLAN {select}");
+            let explain = Statement::from_sql_and_values(DbBackend::Sqlite, explain, values);
+            let steps = store.read.query_all_raw(explain).await.unwrap();
+            let steps = steps.iter().map(|step| step.try_get("", "detail").unwrap());
+            let plan = steps.collect::<Vec<String>>().join("\n");
+            assert!(plan.contains("created_at_idx"), "{filter:?}:\n{plan}");
+            assert!(
+                !plan.contains("TEMP B-TREE FOR ORDER BY"),
+                "{filter:?}:\n{plan}"
+            );
+        }
+    }
 }

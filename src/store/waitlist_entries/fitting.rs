@@ -59,8 +59,8 @@ impl Transaction {
         let values = [product.into(), units.into(), per_size.into(), limit.into()];
         let rows = Entity::find()
             .from_raw_sql(Statement::from_sql_and_values(backend, sql, values))
-            .all(&self.inner)
-            .await?;
+            .all(&self.inner);
+        let rows = self.in_order_of_index(rows).await?;
         Ok(rows.into_iter().map(Queued::from).collect())
     }
 }

@@ -1,6 +1,6 @@
 //! SQL for `waitlist_entries`: the queue of a product (join, next entries, offers, leaves).
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 
 use entities::{
     waitlist_entries::{ActiveModel, COLUMN, Column, Entity, Model},
@@ -9,8 +9,8 @@ use entities::{
 use sea_orm::{
     ActiveEnum,
     ActiveValue::{NotSet, Set},
-    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    Statement, Value,
+    ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect, Statement, TransactionTrait, Value,
     sea_query::Expr,
 };
 use uuid::Uuid;
@@ -50,6 +50,11 @@ impl From<Model> for Queued {
 const WAITING: &str = "\
     SELECT COALESCE(SUM(waiting), 0) FROM waitlist_counts WHERE product_id = $1 AND level = 3";
 
+const WITHOUT_SORTS: &str = "\
+    SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off";
+/// The connections that write orders always go without sequential scans.
+const WITH_SORTS: &str = "SET LOCAL enable_bitmapscan = on; SET LOCAL enable_sort = on";
+
 /// The quantity of the product's first waiting entry.
 ///
 /// The order by product and position is one that only the index of the queue has: with an equality
@@ -82,16 +87,16 @@ impl Store {
     /// Products with a waiting entry that could be served: their node died before it served the
     /// entry, or `waitlist_skip` was set afterwards.
     pub async fn products_with_serviceable_entries(&self) -> Result<Vec<ProductId>> {
-        let rows = if self.is_postgres() {
-            // The connections of this pool never plan to read a whole table.
-            let statement = Statement::from_string(DbBackend::Postgres, SERVICEABLE);
-            self.bounded_write(self.write.query_all_raw(statement))
-                .await?
-        } else {
-            let statement = || Statement::from_string(DbBackend::Sqlite, SERVICEABLE);
-            self.bounded(|| self.read.query_all_raw(statement()))
-                .await?
+        let statement = Statement::from_string(self.read.get_database_backend(), SERVICEABLE);
+        let search = async || {
+            let inner = self.read.begin().await?;
+            let transaction = Transaction { inner };
+            let rows = transaction.inner.query_all_raw(statement.clone());
+            let rows = transaction.in_order_of_index(rows).await?;
+            transaction.inner.commit().await?;
+            Ok(rows)
         };
+        let rows = self.bounded(search).await?;
         let ids = rows.iter().map(|row| row.try_get_by_index(0));
         Ok(ids.collect::<std::result::Result<_, _>>()?)
     }
@@ -106,7 +111,23 @@ impl Transaction {
         Ok(row.map_or(Ok(0), |row| row.try_get_by_index(0))?)
     }
 
-    /// The first waiting entries, up to `limit`, in an order that only the index of the queue has.
+    /// Runs a query in an order that an index has, by that index. Until PostgreSQL has analyzed a
+    /// table that grew, a minute later, it plans to read what seem to be a few rows in any order,
+    /// and to sort them.
+    pub(super) async fn in_order_of_index<T>(
+        &self,
+        query: impl Future<Output = std::result::Result<T, DbErr>>,
+    ) -> std::result::Result<T, DbErr> {
+        if !self.is_postgres() {
+            return query.await;
+        }
+        self.inner.execute_unprepared(WITHOUT_SORTS).await?;
+        let rows = query.await?;
+        self.inner.execute_unprepared(WITH_SORTS).await?;
+        Ok(rows)
+    }
+
+    /// The first waiting entries, up to `limit`.
     pub async fn queue(&self, product: ProductId, limit: u64) -> Result<Vec<Queued>> {
         let rows = Entity::find()
             .filter(COLUMN.product_id.gte(product))
@@ -115,8 +136,8 @@ impl Transaction {
             .order_by_asc(Column::ProductId)
             .order_by_asc(Column::Position)
             .limit(limit)
-            .all(&self.inner)
-            .await?;
+            .all(&self.inner);
+        let rows = self.in_order_of_index(rows).await?;
         Ok(rows.into_iter().map(Queued::from).collect())
     }
 

@@ -14,7 +14,11 @@ pub(crate) fn user(name: &str) -> String {
 }
 
 pub(crate) fn admin() -> String {
-    test_support::tokens::admin(SECRET, "the-admin", TTL).unwrap()
+    admin_of_name("the-admin")
+}
+
+pub(crate) fn admin_of_name(name: &str) -> String {
+    test_support::tokens::admin(SECRET, name, TTL).unwrap()
 }
 
 pub(crate) fn sign(claims: &Value) -> String {
