@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{Router, middleware};
-use metrics_exporter_prometheus::PrometheusHandle;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+pub use self::monitor::Operations;
 use self::{docs::QueryNames, observe::Outside};
 use crate::{
     admission::{Gate, Streams},
@@ -33,6 +33,7 @@ mod guests;
 mod health;
 mod json_document;
 pub mod me;
+mod monitor;
 mod observe;
 mod orders;
 mod problem;
@@ -116,11 +117,9 @@ pub fn router(state: &SharedState, cors_origins: &[String]) -> Router {
     observed(router, state, Outside { queries, cors })
 }
 
-/// Metrics, health and probes, for the operators' listener.
-pub fn ops_router(state: &SharedState, recorder: PrometheusHandle) -> Router {
-    let render = move || async move { recorder.render() };
-    let router = Router::new()
-        .route("/metrics", axum::routing::get(render))
+/// The live monitor, metrics, health and probes, for the operators' listener.
+pub fn ops_router(state: &SharedState, operations: Operations) -> Router {
+    let router = monitor::pages(state, operations)
         .route("/health", axum::routing::get(health::health))
         .route("/health/live", axum::routing::get(health::live))
         .route("/health/ready", axum::routing::get(health::ready));

@@ -13,6 +13,7 @@ use crate::{
     embedded,
     jobs::{expiry::Expiry, open_payments, recovery, stock_poll::StockPoll, upkeep},
     metrics::connections::Listener,
+    monitor::{self, Monitor},
     redis::Redis,
     sequencer,
     stock_events::StockEvents,
@@ -136,6 +137,7 @@ impl App {
         };
         let bounds = connections(config, Listener::Api);
         let router = api::router(&app.state, &config.cors_origins);
+        let operations = app.operations(config, recorder, router.clone());
         let done = serving.clone();
         serve(
             api_listener,
@@ -145,10 +147,36 @@ impl App {
             app.resources.request_runtime.tasks(),
         );
         let bounds = connections(config, Listener::Operations);
-        let router = api::ops_router(&app.state, recorder);
+        let router = api::ops_router(&app.state, operations);
         serve(ops_listener, router, bounds, serving, &app.tasks);
         app.log_start(&database_url(&config.database)?);
         Ok(app)
+    }
+
+    /// Starts the monitor; `router` is the API.
+    fn operations(
+        &self,
+        config: &config::Serve,
+        recorder: PrometheusHandle,
+        router: axum::Router,
+    ) -> api::Operations {
+        let tasks = self.resources.request_runtime.tasks();
+        let monitor = Monitor::start(monitor::Parts {
+            recorder: recorder.clone(),
+            store: self.state.store.clone(),
+            lock: self.state.lock.clone(),
+            redis: self.resources.redis.clone(),
+            name: format!("{}:{}", connect::host_name(self.api), self.api.port()),
+            viewers_max: config.monitor.monitor_viewers_max,
+            tasks: tasks.clone(),
+        });
+        api::Operations {
+            recorder,
+            monitor,
+            password: config.monitor.ops_password.clone(),
+            api: router,
+            tasks: tasks.clone(),
+        }
     }
 
     fn log_start(&self, database: &Url) {

@@ -12,6 +12,7 @@ use crate::domain::Secret;
 mod check;
 mod connections;
 mod environment;
+mod monitor;
 mod origin;
 mod parse;
 mod payments;
@@ -20,6 +21,7 @@ mod value;
 pub use self::{
     check::{Error, SECRET_MIN},
     connections::Connections,
+    monitor::Monitor,
     origin::Origin,
     parse::{Refusal, parse},
     payments::{Payments, Provider},
@@ -60,7 +62,7 @@ pub struct Serve {
     )]
     pub listen_addr: SocketAddr,
 
-    /// Address of `/metrics` and `/health` for operators; separate from the API, so that it is
+    /// Address of the live monitor (`/`), `/metrics` and `/health` for operators; separate from the API, so that it is
     /// never public by accident
     #[arg(long, env, value_name = "OPS_ADDR", default_value = "127.0.0.1:9464")]
     pub ops_addr: SocketAddr,
@@ -87,6 +89,9 @@ pub struct Serve {
 
     #[command(flatten)]
     pub connections: Connections,
+
+    #[command(flatten)]
+    pub monitor: Monitor,
 
     /// Origins whose pages may call the API, comma-separated; `https://*.shop.example` names every
     /// host below a domain, `*` all; none by default

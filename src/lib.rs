@@ -38,6 +38,8 @@ pub mod payment;
 pub mod checkout;
 /// Background jobs: hold expiry, payment recovery, stock poll, upkeep.
 pub mod jobs;
+/// The live monitor: samples the metrics while somebody watches, and joins all nodes' reports.
+pub mod monitor;
 /// HTTP: router, extractors, problems, one file per resource.
 pub mod api;
 /// Starts the service: connects, builds the modules above, binds both listeners, stops in order.

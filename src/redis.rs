@@ -32,6 +32,9 @@ pub const STOCK_CHANNEL: &str = "flash-sale:stock";
 /// The channel of user events between nodes.
 pub const USER_CHANNEL: &str = "flash-sale:news";
 
+/// The channel of monitor reports between nodes.
+pub const MONITOR_CHANNEL: &str = "flash-sale:monitor";
+
 /// The lock of a product at a stock level, which is the units on hand. Operators and tests rely on
 /// this name.
 pub fn lock_key(product: ProductId, on_hand: i32) -> String {

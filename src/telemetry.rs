@@ -8,10 +8,14 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberI
 
 use crate::{config::LogFormat, metrics};
 
+pub mod faults;
+
 /// Logs to standard error; standard output is for the commands' results.
 pub fn log(format: LogFormat, filter: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter)?;
-    let registry = tracing_subscriber::registry().with(filter);
+    let registry = tracing_subscriber::registry()
+        .with(filter)
+        .with(faults::Keep);
     match format {
         LogFormat::Text => registry
             .with(

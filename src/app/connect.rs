@@ -26,6 +26,21 @@ const BACKLOG: u32 = 4_096;
 /// API's, so that no flood takes them.
 pub(super) const OPERATORS_MAX: u32 = 64;
 
+/// Viewers of the monitor among them. Each further one has a connection beside these, so that
+/// probes and scrapers always find one.
+pub(super) const VIEWERS: u32 = 32;
+
+/// The name of this machine, or of its container; the address that it listens on where neither has
+/// one.
+pub(super) fn host_name(address: SocketAddr) -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() {
+        return address.ip().to_string();
+    }
+    name.to_owned()
+}
+
 pub(super) fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
     let listen = || {
         let socket = if address.is_ipv4() {
@@ -116,7 +131,10 @@ pub(super) fn connections(config: &config::Serve, listener: Listener) -> serve::
     let connections_max = config.connections.connections_max;
     let (notes_peers, connections_max) = match listener {
         Listener::Api => (config.connections.need_addresses(), connections_max),
-        Listener::Operations => (false, OPERATORS_MAX),
+        Listener::Operations => {
+            let viewers = config.monitor.monitor_viewers_max;
+            (false, OPERATORS_MAX + viewers.saturating_sub(VIEWERS))
+        }
     };
     serve::Bounds {
         listener,

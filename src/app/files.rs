@@ -5,7 +5,10 @@
 
 use std::io::{self, Write};
 
-use crate::{app::connect::OPERATORS_MAX, config};
+use crate::{
+    app::connect::{OPERATORS_MAX, VIEWERS},
+    config,
+};
 
 /// Files besides those counted below: standard streams, runtimes, Redis and its private nodes, the
 /// payment gateway. An idle service has about 40.
@@ -45,6 +48,10 @@ pub(super) fn fit(config: &config::Serve, limit: Option<u64>) -> anyhow::Result<
     let wanted = config.connections.connections_max;
     let reserve = reserve(&config.database);
     let room = limit.map_or(u64::MAX, |limit| limit.saturating_sub(reserve));
+    // Viewers of the monitor get what buyers leave.
+    let spare = u32::try_from(room.saturating_sub(wanted.into())).unwrap_or(u32::MAX);
+    let viewers = &mut config.monitor.monitor_viewers_max;
+    *viewers = (*viewers).min(spare.saturating_add(VIEWERS));
     if room >= u64::from(wanted) {
         let warning = None;
         return Ok(Fitted { config, warning });
@@ -110,6 +117,19 @@ mod tests {
         assert_eq!(fitted(&few, Some(2_252)), Some((2_000, 20)));
         let nearly_all = ["--streams-max", "19999"];
         assert_eq!(fitted(&nearly_all, Some(352)), Some((100, 99)));
+    }
+
+    #[test]
+    fn viewers_of_the_monitor_get_the_files_that_buyers_leave() {
+        let viewers = |limit| {
+            let fitted = fit(&serve(&[]), limit).unwrap();
+            fitted.config.monitor.monitor_viewers_max
+        };
+        assert_eq!(viewers(Some(4_096)), 32);
+        assert_eq!(viewers(Some(20_252)), 32);
+        assert_eq!(viewers(Some(20_352)), 132);
+        assert_eq!(viewers(Some(1 << 20)), 1_000);
+        assert_eq!(viewers(None), 1_000);
     }
 
     #[test]

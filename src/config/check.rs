@@ -52,6 +52,8 @@ pub enum Error {
     PaymentKey,
     #[error("STRIPE_WEBHOOK_SECRET: is not a secret: give visible ASCII characters")]
     WebhookSecret,
+    #[error("OPS_PASSWORD: give 8 bytes or more, without the blanks around them")]
+    ShortPassword,
     #[error("STREAMS_MAX: must be below CONNECTIONS_MAX, {0}: the rest is for requests")]
     Streams(u32),
     #[error(
@@ -111,6 +113,7 @@ impl Serve {
         self.redis.check()?;
         self.payments.check()?;
         self.connections.check()?;
+        self.monitor.check()?;
         for origin in &self.cors_origins {
             if Origin::parse(origin).is_none() {
                 return Err(Error::Origin(origin.clone()));

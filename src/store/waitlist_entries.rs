@@ -19,6 +19,7 @@ use super::{Result, Store, Transaction, padded};
 use crate::domain::{ProductId, UserId, WaitlistEntry, WaitlistStatus};
 
 mod by_key;
+mod counts;
 mod fitting;
 mod queue;
 

@@ -57,6 +57,7 @@ mod lost_commits;
 mod lost_releases;
 mod me_events;
 mod mixed;
+mod monitor;
 mod openapi;
 mod open_files;
 mod open_payments;

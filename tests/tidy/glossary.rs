@@ -38,6 +38,7 @@ fn texts() -> Vec<(String, String)> {
         "deploy",
         "scripts",
         "storefront",
+        "monitor",
         ".ci",
     ] {
         collect(&root.join(folder), &mut files);

@@ -24,6 +24,7 @@ const LAYERS: &[&str] = &[
     "payment",
     "checkout",
     "jobs",
+    "monitor",
     "api",
     "app",
     "main",

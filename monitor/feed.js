@@ -1,0 +1,48 @@
+// The stream of snapshots. A lost connection is noticed by its error or by silence, and made again for as long as
+// the page is open: after a restart of the service, a pause of the machine, or while too many others watch.
+
+/** A snapshot comes every second; a stream that is silent for longer is dead, although no error says so. */
+const SILENT_AFTER = 6_000;
+const RETRY = 2_000;
+
+/**
+ * Follows the stream. `on.history(points)`, `on.snapshot(snapshot)`, `on.lost(since)`, `on.back()`.
+ * @returns {() => void} ends it
+ */
+export function follow(address, on) {
+  let source = null;
+  let retry = null;
+  let heard = Date.now();
+  let lostSince = null;
+
+  function lost() {
+    lostSince ??= new Date();
+    on.lost(lostSince);
+  }
+
+  function open() {
+    retry = null;
+    heard = Date.now();
+    source = new EventSource(address);
+    source.addEventListener('history', event => on.history(JSON.parse(event.data)));
+    source.addEventListener('snapshot', event => {
+      heard = Date.now();
+      if (lostSince) { lostSince = null; on.back(); }
+      on.snapshot(JSON.parse(event.data));
+    });
+    source.addEventListener('error', () => { lost(); again(); });
+  }
+
+  // The browser gives up for good when an answer is an error, so the page opens each new stream itself.
+  function again() {
+    source?.close();
+    source = null;
+    retry ??= setTimeout(open, RETRY * (0.5 + Math.random()));
+  }
+
+  const watch = setInterval(() => {
+    if (source && Date.now() - heard > SILENT_AFTER) { lost(); again(); }
+  }, 1_000);
+  open();
+  return () => { clearInterval(watch); clearTimeout(retry); source?.close(); };
+}

@@ -1,0 +1,176 @@
+//! The live monitor at `/` of the operators' listener: its files, its events, and the demo's crowd.
+//!
+//! Its content security policy is the storefront's. With `OPS_PASSWORD` all of it, and `/metrics`,
+//! need the password (`api/monitor/password.rs`); the probes do not.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Path, Request},
+    http::{HeaderName, header},
+    middleware,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use self::{crowd::Crowds, password::Password};
+use super::{SharedState, problem::Problem};
+use crate::{
+    admission::StreamRefused,
+    domain::{Secret, jitter},
+    metrics::connections::StreamBound,
+    monitor::{Monitor, Viewer},
+    tasks::Tasks,
+};
+
+mod crowd;
+mod password;
+
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
+const PAGE: &str = include_str!("../../monitor/index.html");
+
+/// Where the page keeps the token that starts a crowd; empty without `--demo`.
+const TOKEN_PLACE: &str = "name=\"crowd-token\" content=\"\"";
+
+/// A file of the folder `monitor`.
+struct File {
+    name: &'static str,
+    media_type: &'static str,
+    text: &'static str,
+}
+
+macro_rules! file {
+    ($name:literal, $path:literal, $media_type:expr) => {
+        File {
+            name: $name,
+            media_type: $media_type,
+            text: include_str!(concat!("../../monitor/", $path)),
+        }
+    };
+}
+
+const FILES: [File; 11] = [
+    file!("monitor.css", "monitor.css", STYLE),
+    file!("monitor.js", "monitor.js", SCRIPT),
+    file!("feed.js", "feed.js", SCRIPT),
+    file!("charts.js", "charts.js", SCRIPT),
+    file!("drops.js", "drops.js", SCRIPT),
+    file!("tables.js", "tables.js", SCRIPT),
+    file!("dom.js", "dom.js", SCRIPT),
+    file!("icon.svg", "icon.svg", "image/svg+xml"),
+    file!("uPlot.js", "vendor/uPlot.iife.min.js", SCRIPT),
+    file!("uPlot.css", "vendor/uPlot.min.css", STYLE),
+    file!("uPlot-LICENSE.txt", "vendor/LICENSE", TEXT),
+];
+
+/// What the operators' pages are made from.
+#[derive(Debug)]
+pub struct Operations {
+    pub recorder: PrometheusHandle,
+    pub monitor: Monitor,
+    /// `OPS_PASSWORD`.
+    pub password: Option<Secret>,
+    /// The API, for the demo's crowd.
+    pub api: Router,
+    /// On the runtime of the requests.
+    pub tasks: Tasks,
+}
+
+/// The monitor and `/metrics`.
+pub(super) fn pages(state: &SharedState, operations: Operations) -> Router<SharedState> {
+    let Operations {
+        recorder,
+        monitor,
+        password,
+        api,
+        tasks,
+    } = operations;
+    let crowds = state
+        .guests
+        .clone()
+        .map(|secret| Arc::new(Crowds::new(secret, api, monitor.clone(), tasks.clone())));
+    let token = crowds.as_ref().map_or("", |crowds| crowds.token());
+    let page = PAGE.replace(
+        TOKEN_PLACE,
+        &format!("name=\"crowd-token\" content=\"{token}\""),
+    );
+    let page = Bytes::from(page);
+    let mut router = Router::new()
+        .route(
+            "/",
+            get(async move || respond("text/html; charset=utf-8", page)),
+        )
+        .route("/metrics", get(async move || recorder.render()))
+        .route(
+            "/monitor/events",
+            get(async move || events(&monitor, tasks)),
+        )
+        .route(
+            "/monitor/{file}",
+            get(async |Path(name): Path<String>| {
+                let file = FILES.iter().find(|file| file.name == name);
+                file.map(|file| respond(file.media_type, file.text))
+                    .ok_or(Problem::NotFound)
+            }),
+        );
+    if let Some(crowds) = crowds {
+        let send = move |state, request: Request| crowd::send(crowds, state, request);
+        router = router.route("/monitor/crowd", post(send));
+    }
+    match password {
+        None => router,
+        Some(password) => {
+            let check = middleware::from_fn_with_state(Password::new(&password), password::check);
+            router.route_layer(check)
+        }
+    }
+}
+
+fn respond(media_type: &'static str, body: impl IntoResponse) -> Response {
+    let headers: [(HeaderName, &str); 5] = [
+        (header::CONTENT_TYPE, media_type),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        // After an upgrade, old scripts with a new page would not work.
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    (headers, body).into_response()
+}
+
+/// A browser connects again after about this time.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// The charts so far, then a snapshot a second until the service stops. A snapshot is one text for
+/// all viewers, and a viewer that reads slowly skips those that it did not take.
+fn events(monitor: &Monitor, tasks: Tasks) -> Response {
+    let Ok(viewer) = monitor.watch() else {
+        // More than `MONITOR_VIEWERS_MAX`.
+        return Problem::StreamLimit(StreamRefused(StreamBound::Node)).into_response();
+    };
+    let retry = Bytes::from(format!("retry: {}\n\n", jitter(RETRY).as_millis()));
+    let first = stream::iter([retry, viewer.history()]);
+    let snapshots = stream::unfold(viewer, async |mut viewer: Viewer| {
+        let snapshot = viewer.next().await?;
+        Some((snapshot, viewer))
+    });
+    let end = Box::pin(async move { tasks.stopped().await });
+    let events = first.chain(snapshots).take_until(end);
+    let body = Body::from_stream(events.map(Ok::<_, Infallible>));
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-cache"),
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    (headers, body).into_response()
+}
