@@ -3,7 +3,7 @@
 //!
 //! The keys that were fetched last count until others have been fetched, so that a provider that is
 //! down stops no sale. A token with an unknown key causes one fetch, which all such requests share,
-//! and then none for [`COOL_DOWN`]: whoever makes up keys cannot make this service flood the provider.
+//! and then none for [`COOL_DOWN`]: who makes up keys cannot make this service flood the provider.
 
 use std::{
     sync::Arc,
@@ -292,4 +292,45 @@ pub(super) fn is_signature(kind: &ErrorKind) -> bool {
 /// Without the URL, which may hold more than an address.
 fn transport(error: reqwest::Error) -> Failure {
     Failure::Transport(error.without_url())
+}
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::Algorithm;
+    use rstest::rstest;
+
+    use super::*;
+
+    const ED: &str =
+        r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo""#;
+
+    /// With more than one key of its kind, a token has to name the one.
+    #[rstest]
+    #[case(&["a"], Some("a"), Some("a"))]
+    #[case(&["a"], Some("b"), None)]
+    #[case(&["a"], None, Some("a"))]
+    #[case(&["a", "b"], Some("b"), Some("b"))]
+    #[case(&["a", "b"], None, None)]
+    fn a_key_is_found_by_its_id(
+        #[case] ids: &[&str],
+        #[case] kid: Option<&str>,
+        #[case] found: Option<&str>,
+    ) {
+        let keys: Vec<_> = ids
+            .iter()
+            .map(|id| format!(r#"{ED},"kid":"{id}"}}"#))
+            .collect();
+        let text = format!(r#"{{"keys":[{}]}}"#, keys.join(","));
+        let checks = Checks::from(&config::Auth::default());
+        let keys = jwks::read(text.as_bytes(), &checks).unwrap();
+        let (number, text) = (1, text.into_bytes());
+        let set = KeySet { number, text, keys };
+        let mut header = Header::new(Algorithm::EdDSA);
+        header.kid = kid.map(str::to_owned);
+        let key = set.find(&header).and_then(|key| key.id.as_deref());
+        assert_eq!(key, found);
+        // A key is not used with an algorithm of another kind.
+        header.alg = Algorithm::ES256;
+        assert!(set.find(&header).is_none());
+    }
 }
