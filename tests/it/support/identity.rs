@@ -81,13 +81,15 @@ impl Identity {
         identity
     }
 
-    /// A shop whose only keys are those of this provider.
+    /// A shop whose only keys are those of this provider; it waits long for them, so that a slow
+    /// machine makes no difference.
     pub(crate) fn trusted_by(&self, plan: Plan) -> Plan {
         let url = format!("http://127.0.0.1:{}/keys", self.port);
         plan.generated_secret()
             .set("AUTH_JWKS_URL", &url)
             .set("AUTH_ISSUER", ISSUER)
             .set("AUTH_AUDIENCE", AUDIENCE)
+            .set("REQUEST_TIMEOUT_MS", "60000")
     }
 
     /// Publishes these keys instead of the former ones.

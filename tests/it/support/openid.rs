@@ -74,6 +74,7 @@ impl OpenId {
             .set("AUTH_JWKS_URL", document["jwks_uri"].as_str().unwrap())
             .set("AUTH_ISSUER", document["issuer"].as_str().unwrap())
             .set("AUTH_AUDIENCE", CLIENT)
+            .set("REQUEST_TIMEOUT_MS", "60000")
     }
 
     /// Further claims of a user's tokens.
