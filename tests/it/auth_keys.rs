@@ -26,15 +26,16 @@ use crate::support::{
 )]
 #[case::eddsa(Algorithm::EdDSA, EncodingKey::from_ed_pem, &["-algorithm", "ED25519"])]
 #[tokio::test]
-async fn tokens_of_the_configured_public_key_are_accepted(
+async fn tokens_of_the_configured_public_keys_are_accepted(
     #[case] algorithm: Algorithm,
     #[case] read_private: fn(&[u8]) -> jsonwebtoken::errors::Result<EncodingKey>,
     #[case] kind: &[&str],
 ) {
     let (private, public) = key_pair(kind);
+    let (former, former_public) = key_pair(kind);
     let (foreign, _) = key_pair(kind);
     let shop = Shop::plan(Backend::Sqlite)
-        .set("AUTH_PUBLIC_KEY", &public)
+        .set("AUTH_PUBLIC_KEY", &format!("{public}{former_public}"))
         .open()
         .await;
     let service = shop.service();
@@ -44,12 +45,10 @@ async fn tokens_of_the_configured_public_key_are_accepted(
         encode(&Header::new(algorithm), &claims, &key).unwrap()
     };
 
-    service
-        .get("/orders")
-        .bearer(&with(&private))
-        .send()
-        .await
-        .success(200);
+    for signed in [with(&private), with(&former)] {
+        let answer = service.get("/orders").bearer(&signed).send().await;
+        answer.success(200);
+    }
     let other = service.get("/orders").bearer(&with(&foreign)).send().await;
     other.refusal(401, "unauthenticated");
     // Algorithm confusion: the public key, which everyone can read, as the secret of HS256.
