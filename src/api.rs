@@ -66,7 +66,7 @@ pub struct AppState {
     /// Verifies Stripe's events; `None` where the webhook does not exist.
     pub stripe_webhook_secret: Option<Secret>,
     /// Signs guests' tokens; only with `--demo`.
-    pub guests: Option<Secret>,
+    pub guests: Option<auth::sign::Signer>,
 }
 
 pub type SharedState = Arc<AppState>;

@@ -7,7 +7,10 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{net::TcpListener, runtime::Handle, sync::mpsc};
 
 use crate::{
-    api::{self, SharedState, auth::Keys},
+    api::{
+        self, SharedState,
+        auth::{Keys, provider::Provider, sign::Signer},
+    },
     config::{self, Migrate},
     domain::{self, Secret},
     embedded,
@@ -71,8 +74,8 @@ impl App {
         let recorder = telemetry::record(config.metrics_products_max)?;
         let data_dir = &config.database.data_dir;
         // Settings are checked before anything is started.
-        let secret = auth_secret(&config.auth, data_dir)?;
-        let keys = Keys::new(secret.as_ref(), config.auth.auth_public_key.as_deref())?;
+        let secrets = auth_secrets(&config.auth, data_dir)?;
+        let keys = keys(config, &secrets, &tasks)?;
         let write_within = sequencer::write_within(config.limits.request_timeout_ms);
         let store = open_store(&config.database, config.migrate, write_within).await?;
         let nodes = private_nodes(&config.redis, data_dir)?;
@@ -94,8 +97,9 @@ impl App {
         if config.demo {
             demo::create_products(&parts.store).await?;
         }
-        let tickets = state::tickets(secret.as_ref(), &parts.store).await?;
-        let guests = secret.filter(|_| config.demo);
+        let tickets = state::tickets(&secrets, &parts.store).await?;
+        let guests = secrets.first().filter(|_| config.demo);
+        let guests = guests.map(|secret| Signer::new(secret, &config.auth));
         let credentials = Credentials {
             keys,
             tickets,
@@ -301,22 +305,40 @@ fn prepare_folder(config: &config::Database) -> anyhow::Result<()> {
         .with_context(|| format!("DATA_DIR: cannot change modes in {}", folder.display()))
 }
 
-/// The secret of HS256 tokens: the configured one, or the one generated into `data_dir`; `None`
-/// when only a public key is configured.
-pub fn auth_secret(auth: &config::Auth, data_dir: &Path) -> anyhow::Result<Option<Secret>> {
+/// The secrets of HS256 tokens, of which the first one signs: the configured ones, or the one
+/// generated into `data_dir`; none when only public keys are configured.
+pub fn auth_secrets(auth: &config::Auth, data_dir: &Path) -> anyhow::Result<Vec<Secret>> {
     auth.check()?;
-    match (&auth.auth_secret, &auth.auth_public_key) {
-        (Some(secret), _) => {
-            if secret.expose().len() < config::SECRET_MIN {
-                tracing::warn!("AUTH_SECRET: a short one can be guessed from a token");
-            }
-            Ok(Some(secret.clone()))
-        }
-        (None, Some(_)) => Ok(None),
-        (None, None) => embedded::auth_secret(data_dir)
-            .map(Some)
-            .with_context(|| format!("DATA_DIR: no usable secret in {}", data_dir.display())),
+    if auth.auth_secret.is_empty() && !auth.has_public_keys() {
+        let secret = embedded::auth_secret(data_dir);
+        let secret = secret
+            .with_context(|| format!("DATA_DIR: no usable secret in {}", data_dir.display()))?;
+        return Ok(vec![secret]);
     }
+    let is_short = |secret: &Secret| secret.expose().len() < config::SECRET_MIN;
+    if auth.auth_secret.iter().any(is_short) {
+        tracing::warn!("AUTH_SECRET: a short one can be guessed from a token");
+    }
+    Ok(auth.auth_secret.clone())
+}
+
+/// The keys of tokens. Those of an identity provider are fetched while the rest starts, and the
+/// start does not wait for them: the provider may be down.
+fn keys(config: &config::Serve, secrets: &[Secret], tasks: &Tasks) -> anyhow::Result<Keys> {
+    let auth = &config.auth;
+    let keys = Keys::new(secrets, auth)?;
+    let provider = Provider::new(auth)?;
+    if let Some(provider) = &provider {
+        if auth.accepts_any_audience() {
+            tracing::warn!(
+                "AUTH_AUDIENCE is *: tokens that the identity provider makes for other applications \
+                 are accepted"
+            );
+        }
+        let fetches = Arc::clone(provider).run(tasks.clone());
+        tasks.spawn("identity provider", fetches);
+    }
+    Ok(keys.with_provider(provider, config.limits.request_timeout_ms))
 }
 
 fn start_jobs(state: &SharedState, metrics_upkeep: telemetry::Upkeep) {

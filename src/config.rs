@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::domain::Secret;
 
+mod auth;
 mod check;
 mod connections;
 mod environment;
@@ -19,6 +20,7 @@ mod payments;
 mod value;
 
 pub use self::{
+    auth::{AdminClaim, Auth},
     check::{Error, SECRET_MIN},
     connections::Connections,
     monitor::Monitor,
@@ -163,18 +165,6 @@ pub struct Redis {
     /// How long an order waits for locks of other nodes before `high_demand`, in milliseconds
     #[arg(long, env, value_name = "LOCK_PATIENCE_MS", default_value = "250", value_parser = value::patience)]
     pub lock_patience_ms: Duration,
-}
-
-#[derive(Args, Clone, Debug)]
-pub struct Auth {
-    /// Secret of HS256 tokens, 32 bytes or more. Generated into `DATA_DIR` when no key is given and
-    /// neither the database nor Redis is shared with other nodes
-    #[arg(long, env, value_name = "AUTH_SECRET", hide_env_values = true)]
-    pub auth_secret: Option<Secret>,
-
-    /// Public key of RS256, ES256 or `EdDSA` tokens: the PEM text, or the path of its file
-    #[arg(long, env, value_name = "AUTH_PUBLIC_KEY")]
-    pub auth_public_key: Option<String>,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use flash_sale::{
-    api::auth::{self, Role},
+    api::auth::{self, Role, sign::Signer},
     app,
     config::{self, Command, LogFormat, Migrate},
     domain,
@@ -55,13 +55,15 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 fn token(config: &config::Token) -> anyhow::Result<ExitCode> {
-    let secret = app::auth_secret(&config.auth, &config.data_dir)?.ok_or(auth::Error::NoSecret)?;
+    let secrets = app::auth_secrets(&config.auth, &config.data_dir)?;
+    let secret = secrets.first().ok_or(auth::Error::NoSecret)?;
+    let signer = Signer::new(secret, &config.auth);
     let role = if config.admin {
         Role::Admin
     } else {
         Role::Buyer
     };
-    print_line(&auth::sign(&secret, &config.user, role, config.ttl)?)
+    print_line(&signer.sign(&config.user, role, config.ttl)?)
 }
 
 async fn check(config: &config::Database) -> anyhow::Result<ExitCode> {

@@ -13,6 +13,7 @@ use metrics::{
 use self::label::label;
 use crate::domain::OutcomeLabel;
 
+pub mod auth;
 pub mod cache;
 pub mod connections;
 pub mod database;
@@ -59,6 +60,7 @@ pub fn init(products_max: usize) {
     LazyLock::force(&ORDER_DURATIONS);
     http::init();
     payments::init();
+    auth::init();
     cache::init();
     connections::init();
 }

@@ -49,11 +49,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "URL,…", value_delimiter = ',')]
     pub(crate) target: Vec<String>,
 
-    /// Secret for signing tokens that the target accepts
+    /// Secret for signing tokens that the target accepts; the first one of a list
     #[arg(
         long,
         env = "AUTH_SECRET",
         hide_env_values = true,
+        value_parser = first_secret,
         value_name = "AUTH_SECRET"
     )]
     pub(crate) auth_secret: Option<Secret>,
@@ -113,6 +114,14 @@ impl Args {
             seconds: self.seconds,
             connections: self.connections,
         }
+    }
+}
+
+/// `AUTH_SECRET` may list several secrets, of which the first one signs.
+fn first_secret(text: &str) -> Result<Secret, &'static str> {
+    match text.split(',').next().map(str::trim) {
+        Some("") | None => Err("give a secret"),
+        Some(first) => Ok(Secret::new(first)),
     }
 }
 

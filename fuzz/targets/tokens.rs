@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use flash_sale::{
     api::{auth::Keys, fuzzing::is_accepted},
+    config::Auth,
     domain::Secret,
 };
 use libfuzzer_sys::fuzz_target;
@@ -17,7 +18,11 @@ const PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\n\
 
 static KEYS: LazyLock<Keys> = LazyLock::new(|| {
     let secret = Secret::new("only the fuzz target knows this secret, 1b7f0c");
-    Keys::new(Some(&secret), Some(PUBLIC)).expect("both keys are usable")
+    let auth = Auth {
+        auth_public_key: Some(PUBLIC.to_owned()),
+        ..Auth::default()
+    };
+    Keys::new(&[secret], &auth).expect("both keys are usable")
 });
 
 fuzz_target!(|data: &[u8]| {

@@ -103,7 +103,7 @@ pub(super) async fn list(
     headers: HeaderMap,
     Params(params): Params<AuditParams>,
 ) -> Result<Json<AuditPage>, Problem> {
-    extract::require_admin(&state.keys.user(&headers)?)?;
+    extract::require_admin(&state.keys.user(&headers).await?)?;
     let limit = extract::limit(params.limit.as_deref())?;
     let filter = AuditFilter {
         actor: extract::user("actor", params.actor)?,

@@ -1,21 +1,32 @@
-//! Authentication by JSON Web Tokens (RFC 7519): HS256 with a shared secret, or RS256, ES256,
-//! EdDSA with a public key.
+//! Authentication by JSON Web Tokens (RFC 7519): HS256 with shared secrets, or signatures of public
+//! keys, which are configured or those of an identity provider.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::http::{HeaderMap, header};
 use chrono::{DateTime, Utc};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::Algorithm;
 use moka::sync::Cache;
-use serde::{Deserialize, Serialize};
 
+use self::{
+    claims::Claims,
+    provider::{Condition, Provider, is_signature},
+    verifier::{Checks, Verifier},
+};
 use super::problem::Problem;
-use crate::domain::{Secret, UserId, now};
+use crate::{
+    config,
+    domain::{Secret, UserId, now},
+};
 
+mod claims;
+mod jwks;
+pub mod provider;
+pub mod sign;
 pub mod tickets;
+mod verifier;
 
-/// The longest `sub`, in bytes.
-const USER_ID_MAX: usize = 255;
+pub(super) use self::claims::is_user_id;
 
 /// The caller of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,30 +41,21 @@ pub enum Role {
     Admin,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Claims {
-    sub: String,
-    exp: i64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    role: Option<String>,
-}
-
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(
-        "AUTH_PUBLIC_KEY: neither a PEM public key (RSA, P-256 or Ed25519) nor the path of one"
+        "AUTH_PUBLIC_KEY: neither PEM public keys (RSA, P-256 or Ed25519) nor the path of a file \
+         with some"
     )]
     PublicKey,
-    #[error("AUTH_SECRET: signing a token needs a secret, and only a public key is set")]
+    #[error("AUTH_JWKS_URL: is not a URL")]
+    JwksUrl,
+    #[error("AUTH_JWKS_URL: cannot set up an HTTP client")]
+    Client(#[source] reqwest::Error),
+    #[error("AUTH_SECRET: signing a token needs a secret, and only public keys are set")]
     NoSecret,
     #[error("cannot sign the token")]
     Sign(#[source] jsonwebtoken::errors::Error),
-}
-
-/// A key and the one algorithm that it is used with.
-struct Verifier {
-    key: DecodingKey,
-    validation: Validation,
 }
 
 /// A caller, and the time until which the token is valid.
@@ -63,16 +65,42 @@ pub struct Session {
     pub expires_at: DateTime<Utc>,
 }
 
+/// A session, and what its token was verified with.
+#[derive(Clone, Debug)]
+struct Verified {
+    session: Session,
+    /// The number of the identity provider's keys, if one of them did.
+    by_set: Option<u64>,
+}
+
+/// Why a token names nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refused {
+    Invalid(&'static str),
+    /// The identity provider may have a key that is not known here yet.
+    UnknownKey,
+}
+
+impl Refused {
+    const INVALID: Self = Self::Invalid("The token is not valid, or expired.");
+}
+
 /// Token verifiers and a cache of valid tokens.
 pub struct Keys {
     verifiers: Vec<Verifier>,
+    provider: Option<Arc<Provider>>,
+    /// How long a request with an unknown key waits for the provider.
+    unknown_key_within: Duration,
     /// Valid tokens by their whole text: a buyer in a drop sends the same one many times, and
     /// checking a signature costs more than the rest of a refusal. Invalid tokens are not cached.
-    verified: Cache<String, Session, ahash::RandomState>,
+    verified: Cache<String, Verified, ahash::RandomState>,
 }
 
 /// Cached tokens; the least used ones are evicted first.
 const VERIFIED_MAX: u64 = 20_000;
+/// The share of the request time-out for which a request may wait for the provider's keys; the body
+/// and the lane need the rest.
+const UNKNOWN_KEY_WITHIN: f64 = 0.2;
 
 impl std::fmt::Debug for Keys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -81,122 +109,144 @@ impl std::fmt::Debug for Keys {
 }
 
 impl Keys {
-    /// `public` is PEM text, or the path of a file with it.
-    pub fn new(secret: Option<&Secret>, public: Option<&str>) -> Result<Self, Error> {
-        let mut verifiers = Vec::new();
-        if let Some(secret) = secret {
-            let key = DecodingKey::from_secret(secret.expose().as_bytes());
-            verifiers.push(Verifier::new(key, Algorithm::HS256));
-        }
-        if let Some(public) = public {
-            verifiers.push(public_key(public)?);
+    /// The keys that are configured. Each secret verifies; a token of any of them is accepted.
+    ///
+    /// # Errors
+    /// When `AUTH_PUBLIC_KEY` names no key.
+    pub fn new(secrets: &[Secret], auth: &config::Auth) -> Result<Self, Error> {
+        let checks = Checks::from(auth);
+        let of_secret = |secret: &Secret| verifier::secret(secret.expose(), &checks);
+        let mut verifiers: Vec<_> = secrets.iter().map(of_secret).collect();
+        if let Some(public) = &auth.auth_public_key {
+            verifiers.extend(verifier::public_keys(public, &checks)?);
         }
         Ok(Self {
             verifiers,
+            provider: None,
+            unknown_key_within: Duration::ZERO,
             verified: Cache::builder()
                 .max_capacity(VERIFIED_MAX)
                 .build_with_hasher(ahash::RandomState::default()),
         })
     }
 
+    /// Accepts the tokens of an identity provider too.
+    #[must_use]
+    pub fn with_provider(self, provider: Option<Arc<Provider>>, request_timeout: Duration) -> Self {
+        Self {
+            provider,
+            unknown_key_within: request_timeout.mul_f64(UNKNOWN_KEY_WITHIN),
+            ..self
+        }
+    }
+
+    /// Whether the identity provider's keys are known; `None` without a provider.
+    pub(super) fn provider(&self) -> Option<Condition> {
+        Some(self.provider.as_ref()?.condition())
+    }
+
     /// The caller that the request's bearer token names.
-    pub fn user(&self, headers: &HeaderMap) -> Result<User, Problem> {
-        Ok(self.session(headers)?.user)
+    pub async fn user(&self, headers: &HeaderMap) -> Result<User, Problem> {
+        Ok(self.session(headers).await?.user)
     }
 
     /// The caller, and how long the bearer token is valid.
-    pub fn session(&self, headers: &HeaderMap) -> Result<Session, Problem> {
+    pub async fn session(&self, headers: &HeaderMap) -> Result<Session, Problem> {
         let token = bearer(headers)?;
-        if let Some(session) = self.verified.get(token)
+        match self.known_session(token) {
+            Ok(session) => Ok(session),
+            Err(Refused::Invalid(detail)) => Err(refuse(detail)),
+            Err(Refused::UnknownKey) => self.session_after_refresh(token).await,
+        }
+    }
+
+    /// The caller, if the token can be verified without waiting for the identity provider.
+    pub fn known_user(&self, headers: &HeaderMap) -> Option<User> {
+        match self.known_session(bearer(headers).ok()?) {
+            Ok(session) => Some(session.user),
+            Err(Refused::Invalid(_)) => None,
+            Err(Refused::UnknownKey) => {
+                // For the next request.
+                self.provider.as_ref()?.ask();
+                None
+            }
+        }
+    }
+
+    async fn session_after_refresh(&self, token: &str) -> Result<Session, Problem> {
+        if let Some(provider) = &self.provider {
+            provider.refreshed(self.unknown_key_within).await;
+        }
+        self.known_session(token).map_err(|refused| match refused {
+            Refused::Invalid(detail) => refuse(detail),
+            Refused::UnknownKey if self.provider() == Some(Condition::Missing) => {
+                Problem::KeysUnavailable
+            }
+            Refused::UnknownKey => refuse("The key that signed the token is not known."),
+        })
+    }
+
+    /// Reads the cache, or verifies with the keys that are known now.
+    fn known_session(&self, token: &str) -> Result<Session, Refused> {
+        if let Some(Verified { session, by_set }) = self.verified.get(token)
             && now().timestamp() <= session.expires_at.timestamp()
+            && by_set.is_none_or(|set| self.is_current(set))
         {
             return Ok(session);
         }
-        let session = self.claims(token)?.into_session()?;
-        self.verified.insert(token.to_owned(), session.clone());
+        let verified = self.verify(token)?;
+        let session = verified.session.clone();
+        self.verified.insert(token.to_owned(), verified);
         Ok(session)
     }
 
-    fn claims(&self, token: &str) -> Result<Claims, Problem> {
-        let unreadable = |_| refuse("The token cannot be read.");
-        let algorithm = jsonwebtoken::decode_header(token).map_err(unreadable)?.alg;
-        let verifier = self
-            .verifiers
-            .iter()
-            .find(|verifier| verifier.validation.algorithms.contains(&algorithm))
-            .ok_or_else(|| refuse("The token's algorithm is not accepted."))?;
-        jsonwebtoken::decode(token, &verifier.key, &verifier.validation)
-            .map(|token| token.claims)
-            .map_err(|_| refuse("The token is not valid, or expired."))
+    fn is_current(&self, set: u64) -> bool {
+        (self.provider.as_ref()).is_some_and(|provider| provider.number() == set)
     }
-}
 
-impl Verifier {
-    fn new(key: DecodingKey, algorithm: Algorithm) -> Self {
-        let mut validation = Validation::new(algorithm);
-        validation.leeway = 0;
-        validation.validate_aud = false;
-        validation.validate_nbf = true;
-        validation.required_spec_claims =
-            HashSet::from(["exp", "sub"].map(std::borrow::ToOwned::to_owned));
-        Self { key, validation }
-    }
-}
-
-/// Whether this can be the `sub` of a token.
-pub(super) fn is_user_id(text: &str) -> bool {
-    (1..=USER_ID_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
-}
-
-impl Claims {
-    fn into_session(self) -> Result<Session, Problem> {
-        if !is_user_id(&self.sub) {
-            return Err(refuse("The token's sub is empty or unusable."));
+    fn verify(&self, token: &str) -> Result<Verified, Refused> {
+        let unreadable = |_| Refused::Invalid("The token cannot be read.");
+        let header = jsonwebtoken::decode_header(token).map_err(unreadable)?;
+        if header.crit.is_some() {
+            // RFC 7515, section 4.1.11: who does not understand all of it has to refuse.
+            return Err(Refused::Invalid("The token needs an extension (crit)."));
         }
-        let user = User {
-            id: Arc::from(self.sub),
-            role: match self.role.as_deref() {
-                Some("admin") => Role::Admin,
-                Some(_) | None => Role::Buyer,
-            },
-        };
-        let expires_at = time(self.exp);
-        Ok(Session { user, expires_at })
+        let mut refused = Refused::Invalid("The token's algorithm is not accepted.");
+        let fitting = |verifier: &&Verifier| verifier.accepts(header.alg);
+        for verifier in self.verifiers.iter().filter(fitting) {
+            match verifier.claims(token) {
+                Ok(claims) => return session_of(claims, None),
+                // Another key of the kind may have signed it.
+                Err(error) if is_signature(error.kind()) => refused = Refused::INVALID,
+                Err(_) => return Err(Refused::INVALID),
+            }
+        }
+        match &self.provider {
+            Some(provider) if !is_hmac(header.alg) => {
+                let (claims, set) = provider.claims(token, &header)?;
+                session_of(claims, Some(set))
+            }
+            Some(_) | None => Err(refused),
+        }
     }
 }
 
-/// A time in seconds of Unix time; one beyond the calendar is its last.
-fn time(seconds: i64) -> DateTime<Utc> {
-    DateTime::from_timestamp(seconds, 0).unwrap_or(DateTime::<Utc>::MAX_UTC)
+/// Of an accepted token. The signature's check rounds fractions of `exp` up, the session cuts them
+/// off: the earlier end counts.
+fn session_of(claims: Claims, by_set: Option<u64>) -> Result<Verified, Refused> {
+    let session = claims.into_session();
+    let session = session.map_err(|_| Refused::Invalid("The token's sub is empty or unusable."))?;
+    if session.expires_at.timestamp() < now().timestamp() {
+        return Err(Refused::INVALID);
+    }
+    Ok(Verified { session, by_set })
 }
 
-/// Signs an HS256 token for `user` that expires after `ttl`.
-pub fn sign(secret: &Secret, user: &str, role: Role, ttl: Duration) -> Result<String, Error> {
-    let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
-    let claims = Claims {
-        sub: user.to_owned(),
-        exp: now().timestamp().saturating_add(seconds),
-        role: (role == Role::Admin).then(|| "admin".to_owned()),
-    };
-    let key = EncodingKey::from_secret(secret.expose().as_bytes());
-    jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key).map_err(Error::Sign)
-}
-
-fn public_key(text: &str) -> Result<Verifier, Error> {
-    let pem = if text.trim_start().starts_with("-----BEGIN") {
-        // Environment files often hold a line break as the two characters `\n`.
-        text.replace("\\n", "\n")
-    } else {
-        std::fs::read_to_string(text).map_err(|_| Error::PublicKey)?
-    };
-    let pem = pem.as_bytes();
-    let rsa = DecodingKey::from_rsa_pem(pem).map(|key| (key, Algorithm::RS256));
-    let ec = || DecodingKey::from_ec_pem(pem).map(|key| (key, Algorithm::ES256));
-    let ed = || DecodingKey::from_ed_pem(pem).map(|key| (key, Algorithm::EdDSA));
-    rsa.or_else(|_| ec())
-        .or_else(|_| ed())
-        .map(|(key, algorithm)| Verifier::new(key, algorithm))
-        .map_err(|_| Error::PublicKey)
+fn is_hmac(algorithm: Algorithm) -> bool {
+    matches!(
+        algorithm,
+        Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512
+    )
 }
 
 fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {

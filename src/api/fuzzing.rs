@@ -101,7 +101,8 @@ pub fn is_accepted(keys: &Keys, bytes: &[u8]) -> bool {
     };
     let mut headers = HeaderMap::new();
     headers.insert(header::AUTHORIZATION, value);
-    keys.user(&headers).is_ok()
+    let user = keys.user(&headers).now_or_never();
+    user.is_some_and(|user| user.is_ok())
 }
 
 fn refused<T>(result: Result<T, Problem>) -> Option<u16> {

@@ -14,12 +14,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{
-    SharedState,
-    auth::{self, Role},
-    extract,
-    problem::Problem,
-};
+use super::{SharedState, auth::Role, extract, problem::Problem};
 use crate::domain::{Code, now};
 
 const SESSION_TTL: Duration = Duration::from_hours(24);
@@ -39,9 +34,9 @@ pub(super) struct GuestSession {
 pub(super) async fn create(
     State(state): State<SharedState>,
 ) -> Result<(StatusCode, Json<GuestSession>), Problem> {
-    let secret = state.guests.as_ref().ok_or(Problem::NotFound)?;
+    let signer = state.guests.as_ref().ok_or(Problem::NotFound)?;
     let user_id = format!("guest-{}", Uuid::now_v7());
-    let token = auth::sign(secret, &user_id, Role::Buyer, SESSION_TTL);
+    let token = signer.sign(&user_id, Role::Buyer, SESSION_TTL);
     let token = token.map_err(|error| Problem::Internal {
         cause: error.to_string(),
     })?;

@@ -4,7 +4,7 @@ use axum::{Json, extract::State, http::StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::SharedState;
+use super::{SharedState, auth::provider};
 use crate::{
     lock::{self, Lock},
     store,
@@ -34,6 +34,11 @@ pub(super) struct HealthReport {
     /// takes them and only the version check in the database protects the stock.
     redis: Condition,
     lock: LockHealth,
+    /// Only with `AUTH_JWKS_URL`: `degraded` while the keys of the identity provider are those of an
+    /// earlier fetch, `down` before the first one has succeeded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Condition, required = false)]
+    identity_provider: Option<Condition>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -68,9 +73,11 @@ pub(super) async fn health(State(state): State<SharedState>) -> (StatusCode, Jso
     let condition = state.store.condition().await;
     let database = database(condition);
     let redis = redis(state.lock.health());
-    let status = match (database, redis) {
-        (Condition::Up, Condition::Up) => Condition::Up,
-        (Condition::Up, _) => Condition::Degraded,
+    let identity_provider = identity_provider(&state);
+    let status = match (database, redis, identity_provider) {
+        (Condition::Up, _, Some(Condition::Down)) => Condition::Down,
+        (Condition::Up, Condition::Up, None | Some(Condition::Up)) => Condition::Up,
+        (Condition::Up, _, _) => Condition::Degraded,
         _ => Condition::Down,
     };
     let health = HealthReport {
@@ -79,6 +86,7 @@ pub(super) async fn health(State(state): State<SharedState>) -> (StatusCode, Jso
         database_reason: reason(condition),
         redis,
         lock: lock_health(&state.lock),
+        identity_provider,
     };
     (status_code(status), Json(health))
 }
@@ -121,9 +129,22 @@ pub(super) async fn ready(State(state): State<SharedState>) -> (StatusCode, Json
     let status = if state.tasks.are_draining() {
         Condition::Draining
     } else {
-        database(state.store.condition().await)
+        match identity_provider(&state) {
+            // Nobody could sign in: a node that was started so should not replace one that works.
+            Some(Condition::Down) => Condition::Down,
+            Some(_) | None => database(state.store.condition().await),
+        }
     };
     (status_code(status), Json(Alive { status }))
+}
+
+fn identity_provider(state: &SharedState) -> Option<Condition> {
+    let condition = state.keys.provider()?;
+    Some(match condition {
+        provider::Condition::Current => Condition::Up,
+        provider::Condition::Outdated => Condition::Degraded,
+        provider::Condition::Missing => Condition::Down,
+    })
 }
 
 fn database(condition: store::Condition) -> Condition {

@@ -54,7 +54,7 @@ pub(super) async fn ticket(
     State(state): State<SharedState>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let session = state.keys.session(&headers)?;
+    let session = state.keys.session(&headers).await?;
     let (ticket, expires_at) = state.tickets.issue(&session)?;
     let body = Json(EventTicket { ticket, expires_at });
     let no_store = [(header::CACHE_CONTROL, "no-store")];
@@ -90,7 +90,7 @@ pub(super) async fn events(
         Some(ticket) if !headers.contains_key(header::AUTHORIZATION) => {
             state.tickets.session(&ticket)?
         }
-        Some(_) | None => state.keys.session(&headers)?,
+        Some(_) | None => state.keys.session(&headers).await?,
     };
     let place = state.streams.open(Watcher {
         user: Some(UserId::clone(&session.user.id)),

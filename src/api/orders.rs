@@ -116,7 +116,7 @@ pub(super) async fn get(
     id: PathId,
     headers: HeaderMap,
 ) -> Result<Json<Order>, Problem> {
-    let user = state.keys.user(&headers)?;
+    let user = state.keys.user(&headers).await?;
     let order = visible(&state, id, &user).await?;
     Ok(Json(order))
 }
@@ -175,7 +175,7 @@ pub(super) async fn list(
     headers: HeaderMap,
     Params(params): Params<OrderListParams>,
 ) -> Result<Json<OrderPage>, Problem> {
-    let user = state.keys.user(&headers)?;
+    let user = state.keys.user(&headers).await?;
     let limit = extract::limit(params.limit.as_deref())?;
     let filter = OrderFilter {
         user_id: listed_user(user, extract::user("user_id", params.user_id)?)?,

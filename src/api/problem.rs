@@ -106,6 +106,8 @@ pub enum Problem {
     HighDemand,
     /// Nothing was written.
     Unavailable,
+    /// The keys that verify tokens are not known yet.
+    KeysUnavailable,
     /// No money was charged or refunded.
     PaymentUnavailable,
     /// The database did not answer in time; a change may or may not have been made.
@@ -168,7 +170,10 @@ impl Problem {
             Self::HasLiveOrders => Code::HasLiveOrders,
             Self::Refused(refusal) => refusal.code(),
             Self::HighDemand => Code::HighDemand,
-            Self::Unavailable | Self::PaymentUnavailable | Self::NotInTime => Code::Unavailable,
+            Self::Unavailable
+            | Self::KeysUnavailable
+            | Self::PaymentUnavailable
+            | Self::NotInTime => Code::Unavailable,
             Self::RequestTimeout => Code::RequestTimeout,
             Self::OutcomeUnknown { .. } | Self::PaymentUnknown { .. } => Code::OutcomeUnknown,
             Self::Internal { .. } => Code::Internal,
@@ -206,6 +211,7 @@ impl Problem {
             | Self::InvalidSignature { .. }
             | Self::HighDemand
             | Self::Unavailable
+            | Self::KeysUnavailable
             | Self::PaymentUnavailable
             | Self::NotInTime
             | Self::RequestTimeout
@@ -218,6 +224,7 @@ impl Problem {
         match self {
             Self::HighDemand => Some(HIGH_DEMAND_RETRY),
             Self::Unavailable
+            | Self::KeysUnavailable
             | Self::PaymentUnavailable
             | Self::NotInTime
             | Self::OutcomeUnknown { .. }

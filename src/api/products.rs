@@ -172,7 +172,7 @@ pub(super) async fn archive(
     request: Request,
 ) -> Result<StatusCode, Problem> {
     let began = Began::of(&request);
-    let user = state.keys.user(request.headers())?;
+    let user = state.keys.user(request.headers()).await?;
     extract::require_admin(&user)?;
     let id = id.or(Problem::ProductNotFound)?;
     let actor = extract::actor(&user, request.headers(), request.extensions());

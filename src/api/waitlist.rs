@@ -21,7 +21,7 @@ pub(super) async fn get(
     id: PathId,
     headers: HeaderMap,
 ) -> Result<Json<WaitlistEntry>, Problem> {
-    let user = state.keys.user(&headers)?;
+    let user = state.keys.user(&headers).await?;
     let product = id.or(Problem::NotWaiting)?;
     let place = state.store.waiting_entry(product, &user.id).await?;
     place.map(Json).ok_or(Problem::NotWaiting)
@@ -40,7 +40,7 @@ pub(super) async fn leave(
     request: Request,
 ) -> Result<StatusCode, Problem> {
     let began = Began::of(&request);
-    let user = state.keys.user(request.headers())?;
+    let user = state.keys.user(request.headers()).await?;
     let product = id.or(Problem::NotWaiting)?;
     // Most callers no longer have a place, and a read is cheaper than a command to the lane.
     if state

@@ -10,7 +10,7 @@ use crate::{
     admission::{Gate, SoldOutSource},
     api::{
         AppState, SharedState,
-        auth::{Keys, tickets::Tickets},
+        auth::{Keys, sign::Signer, tickets::Tickets},
         me::feed::Feeds,
     },
     cache::{self, Cache},
@@ -23,18 +23,18 @@ use crate::{
     tasks::Tasks,
 };
 
-/// The keys that verify tokens and tickets, and with `--demo` the secret that signs guest tokens.
+/// The keys that verify tokens and tickets, and with `--demo` what signs guest tokens.
 pub(super) struct Credentials {
     pub(super) keys: Keys,
     pub(super) tickets: Tickets,
-    pub(super) guests: Option<Secret>,
+    pub(super) guests: Option<Signer>,
 }
 
-/// The tickets that every node accepts. Where only a public key is configured, the nodes share a
+/// The tickets that every node accepts. Where only public keys are configured, the nodes share a
 /// random key through the database.
-pub(super) async fn tickets(secret: Option<&Secret>, store: &Store) -> anyhow::Result<Tickets> {
-    if let Some(secret) = secret {
-        return Ok(Tickets::derived(secret)?);
+pub(super) async fn tickets(secrets: &[Secret], store: &Store) -> anyhow::Result<Tickets> {
+    if let Some((first, others)) = secrets.split_first() {
+        return Ok(Tickets::derived(first, others)?);
     }
     let [first, second] = [random::<u128>(), random::<u128>()];
     let suggested = Secret::new(format!("{first:032x}{second:032x}"));

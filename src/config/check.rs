@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use ipnet::IpNet;
 
-use super::{Auth, Database, Origin, Redis, Serve};
+use super::{Database, Origin, Redis, Serve};
 use crate::domain::Secret;
 
 /// An invalid setting or combination of settings, described in one line.
@@ -25,7 +25,7 @@ pub enum Error {
     BlankSecret,
     #[error(
         "AUTH_SECRET: is missing, but {0} is set: nodes with the same database or Redis need the \
-         same secret of {SECRET_MIN} bytes or more (or AUTH_PUBLIC_KEY)"
+         same secret of {SECRET_MIN} bytes or more (or AUTH_PUBLIC_KEY, or AUTH_JWKS_URL)"
     )]
     NoSharedSecret(&'static str),
     #[error(
@@ -33,6 +33,23 @@ pub enum Error {
          one can be guessed from a token"
     )]
     ShortSecret,
+    #[error(
+        "AUTH_SECRET: a comma separates several secrets, and one of them is shorter than \
+         {SECRET_MIN} bytes"
+    )]
+    ShortSecretOfMany,
+    #[error(
+        "AUTH_ISSUER: is missing, but AUTH_JWKS_URL is set: name the provider's issuer, the iss of \
+         its tokens"
+    )]
+    NoIssuer,
+    #[error(
+        "AUTH_AUDIENCE: is missing, but AUTH_JWKS_URL is set: without it the tokens that the \
+         provider makes for any other application would be accepted too; * accepts them"
+    )]
+    NoAudience,
+    #[error("AUTH_AUDIENCE: an audience is empty")]
+    BlankAudience,
     #[error("DATABASE_URL: sslmode is none of {}", SSL_MODES.join(", "))]
     SslMode,
     #[error("PGSSLMODE: is none of {}", SSL_MODES.join(", "))]
@@ -133,13 +150,15 @@ impl Serve {
         let Some((setting, _)) = shared.into_iter().find(|(_, is_set)| *is_set) else {
             return Ok(());
         };
-        match (&self.auth.auth_secret, &self.auth.auth_public_key) {
-            (None, None) => Err(Error::NoSharedSecret(setting)),
-            (Some(secret), _) if secret.expose().trim().len() < SECRET_MIN => {
-                Err(Error::ShortSecret)
-            }
-            (Some(_), _) | (None, Some(_)) => Ok(()),
+        let secrets = &self.auth.auth_secret;
+        if secrets.is_empty() && !self.auth.has_public_keys() {
+            return Err(Error::NoSharedSecret(setting));
         }
+        let mut sizes = secrets.iter().map(|secret| secret.expose().len());
+        if sizes.any(|size| size < SECRET_MIN) {
+            return Err(Error::ShortSecret);
+        }
+        Ok(())
     }
 }
 
@@ -190,15 +209,6 @@ impl Redis {
             Some(url) if alone && redis::Client::open(url.expose()).is_err() => {
                 Err(Error::NoLockNodes)
             }
-            Some(_) | None => Ok(()),
-        }
-    }
-}
-
-impl Auth {
-    pub fn check(&self) -> Result<(), Error> {
-        match &self.auth_secret {
-            Some(secret) if secret.expose().trim().is_empty() => Err(Error::BlankSecret),
             Some(_) | None => Ok(()),
         }
     }

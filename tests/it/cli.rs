@@ -26,6 +26,11 @@ const SETTINGS: &[&str] = &[
     "REDIS_URL",
     "AUTH_SECRET",
     "AUTH_PUBLIC_KEY",
+    "AUTH_JWKS_URL",
+    "AUTH_JWKS_REFRESH_SECONDS",
+    "AUTH_ISSUER",
+    "AUTH_AUDIENCE",
+    "AUTH_ADMIN_CLAIM",
     "PAYMENTS",
     "PAYMENT_URL",
     "PAYMENT_KEY",
@@ -113,7 +118,13 @@ fn output_within_seconds(mut command: Command) -> Output {
     "redis://127.0.0.1:1,redis://127.0.0.1:1,redis://127.0.0.1:1"
 )]
 #[case("REDIS_URL", "http://127.0.0.1:1")]
+#[case("AUTH_SECRET", "one secret of 32 bytes that was cut, here")]
 #[case("AUTH_PUBLIC_KEY", "no key at all")]
+#[case("AUTH_JWKS_URL", "http://login.example/keys")]
+#[case("AUTH_JWKS_URL", "https://user:word@login.example/keys")]
+#[case("AUTH_JWKS_REFRESH_SECONDS", "0")]
+#[case("AUTH_AUDIENCE", "shop,,other")]
+#[case("AUTH_ADMIN_CLAIM", "roles")]
 #[case("PAYMENTS", "cash")]
 #[case("PAYMENTS", "stripe")]
 #[case("PAYMENT_URL", "api.stripe.com")]

@@ -44,6 +44,8 @@ mod health;
 mod holds;
 mod hidden_products;
 mod idempotency;
+mod identity_keys;
+mod identity_provider;
 mod knobs;
 mod lane_limits;
 mod life;

@@ -63,6 +63,17 @@ fn a_shared_database_or_redis_needs_a_configured_secret(#[case] shared: (&str, &
     }
 }
 
+/// Else the tokens that the provider makes for any other application would be accepted.
+#[test]
+fn an_identity_provider_needs_an_issuer_and_an_audience() {
+    let url = ("AUTH_JWKS_URL", "https://login.example/keys");
+    let issuer = ("AUTH_ISSUER", "https://login.example");
+    let line = refusal(&[url, ("AUTH_AUDIENCE", "shop")]);
+    assert!(line.contains("AUTH_ISSUER"), "{line}");
+    let line = refusal(&[url, issuer]);
+    assert!(line.contains("AUTH_AUDIENCE"), "{line}");
+}
+
 /// Else the connection is made without what the parameter asks for.
 #[rstest]
 #[case("#?sslmode=require", "fragment")]

@@ -10,7 +10,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
-use super::{Claims, Session, refuse, time};
+use super::{
+    Session,
+    claims::{Claims, time},
+    refuse,
+};
 use crate::{
     api::problem::Problem,
     domain::{Secret, now},
@@ -19,13 +23,14 @@ use crate::{
 /// Long enough to open a stream, and to open it again at once.
 const TTL: TimeDelta = TimeDelta::seconds(60);
 const AUDIENCE: &str = "/me/events";
-/// The text whose signature by `AUTH_SECRET` is the key of tickets.
+/// The text whose signature by a secret of `AUTH_SECRET` is a key of tickets.
 const KEY_NAME: &[u8] = b"flash-sale tickets for /me/events";
 
 /// Issues and verifies tickets.
 pub struct Tickets {
     encoding: EncodingKey,
-    decoding: DecodingKey,
+    /// The key of `encoding`, and those that nodes may still use while a secret is replaced.
+    decoding: Vec<DecodingKey>,
     validation: Validation,
 }
 
@@ -45,16 +50,18 @@ impl std::fmt::Debug for Tickets {
 }
 
 impl Tickets {
-    /// Tickets of a key derived from `AUTH_SECRET`.
+    /// Tickets of keys derived from the secrets: the first one's signs, all verify.
     ///
     /// # Errors
-    /// When the secret cannot sign.
-    pub fn derived(secret: &Secret) -> Result<Self, super::Error> {
-        let key = EncodingKey::from_secret(secret.expose().as_bytes());
-        let derived = jsonwebtoken::crypto::sign(KEY_NAME, &key, Algorithm::HS256);
-        Ok(Self::new(&Secret::new(
-            derived.map_err(super::Error::Sign)?,
-        )))
+    /// When a secret cannot sign.
+    pub fn derived(first: &Secret, others: &[Secret]) -> Result<Self, super::Error> {
+        let mut tickets = Self::new(&derive(first)?);
+        for secret in others {
+            let key = derive(secret)?;
+            let key = DecodingKey::from_secret(key.expose().as_bytes());
+            tickets.decoding.push(key);
+        }
+        Ok(tickets)
     }
 
     /// Tickets of a random key that all nodes share.
@@ -67,7 +74,7 @@ impl Tickets {
             HashSet::from(["exp", "sub", "aud"].map(std::borrow::ToOwned::to_owned));
         Self {
             encoding: EncodingKey::from_secret(key),
-            decoding: DecodingKey::from_secret(key),
+            decoding: vec![DecodingKey::from_secret(key)],
             validation,
         }
     }
@@ -92,29 +99,32 @@ impl Tickets {
 
     /// The session that a ticket was issued for.
     pub fn session(&self, ticket: &str) -> Result<Session, Problem> {
-        let ticket = jsonwebtoken::decode::<Ticket>(ticket, &self.decoding, &self.validation)
-            .map_err(|_| refuse("The ticket is not valid, or expired."))?
-            .claims;
-        let claims = Claims {
-            sub: ticket.sub,
-            exp: ticket.until,
-            role: None,
-        };
-        claims.into_session()
+        let invalid = "The ticket is not valid, or expired.";
+        let decode = |key| jsonwebtoken::decode::<Ticket>(ticket, key, &self.validation).ok();
+        let ticket = self.decoding.iter().find_map(decode);
+        let ticket = ticket.ok_or_else(|| refuse(invalid))?.claims;
+        let session = Claims::of_buyer(ticket.sub, ticket.until).into_session();
+        session.map_err(|_| refuse(invalid))
     }
+}
+
+fn derive(secret: &Secret) -> Result<Secret, super::Error> {
+    let key = EncodingKey::from_secret(secret.expose().as_bytes());
+    let derived = jsonwebtoken::crypto::sign(KEY_NAME, &key, Algorithm::HS256);
+    Ok(Secret::new(derived.map_err(super::Error::Sign)?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::auth::{Keys, Role, sign};
+    use crate::{
+        api::auth::{Keys, Role, sign::Signer},
+        config::Auth,
+    };
 
     fn session(seconds: i64) -> Session {
-        let claims = Claims {
-            sub: "ann".to_owned(),
-            exp: now().timestamp() + seconds,
-            role: None,
-        };
+        let exp = now().timestamp() + seconds;
+        let claims = Claims::of_buyer("ann".to_owned(), exp);
         claims.into_session().unwrap()
     }
 
@@ -124,8 +134,8 @@ mod tests {
 
     #[test]
     fn a_ticket_names_its_session_on_every_node() {
-        let (session, other) = (session(3_600), Tickets::derived(&secret()).unwrap());
-        let (ticket, expires_at) = Tickets::derived(&secret())
+        let (session, other) = (session(3_600), Tickets::derived(&secret(), &[]).unwrap());
+        let (ticket, expires_at) = Tickets::derived(&secret(), &[])
             .unwrap()
             .issue(&session)
             .unwrap();
@@ -149,16 +159,23 @@ mod tests {
 
     #[test]
     fn tickets_and_tokens_are_no_substitutes() {
-        let tickets = Tickets::derived(&secret()).unwrap();
+        let tickets = Tickets::derived(&secret(), &[]).unwrap();
         let (ticket, _) = tickets.issue(&session(60)).unwrap();
-        let keys = Keys::new(Some(&secret()), None).unwrap();
-        assert!(keys.claims(&ticket).is_err());
-        let token = sign(
-            &secret(),
-            "ann",
-            Role::Buyer,
-            std::time::Duration::from_mins(1),
-        );
+        let keys = Keys::new(&[secret()], &Auth::default()).unwrap();
+        assert!(keys.verify(&ticket).is_err());
+        let signer = Signer::new(&secret(), &Auth::default());
+        let token = signer.sign("ann", Role::Buyer, std::time::Duration::from_mins(1));
         assert!(tickets.session(&token.unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_ticket_of_the_former_secret_is_accepted() {
+        let old = Tickets::derived(&secret(), &[]).unwrap();
+        let (ticket, _) = old.issue(&session(60)).unwrap();
+        let new = Secret::new("another secret of 32 bytes, or of more");
+        let both = Tickets::derived(&new, &[secret()]).unwrap();
+        assert!(both.session(&ticket).is_ok());
+        let (ticket, _) = both.issue(&session(60)).unwrap();
+        assert!(old.session(&ticket).is_err());
     }
 }

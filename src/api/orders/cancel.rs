@@ -34,7 +34,7 @@ pub(in crate::api) async fn cancel(
     request: Request,
 ) -> Result<Json<Order>, Problem> {
     let began = Began::of(&request);
-    let user = state.keys.user(request.headers())?;
+    let user = state.keys.user(request.headers()).await?;
     let order = visible(&state, id, &user).await?;
     let actor = extract::actor(&user, request.headers(), request.extensions());
     let cancelled = match (order.status, user.role) {

@@ -9,6 +9,8 @@ use crate::{
     metrics::connections::StreamBound,
 };
 
+const KEYS_UNAVAILABLE: &str = "The identity provider cannot be reached, so that tokens cannot be \
+                                checked yet. Please try again.";
 const PAYMENT_UNAVAILABLE: &str = "The payment gateway or the database cannot be reached, or refused \
                                    the request; no money was moved. Please try again.";
 
@@ -54,6 +56,7 @@ impl Problem {
             Self::Unavailable => {
                 "Orders cannot be taken right now; nothing was written. Please try again.".into()
             }
+            Self::KeysUnavailable => KEYS_UNAVAILABLE.into(),
             Self::PaymentUnavailable => PAYMENT_UNAVAILABLE.into(),
             Self::NotInTime => "The database did not answer in time. Please try again.".into(),
             Self::RequestTimeout => "The body did not arrive in time.".into(),
