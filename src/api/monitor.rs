@@ -98,7 +98,7 @@ pub(super) fn pages(state: &SharedState, operations: Operations) -> Router<Share
     let crowds = state
         .guests
         .clone()
-        .map(|secret| Arc::new(Crowds::new(secret, api, monitor.clone(), tasks.clone())));
+        .map(|signer| Arc::new(Crowds::new(signer, api, monitor.clone(), tasks.clone())));
     let token = crowds.as_ref().map_or("", |crowds| crowds.token());
     let page = PAGE.replace(
         TOKEN_PLACE,

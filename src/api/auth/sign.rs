@@ -12,6 +12,7 @@ use crate::{
 };
 
 /// A secret, and the claims that this service asks of every token.
+#[derive(Clone)]
 pub struct Signer {
     key: EncodingKey,
     issuer: Option<String>,

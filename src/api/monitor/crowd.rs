@@ -27,11 +27,11 @@ use uuid::Uuid;
 use crate::{
     api::{
         SharedState,
-        auth::{self, Role},
+        auth::{Role, sign::Signer},
         extract,
         problem::Problem,
     },
-    domain::{ProductId, Secret, jitter},
+    domain::{ProductId, jitter},
     monitor::{Crowd, Monitor},
     tasks::Tasks,
 };
@@ -49,7 +49,7 @@ const ANSWER_MAX: usize = 64 * 1024;
 
 /// Starts crowds.
 pub(super) struct Crowds {
-    secret: Secret,
+    signer: Signer,
     api: TowerToHyperService<Router>,
     monitor: Monitor,
     /// On the runtime of the requests, as the requests of browsers.
@@ -66,10 +66,10 @@ struct Wanted {
 }
 
 impl Crowds {
-    pub(super) fn new(secret: Secret, api: Router, monitor: Monitor, tasks: Tasks) -> Self {
+    pub(super) fn new(signer: Signer, api: Router, monitor: Monitor, tasks: Tasks) -> Self {
         Self {
             tasks,
-            secret,
+            signer,
             api: TowerToHyperService::new(api),
             monitor,
             token: format!("{:032x}", random::<u128>()),
@@ -151,7 +151,7 @@ async fn buyer(crowds: &Crowds, crowd: &Crowd, product: ProductId, until: Instan
 /// status of the order's answer; `None` when there is none.
 async fn buy(crowds: &Crowds, product: ProductId) -> Option<u16> {
     let user = format!("guest-{}", Uuid::now_v7());
-    let token = auth::sign(&crowds.secret, &user, Role::Buyer, TOKEN_TTL).ok()?;
+    let token = crowds.signer.sign(&user, Role::Buyer, TOKEN_TTL).ok()?;
     let order = json!({ "product_id": product, "quantity": 1, "waitlist": true });
     let (status, answer) = post(crowds, "/orders", &token, &order).await?;
     if answer.get("status").and_then(Value::as_str) == Some("pending") {
