@@ -97,6 +97,7 @@ pub fn router(state: &SharedState, cors_origins: &[String]) -> Router {
     }
     let (router, document) = api.split_for_parts();
     let document = docs::complete(document);
+    observe::expect(&document);
     let queries = QueryNames::of(&document);
     let mut router = router.merge(docs::pages(&document));
     if state.guests.is_some() {
@@ -117,6 +118,7 @@ pub fn router(state: &SharedState, cors_origins: &[String]) -> Router {
 /// Metrics, health and probes, for the operators' listener.
 pub fn ops_router(state: &SharedState, recorder: PrometheusHandle) -> Router {
     let render = move || async move { recorder.render() };
+    observe::expect_probes();
     let router = Router::new()
         .route("/metrics", axum::routing::get(render))
         .route("/health", axum::routing::get(health::health))

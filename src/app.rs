@@ -11,7 +11,10 @@ use crate::{
     config::{self, Migrate},
     domain::{self, Secret},
     embedded,
-    jobs::{expiry::Expiry, open_payments, recovery, stock_poll::StockPoll, upkeep},
+    jobs::{
+        expiry::Expiry, open_payments, recovery, stock_poll::StockPoll, upkeep, verification,
+        vitals::Vitals,
+    },
     metrics::connections::Listener,
     redis::Redis,
     sequencer,
@@ -23,7 +26,9 @@ use crate::{
 };
 
 use self::{
-    connect::{bind, connections, gateway, lock, private_nodes, redis, warn_of_unpayable_holds},
+    connect::{
+        bind, connections, gateway, lock, private_nodes, recorder, redis, warn_of_unpayable_holds,
+    },
     state::Credentials,
 };
 
@@ -67,7 +72,7 @@ impl App {
         // Lanes and jobs run on this runtime, regardless of the task that starts them.
         let tasks = Tasks::default().on(&Handle::current());
         let request_runtime = RequestRuntime::start(&tasks)?;
-        let recorder = telemetry::record(config.metrics_products_max)?;
+        let recorder = recorder(config)?;
         let data_dir = &config.database.data_dir;
         // Settings are checked before anything is started.
         let secret = auth_secret(&config.auth, data_dir)?;
@@ -107,7 +112,8 @@ impl App {
             ("lanes", &Handle::current()),
         ];
         let metrics_upkeep = telemetry::Upkeep::new(recorder.clone(), &runtimes);
-        start_jobs(&state, metrics_upkeep);
+        start_jobs(&state, redis.clone(), metrics_upkeep);
+        start_verification(&state, config.verify_seconds);
         let resources = Resources {
             request_runtime,
             redis,
@@ -291,8 +297,20 @@ pub fn auth_secret(auth: &config::Auth, data_dir: &Path) -> anyhow::Result<Optio
     }
 }
 
-fn start_jobs(state: &SharedState, metrics_upkeep: telemetry::Upkeep) {
+fn start_verification(state: &SharedState, seconds: u32) {
+    let every = Duration::from_secs(seconds.into());
+    let checks = verification::run(state.store.clone(), every, state.tasks.clone());
+    state.tasks.spawn("verification", checks);
+}
+
+fn start_jobs(state: &SharedState, redis: Option<Redis>, metrics_upkeep: telemetry::Upkeep) {
     let tasks = &state.tasks;
+    let vitals = Vitals {
+        store: state.store.clone(),
+        sequencer: state.sequencer.clone(),
+        redis,
+    };
+    tasks.spawn("vitals", vitals.run(tasks.clone()));
     let poll = StockPoll::new(state.store.clone(), state.stock_events.clone());
     tasks.spawn("stock poll", poll.run(tasks.clone()));
     let expiry = Expiry::new(state.store.clone(), state.sequencer.clone());

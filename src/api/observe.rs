@@ -11,6 +11,7 @@ use axum::{
 };
 use futures::FutureExt;
 use tokio::time::error::Elapsed;
+use utoipa::openapi::OpenApi;
 use uuid::Uuid;
 
 use super::{
@@ -138,6 +139,34 @@ fn known_method(method: &Method) -> &'static str {
         "DELETE" => "DELETE",
         "OPTIONS" => "OPTIONS",
         _ => "other",
+    }
+}
+
+/// Starts the metrics of every answer that the document names. Not of every status of every route:
+/// most pairs never occur, and each costs Prometheus memory.
+pub(super) fn expect(document: &OpenApi) {
+    for (path, item) in &document.paths.paths {
+        let operations = [
+            ("GET", &item.get),
+            ("POST", &item.post),
+            ("PATCH", &item.patch),
+            ("DELETE", &item.delete),
+        ];
+        for (method, operation) in operations {
+            let responses = operation
+                .iter()
+                .flat_map(|it| it.responses.responses.keys());
+            for status in responses.filter_map(|status| status.parse().ok()) {
+                metrics::http::expected(method, path, status);
+            }
+        }
+    }
+}
+
+/// The same for the operators' listener, which has no document.
+pub(super) fn expect_probes() {
+    for route in ["/metrics", "/health", "/health/live", "/health/ready"] {
+        metrics::http::expected("GET", route, 200);
     }
 }
 

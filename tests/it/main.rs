@@ -56,6 +56,7 @@ mod long_waitlist;
 mod lost_commits;
 mod lost_releases;
 mod me_events;
+mod metrics;
 mod mixed;
 mod openapi;
 mod open_files;
