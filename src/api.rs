@@ -37,6 +37,7 @@ mod observe;
 mod orders;
 mod problem;
 mod products;
+mod scrape;
 pub mod serve;
 mod stock;
 mod storefront;
@@ -117,7 +118,7 @@ pub fn router(state: &SharedState, cors_origins: &[String]) -> Router {
 
 /// Metrics, health and probes, for the operators' listener.
 pub fn ops_router(state: &SharedState, recorder: PrometheusHandle) -> Router {
-    let render = move || async move { recorder.render() };
+    let render = move |headers| scrape::scrape(recorder.clone(), headers);
     observe::expect_probes();
     let router = Router::new()
         .route("/metrics", axum::routing::get(render))

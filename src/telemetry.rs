@@ -9,6 +9,8 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberI
 
 use crate::{config::LogFormat, metrics};
 
+pub mod open_metrics;
+
 /// Logs to standard error; standard output is for the commands' results.
 pub fn log(format: LogFormat, filter: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter)?;

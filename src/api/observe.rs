@@ -19,7 +19,7 @@ use super::{
     docs::QueryNames,
     problem::{FailureCause, Problem},
 };
-use crate::metrics;
+use crate::metrics::{self, http::Answered};
 
 /// When the request's head arrived; its time-out counts from then.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +82,13 @@ pub(super) async fn observe(
         tracing::error!(request, cause, "request {request} failed: {cause}");
     }
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
-    metrics::http::answered(method, route, response.status().as_u16(), began.elapsed());
+    metrics::http::answered(Answered {
+        method,
+        route,
+        status: response.status().as_u16(),
+        began,
+        id: id.to_str().unwrap_or_default(),
+    });
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id);
     if state.tasks.are_draining() {

@@ -15,8 +15,6 @@ use crate::{
 
 /// Time limit of a query. A table of a million orders takes about a second.
 const QUERY_WITHIN: Duration = Duration::from_secs(20);
-/// The first check comes this soon after a start, so that a restart cannot put it off for ever.
-const FIRST_AFTER: Duration = Duration::from_secs(30);
 /// What still breaks an invariant after this time is a problem: some may be broken for up to a
 /// second, until the service itself has mended them.
 const MENDED_WITHIN: Duration = Duration::from_secs(3);
@@ -31,9 +29,7 @@ pub async fn run(store: Store, every: Duration, tasks: Tasks) {
     for invariant in INVARIANTS {
         metrics::verify::problems(invariant.check, 0);
     }
-    let mut pause = every.min(FIRST_AFTER);
-    while tasks.pause(jitter(pause)).await {
-        pause = every;
+    while tasks.pause(jitter(every)).await {
         tokio::select! {
             () = tasks.stopped() => return,
             () = check_all(&store) => {}

@@ -5,7 +5,7 @@ use metrics::{counter, describe_counter, describe_gauge, gauge};
 const CONNECTIONS: &str = "flash_sale_db_pool_connections";
 const CONNECTIONS_MAX: &str = "flash_sale_db_pool_connections_max";
 
-/// The connections of a pool; payments share the pool `write` on `SQLite`.
+/// The connections of a pool; payments share the pool `write` on SQLite.
 #[derive(Clone, Copy, Debug)]
 pub struct Pool {
     /// `write` (orders), `read` or `payments`.

@@ -7,12 +7,14 @@ use std::{
 
 use nix::sys::signal::Signal;
 use rstest::rstest;
-use serde_json::json;
+use serde_json::{Value, json};
 use test_support::metrics::Metrics;
 
 use crate::support::{
     SOON, eventually,
+    prometheus::{Prometheus, scraping},
     proxy::{Fault, Proxy},
+    python,
     service::Service,
     shop::{Backend, Shop},
     when,
@@ -77,6 +79,71 @@ async fn promtool_finds_no_fault_in_the_metrics() {
     let output = fed(Command::new("promtool").args(["check", "metrics"]), &text);
     assert!(output.status.success(), "{output:?}");
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+/// Prints the type and the unit of each family, and the bucket of each exemplar.
+const PARSER: &str = "
+import json, sys
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse
+families, exemplars = {}, {}
+for family in parse(sys.stdin.read()):
+    families[family.name] = [family.type, family.unit]
+    for sample in family.samples:
+        if sample.exemplar:
+            assert sample.exemplar.value <= float(sample.labels['le'])
+            exemplars[sample.exemplar.labels['request_id']] = sample.labels
+print(json.dumps([families, exemplars]))
+";
+
+/// By the reference parser, which is strict, and by a Prometheus, which asks for it by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn scrapers_get_open_metrics_and_the_request_behind_a_bucket() {
+    let shop = busy_shop().await;
+    let service = shop.service();
+    let traced = service.get("/products?limit=1");
+    traced
+        .header("x-request-id", "trace-7")
+        .send()
+        .await
+        .success(200);
+    let unfit = service.get("/me/events");
+    unfit.header("x-request-id", "\"},{").send().await.problem();
+
+    let (media_type, text) = scrape(service, "application/openmetrics-text").await;
+
+    assert!(media_type.starts_with("application/openmetrics-text; version=1.0.0"));
+    let parser = &mut python::command("prometheus-client", "python");
+    let output = fed(parser.args(["-c", PARSER]), &text);
+    assert!(output.status.success(), "{output:?}");
+    let parsed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for (family, described) in [
+        ("flash_sale_orders", json!(["counter", ""])),
+        ("process_cpu_seconds", json!(["counter", "seconds"])),
+        ("process_resident_memory_bytes", json!(["gauge", "bytes"])),
+        (
+            "flash_sale_lock_wait_seconds",
+            json!(["histogram", "seconds"]),
+        ),
+        ("flash_sale_batch_orders", json!(["histogram", ""])),
+    ] {
+        assert_eq!(parsed[0][family], described, "{family}");
+    }
+    let bucket = &parsed[1]["trace-7"];
+    assert_eq!(bucket["route"], "/products", "{parsed}");
+    assert!(!text.contains("},{"), "an id that would need an escape");
+
+    let prometheus = Prometheus::start(&scraping(&service.operations)).await;
+    let stored = eventually("Prometheus has the exemplar", SOON, async || {
+        let found = prometheus
+            .exemplars("flash_sale_http_request_duration_seconds_bucket")
+            .await;
+        let is_it = |one: &Value| one["exemplars"][0]["labels"]["request_id"] == "trace-7";
+        found.into_iter().find(is_it)
+    })
+    .await;
+    assert_eq!(stored["seriesLabels"]["route"], "/products");
+    let converted = "flash_sale_http_request_duration_seconds_bucket{le=\"1.0\"}";
+    assert!(!prometheus.query(converted).await.unwrap().is_empty());
 }
 
 /// A counter that appears with its first event has no increase then.
