@@ -7,11 +7,13 @@ use std::{
 
 use nix::sys::signal::Signal;
 use rstest::rstest;
+use sea_orm::{ConnectionTrait, TransactionTrait};
 use serde_json::{Value, json};
 use test_support::metrics::Metrics;
 
 use crate::support::{
-    SOON, eventually,
+    SOON, eventually, ledger,
+    load::{Load, door},
     prometheus::{Prometheus, scraping},
     proxy::{Fault, Proxy},
     python,
@@ -299,4 +301,42 @@ async fn the_scheduled_check_finds_an_oversold_product_and_its_end(#[case] backe
     );
     shop.ledger.execute(&change("- 1")).await;
     show(service, "flash_sale_verify_problems", &[], 0).await;
+}
+
+/// Here by a table that somebody has locked; the checks never wait for long, and sales go on beside
+/// them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_that_fails_is_counted_and_costs_no_order() {
+    let shop = Shop::plan(Backend::Postgres)
+        .set("VERIFY_SECONDS", "1")
+        .open()
+        .await;
+    let service = shop.service();
+    let product = service.product(1_000_000, json!({})).await;
+    let load = Load::start(&[door(service.front())], product, 4);
+    let other = ledger::connect(&shop.database_url).await;
+    let transaction = other.begin().await.unwrap();
+    let lock = "LOCK TABLE stray_payments IN ACCESS EXCLUSIVE MODE";
+    transaction.execute_unprepared(lock).await.unwrap();
+
+    let failed = [("result", "failed")];
+    eventually("checks have failed", SOON, async || {
+        let metrics = service.metrics().await;
+        when(metrics.value("flash_sale_verify_runs_total", &failed)? >= 2.0)
+    })
+    .await;
+    let metrics = service.metrics().await;
+    assert!(metrics.shows("flash_sale_verify_last_run_timestamp_seconds", &[], 0));
+    assert!(metrics.shows("flash_sale_db_connections_revoked_total", &[], 0));
+    load.sells(50).await;
+    transaction.rollback().await.unwrap();
+
+    let completed = [("result", "completed")];
+    eventually("a check was completed", SOON, async || {
+        let metrics = service.metrics().await;
+        when(metrics.value("flash_sale_verify_runs_total", &completed)? >= 1.0)
+    })
+    .await;
+    let told = load.finish().await;
+    assert!(told.refusals.is_empty(), "{:?}", told.refusals);
 }
