@@ -22,6 +22,16 @@ const MENDED_WITHIN: Duration = Duration::from_secs(3);
 /// Checks until the service stops; `every` of 0 disables the job. Nodes check at different times,
 /// because a pause is random by a half.
 pub async fn run(store: Store, every: Duration, tasks: Tasks) {
+    let has_room = store
+        .pools()
+        .any(|pool| pool.name == "read" && pool.max > 1);
+    if !has_room && !every.is_zero() {
+        tracing::info!(
+            "the invariants are not checked: there is one connection for reads, and they would wait \
+             for the checks; raise DATABASE_POOL_MAX"
+        );
+    }
+    let every = if has_room { every } else { Duration::ZERO };
     metrics::verify::interval(every);
     if every.is_zero() {
         return;

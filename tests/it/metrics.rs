@@ -176,7 +176,6 @@ async fn every_answer_that_the_document_names_is_counted_from_zero() {
 async fn metrics_describe_the_instance() {
     let shop = Shop::plan(Backend::Postgres)
         .set("LANE_QUEUE_MAX", "300")
-        .set("VERIFY_SECONDS", "0")
         .open()
         .await;
     let service = shop.service();
@@ -202,7 +201,7 @@ async fn metrics_describe_the_instance() {
         ("flash_sale_request_timeout_seconds", &[], 5),
         ("flash_sale_lock_ttl_seconds", &[], 2),
         ("flash_sale_rate_limit_per_minute", &[], 1_000),
-        ("flash_sale_verify_interval_seconds", &[], 0),
+        ("flash_sale_verify_interval_seconds", &[], 300),
         ("flash_sale_schema_migrations", &[("state", "pending")], 0),
         ("flash_sale_schema_migrations", &[("state", "newer")], 0),
         (
@@ -301,6 +300,21 @@ async fn the_scheduled_check_finds_an_oversold_product_and_its_end(#[case] backe
     );
     shop.ledger.execute(&change("- 1")).await;
     show(service, "flash_sale_verify_problems", &[], 0).await;
+}
+
+/// With one connection for reads, all reads would wait for the checks.
+#[rstest]
+#[case::if_they_are_off("VERIFY_SECONDS", "0")]
+#[case::with_one_connection_for_reads("DATABASE_POOL_MAX", "2")]
+#[tokio::test]
+async fn no_check_is_scheduled(#[case] setting: &str, #[case] value: &str) {
+    let shop = Shop::plan(Backend::Sqlite).set(setting, value).open().await;
+    show(shop.service(), "flash_sale_ready", &[], 1).await;
+
+    let metrics = shop.service().metrics().await;
+
+    assert!(metrics.shows("flash_sale_verify_interval_seconds", &[], 0));
+    assert!(!metrics.names().contains(&"flash_sale_verify_problems"));
 }
 
 /// Here by a table that somebody has locked; the checks never wait for long, and sales go on beside
