@@ -12,6 +12,9 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY . .
+# The commit, for flash_sale_build_info: docker build --build-arg REVISION="$(git rev-parse --short HEAD)" .
+ARG REVISION=unknown
+ENV FLASH_SALE_REVISION=$REVISION
 # The build folder is a cache and not a part of the layer: hence the copy, which removes the symbols too.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \

@@ -38,6 +38,7 @@ mod observe;
 mod orders;
 mod problem;
 mod products;
+mod scrape;
 pub mod serve;
 mod stock;
 mod storefront;
@@ -98,6 +99,7 @@ pub fn router(state: &SharedState, cors_origins: &[String]) -> Router {
     }
     let (router, document) = api.split_for_parts();
     let document = docs::complete(document);
+    observe::expect(&document);
     let queries = QueryNames::of(&document);
     let mut router = router.merge(docs::pages(&document));
     if state.guests.is_some() {
@@ -119,6 +121,7 @@ pub fn router(state: &SharedState, cors_origins: &[String]) -> Router {
 
 /// The live monitor, metrics, health and probes, for the operators' listener.
 pub fn ops_router(state: &SharedState, operations: Operations) -> Router {
+    observe::expect_probes();
     let router = monitor::pages(state, operations)
         .route("/health", axum::routing::get(health::health))
         .route("/health/live", axum::routing::get(health::live))

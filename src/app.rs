@@ -14,7 +14,10 @@ use crate::{
     config::{self, Migrate},
     domain::{self, Secret},
     embedded,
-    jobs::{expiry::Expiry, open_payments, recovery, stock_poll::StockPoll, upkeep},
+    jobs::{
+        expiry::Expiry, open_payments, recovery, stock_poll::StockPoll, upkeep, verification,
+        vitals::Vitals,
+    },
     metrics::connections::Listener,
     monitor::{self, Monitor},
     redis::Redis,
@@ -27,7 +30,9 @@ use crate::{
 };
 
 use self::{
-    connect::{bind, connections, gateway, lock, private_nodes, redis, warn_of_unpayable_holds},
+    connect::{
+        bind, connections, gateway, lock, private_nodes, recorder, redis, warn_of_unpayable_holds,
+    },
     state::Credentials,
 };
 
@@ -71,7 +76,7 @@ impl App {
         // Lanes and jobs run on this runtime, regardless of the task that starts them.
         let tasks = Tasks::default().on(&Handle::current());
         let request_runtime = RequestRuntime::start(&tasks)?;
-        let recorder = telemetry::record(config.metrics_products_max)?;
+        let recorder = recorder(config)?;
         let data_dir = &config.database.data_dir;
         // Settings are checked before anything is started.
         let secrets = auth_secrets(&config.auth, data_dir)?;
@@ -112,7 +117,8 @@ impl App {
             ("lanes", &Handle::current()),
         ];
         let metrics_upkeep = telemetry::Upkeep::new(recorder.clone(), &runtimes);
-        start_jobs(&state, metrics_upkeep);
+        start_jobs(&state, redis.clone(), metrics_upkeep);
+        start_verification(&state, config.verify_seconds);
         let resources = Resources {
             request_runtime,
             redis,
@@ -341,8 +347,20 @@ fn keys(config: &config::Serve, secrets: &[Secret], tasks: &Tasks) -> anyhow::Re
     Ok(keys.with_provider(provider, config.limits.request_timeout_ms))
 }
 
-fn start_jobs(state: &SharedState, metrics_upkeep: telemetry::Upkeep) {
+fn start_verification(state: &SharedState, seconds: u32) {
+    let every = Duration::from_secs(seconds.into());
+    let checks = verification::run(state.store.clone(), every, state.tasks.clone());
+    state.tasks.spawn("verification", checks);
+}
+
+fn start_jobs(state: &SharedState, redis: Option<Redis>, metrics_upkeep: telemetry::Upkeep) {
     let tasks = &state.tasks;
+    let vitals = Vitals {
+        store: state.store.clone(),
+        sequencer: state.sequencer.clone(),
+        redis,
+    };
+    tasks.spawn("vitals", vitals.run(tasks.clone()));
     let poll = StockPoll::new(state.store.clone(), state.stock_events.clone());
     tasks.spawn("stock poll", poll.run(tasks.clone()));
     let expiry = Expiry::new(state.store.clone(), state.sequencer.clone());

@@ -106,6 +106,12 @@ pub struct Serve {
     #[arg(long, env, value_name = "METRICS_PRODUCTS_MAX", default_value_t = 200)]
     pub metrics_products_max: usize,
 
+    /// Time between two checks of the invariants in the database, in seconds, which are exported as
+    /// metrics; 0 disables them
+    #[arg(long, env, value_name = "VERIFY_SECONDS", default_value_t = 300,
+          value_parser = clap::value_parser!(u32).range(0..=86_400))]
+    pub verify_seconds: u32,
+
     /// Format of the log lines on standard error
     #[arg(long, env, value_name = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,

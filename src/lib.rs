@@ -24,7 +24,7 @@ pub mod stock_events;
 pub mod user_events;
 /// The database: connections, transactions, error classes, one file of SQL per table.
 pub mod store;
-/// `flash-sale verify`: checks the invariants in the database.
+/// The invariants as queries: `flash-sale verify`, and the job that checks them on a schedule.
 pub mod verify;
 /// Read cache for products: memory, Redis, database.
 pub mod cache;
@@ -36,7 +36,7 @@ pub mod sequencer;
 pub mod payment;
 /// Checkout: confirms, refunds and recovers payments.
 pub mod checkout;
-/// Background jobs: hold expiry, payment recovery, stock poll, upkeep.
+/// Background jobs: hold expiry, payment recovery, stock poll, upkeep, vitals, verification.
 pub mod jobs;
 /// The live monitor: samples the metrics while somebody watches, and joins all nodes' reports.
 pub mod monitor;

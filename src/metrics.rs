@@ -20,9 +20,12 @@ pub mod database;
 pub mod gate;
 pub mod holds;
 pub mod http;
+pub mod instance;
 mod label;
 pub mod lock;
 pub mod payments;
+pub mod runtime;
+pub mod verify;
 
 /// Seconds: from 0.1 ms, the scale of a lock attempt, to the request time-out.
 pub const SECONDS_BUCKETS: [f64; 16] = [
@@ -34,6 +37,7 @@ pub const BATCH_BUCKETS: [f64; 11] = [
     1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0,
 ];
 pub const BATCH_ORDERS: &str = "flash_sale_batch_orders";
+const SOLD_OUT: &str = "flash_sale_sold_out_seconds";
 
 /// The label of a request for an unknown product.
 pub const UNKNOWN: &str = "unknown";
@@ -63,6 +67,14 @@ pub fn init(products_max: usize) {
     auth::init();
     cache::init();
     connections::init();
+    instance::init();
+    runtime::init();
+    verify::init();
+}
+
+/// A number of things, as a gauge takes it.
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 fn describe_orders() {
@@ -87,6 +99,11 @@ fn describe_orders() {
     describe_gauge!(
         "flash_sale_stock",
         "Units without a live order, as this node last read or wrote them."
+    );
+    describe_gauge!(
+        SOLD_OUT,
+        Unit::Seconds,
+        "Time from the start of a product's sale (starts_at, else its creation) until this node sold the last unit; not exported before that."
     );
     describe_counter!(
         "flash_sale_rate_limited_total",
@@ -172,6 +189,11 @@ pub fn product(sku: &str) -> ProductMetrics {
 impl ProductMetrics {
     pub fn ordered(&self, outcome: OutcomeLabel, count: u64) {
         orders(&self.label, outcome).increment(count);
+    }
+
+    /// The last unit was sold so long after the sale began.
+    pub fn sold_out(&self, after: Duration) {
+        gauge!(SOLD_OUT, "product" => self.label.clone()).set(after);
     }
 }
 

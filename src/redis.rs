@@ -119,6 +119,12 @@ impl Redis {
         }
     }
 
+    /// Whether both connections work: the one for commands answers, and subscriptions are open.
+    pub async fn answers(&self) -> bool {
+        let commands = self.commands.with_options(&Self::fail_fast());
+        commands.ping::<()>(None).await.is_ok() && self.subscriber.is_connected()
+    }
+
     pub async fn close(&self) {
         drop(self.commands.quit().await);
         drop(self.subscriber.quit().await);

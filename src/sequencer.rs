@@ -298,6 +298,11 @@ impl Sequencer {
         &self.lanes.context.deadlines
     }
 
+    /// Commands in the longest queue of the lanes.
+    pub fn longest_queue(&self) -> usize {
+        self.lanes.longest_queue()
+    }
+
     /// Rejects further commands; the lanes end once they have served the pending ones.
     pub fn close(&self) {
         self.lanes.close();

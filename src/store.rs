@@ -11,7 +11,7 @@ use sea_orm::{
     sea_query::{ArrayType, ValueType},
 };
 
-use crate::domain::Secret;
+use crate::{domain::Secret, metrics};
 
 pub use self::error::{Constraint, Error};
 
@@ -33,7 +33,7 @@ pub use self::{
     audit::{AuditFilter, log_audit},
     connect::{Connections, Url},
     invariants::Breach,
-    migrate::SchemaError,
+    migrate::{Applied, SchemaError},
     orders::{
         ExpiredHold, IdempotencyRecord, NewOrder, NewOrders, OrderFilter, OrderPage, Recorded,
         Release, StoredOrder, UserKey,
@@ -99,6 +99,11 @@ impl Store {
         migrate::check(url).await
     }
 
+    /// Counts the migrations that the database has and lacks.
+    pub async fn migrations(&self) -> Result<Applied> {
+        self.bounded(|| migrate::count(&self.read)).await
+    }
+
     /// Starts a transaction that may write.
     pub async fn begin(&self) -> Result<Transaction> {
         self.begin_on(&self.write, &self.trust.write).await
@@ -127,13 +132,15 @@ impl Store {
         Error::Silent
     }
 
-    /// Idle and used connections of all pools.
-    pub fn connections(&self) -> (u32, u32) {
-        [Some(&self.write), Some(&self.read), self.payments.own()]
-            .into_iter()
-            .flatten()
-            .map(connect::pool_size)
-            .fold((0, 0), |(idle, used), (i, u)| (idle + i, used + u))
+    /// The connections of each pool.
+    pub fn pools(&self) -> impl Iterator<Item = metrics::database::Pool> {
+        [
+            ("write", Some(&self.write)),
+            ("read", Some(&self.read)),
+            ("payments", self.payments.own()),
+        ]
+        .into_iter()
+        .filter_map(|(name, pool)| Some(connect::pool_size(name, pool?)))
     }
 
     pub async fn close(&self) {

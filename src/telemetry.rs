@@ -1,14 +1,16 @@
 //! Installs logging and the Prometheus recorder, once per process.
 
-use std::io::IsTerminal;
+use std::{io::IsTerminal, time::Duration};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::runtime::Handle;
+use tokio_metrics::{RuntimeIntervals, RuntimeMetrics, RuntimeMonitor};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::{config::LogFormat, metrics};
 
 pub mod faults;
+pub mod open_metrics;
 
 /// Logs to standard error; standard output is for the commands' results.
 pub fn log(format: LogFormat, filter: &str) -> anyhow::Result<()> {
@@ -50,7 +52,7 @@ pub fn record(products_max: usize) -> anyhow::Result<PrometheusHandle> {
 pub struct Upkeep {
     recorder: PrometheusHandle,
     process: metrics_process::Collector,
-    runtimes: Vec<tokio_metrics::RuntimeMetricsReporter>,
+    runtimes: Vec<(RuntimeIntervals, metrics::runtime::Runtime)>,
 }
 
 impl Upkeep {
@@ -58,18 +60,14 @@ impl Upkeep {
     pub fn new(recorder: PrometheusHandle, runtimes: &[(&'static str, &Handle)]) -> Self {
         let process = metrics_process::Collector::default();
         process.describe();
-        let reporter = |(name, handle): &(&'static str, &Handle)| {
-            let name = *name;
-            tokio_metrics::RuntimeMetricsReporterBuilder::default()
-                .with_metrics_transformer(move |metric| {
-                    ::metrics::Key::from_parts(metric, vec![::metrics::Label::new("runtime", name)])
-                })
-                .build_with_monitor(tokio_metrics::RuntimeMonitor::new(handle))
-        };
+        let runtimes = runtimes.iter().map(|(name, handle)| {
+            let intervals = RuntimeMonitor::new(handle).intervals();
+            (intervals, metrics::runtime::Runtime::of(name))
+        });
         Self {
             recorder,
             process,
-            runtimes: runtimes.iter().map(reporter).collect(),
+            runtimes: runtimes.collect(),
         }
     }
 
@@ -77,8 +75,28 @@ impl Upkeep {
     pub fn run_once(&mut self) {
         self.recorder.run_upkeep();
         self.process.collect();
-        for runtime in &mut self.runtimes {
-            runtime.run_once();
+        for (intervals, metrics) in &mut self.runtimes {
+            if let Some(interval) = intervals.next() {
+                report(&interval, metrics);
+            }
         }
+    }
+}
+
+/// Not with the crate's own reporter, whose names Prometheus's conventions refuse: counters of
+/// microseconds, gauges that only grow, a ratio above 1.
+fn report(interval: &RuntimeMetrics, metrics: &metrics::runtime::Runtime) {
+    let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+    let workers = number(interval.workers_count);
+    metrics.workers.set(workers);
+    metrics.tasks.set(number(interval.live_tasks_count));
+    metrics.queued.set(number(interval.global_queue_depth));
+    metrics.parks.increment(interval.total_park_count);
+    let elapsed = interval.elapsed.as_secs_f64();
+    if elapsed > 0.0 && workers > 0 {
+        let share = |busy: Duration| busy.as_secs_f64() / elapsed;
+        let busy = share(interval.total_busy_duration) / f64::from(workers);
+        metrics.busy.set(busy);
+        metrics.busiest.set(share(interval.max_busy_duration));
     }
 }

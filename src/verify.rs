@@ -1,10 +1,15 @@
-//! `flash-sale verify`: the invariants as SQL queries that find the rows that break them.
+//! The invariants as SQL queries that find the rows that break them: for `flash-sale verify`, and for
+//! the job that checks them on a schedule.
+
+use std::time::Duration;
 
 use crate::store::{Breach, Error, Store};
 
 /// An invariant and the query that finds the rows that break it.
 #[derive(Clone, Copy, Debug)]
 pub struct Invariant {
+    /// Its label in metrics.
+    pub check: &'static str,
     pub name: &'static str,
     query: &'static str,
 }
@@ -12,6 +17,7 @@ pub struct Invariant {
 /// Every invariant that a query can check.
 pub const INVARIANTS: [Invariant; 14] = [
     Invariant {
+        check: "conservation",
         name: "conservation: stock_total = stock + units of live orders",
         query: "SELECT 'product ' || p.sku AS subject, \
                 'stock_total ' || p.stock_total || ', stock ' || p.stock || ', live orders ' || \
@@ -22,12 +28,14 @@ pub const INVARIANTS: [Invariant; 14] = [
             WHERE p.stock_total <> p.stock + COALESCE(o.units, 0)",
     },
     Invariant {
+        check: "stock_range",
         name: "no oversell: 0 <= stock <= stock_total",
         query: "SELECT 'product ' || sku AS subject, \
                 'stock ' || stock || ' of ' || stock_total AS detail \
             FROM products WHERE stock < 0 OR stock > stock_total",
     },
     Invariant {
+        check: "idempotency_keys",
         name: "one order per idempotency key of a user",
         query: "SELECT 'user ' || user_id AS subject, \
                 COUNT(*) || ' orders under key ' || idempotency_key AS detail \
@@ -35,11 +43,13 @@ pub const INVARIANTS: [Invariant; 14] = [
             GROUP BY user_id, idempotency_key HAVING COUNT(*) > 1",
     },
     Invariant {
+        check: "references",
         name: "references are unique",
         query: "SELECT 'reference ' || reference AS subject, COUNT(*) || ' orders' AS detail \
             FROM orders GROUP BY reference HAVING COUNT(*) > 1",
     },
     Invariant {
+        check: "orders_of_products",
         name: "every order is of a product that exists, with a positive quantity",
         query: "SELECT 'order ' || o.reference AS subject, \
                 'quantity ' || o.quantity || CASE WHEN p.id IS NULL THEN ', no such product' \
@@ -48,12 +58,14 @@ pub const INVARIANTS: [Invariant; 14] = [
             WHERE p.id IS NULL OR o.quantity < 1",
     },
     Invariant {
+        check: "deadlines",
         name: "a pending order has a deadline, a confirmed one the time of its confirmation",
         query: "SELECT 'order ' || reference AS subject, 'status ' || status AS detail FROM orders \
             WHERE (status = 'pending' AND expires_at IS NULL) \
                OR (status = 'confirmed' AND confirmed_at IS NULL)",
     },
     Invariant {
+        check: "payments_kept",
         name: "only a confirmed order keeps a payment",
         query: "SELECT 'order ' || reference AS subject, \
                 status || ', but payment ' || COALESCE(payment_id, '?') || ' ' || payment_status AS detail \
@@ -62,6 +74,7 @@ pub const INVARIANTS: [Invariant; 14] = [
     },
     // Broken from when such a payment is found until the gateway has accepted its refund.
     Invariant {
+        check: "stray_payments",
         name: "a payment that its order does not keep is refunded",
         query: "SELECT 'order ' || o.reference AS subject, o.status || ', and payment ' || \
                 s.payment_id || ' is not refunded' AS detail \
@@ -69,18 +82,21 @@ pub const INVARIANTS: [Invariant; 14] = [
             WHERE s.refunded_at IS NULL",
     },
     Invariant {
+        check: "waitlist_places",
         name: "one active waitlist entry per user and product",
         query: "SELECT 'user ' || user_id AS subject, COUNT(*) || ' active entries' AS detail \
             FROM waitlist_entries WHERE status = 'waiting' \
             GROUP BY product_id, user_id HAVING COUNT(*) > 1",
     },
     Invariant {
+        check: "reserved_range",
         name: "reserved units are within the stock: 0 <= stock_reserved <= stock",
         query: "SELECT 'product ' || sku AS subject, \
                 'stock_reserved ' || stock_reserved || ' of ' || stock AS detail \
             FROM products WHERE stock_reserved < 0 OR stock_reserved > stock",
     },
     Invariant {
+        check: "reserved_for_waiting",
         name: "units are reserved only while a user waits for them",
         query: "SELECT 'product ' || p.sku AS subject, \
                 'stock_reserved ' || p.stock_reserved || ' for nobody' AS detail \
@@ -90,6 +106,7 @@ pub const INVARIANTS: [Invariant; 14] = [
     // Can be broken for up to a second: when more entries could be served than one batch serves,
     // or when `waitlist_skip` has just been set.
     Invariant {
+        check: "servable_entries",
         name: "no waiting entry could be served",
         query: "SELECT 'product ' || p.sku AS subject, 'stock ' || p.stock || ', user ' || \
                 w.user_id || ' waits for ' || w.quantity AS detail \
@@ -99,6 +116,7 @@ pub const INVARIANTS: [Invariant; 14] = [
             WHERE p.stock > 0 AND w.quantity <= p.stock AND p.published AND p.archived_at IS NULL",
     },
     Invariant {
+        check: "waitlist_offers",
         name: "a waitlist entry has an order if and only if it was offered",
         query: "SELECT 'user ' || w.user_id AS subject, 'entry ' || w.status || CASE \
                 WHEN o.id IS NULL THEN ' without an order' ELSE ' with order ' || o.reference \
@@ -109,6 +127,7 @@ pub const INVARIANTS: [Invariant; 14] = [
             WHERE (w.status = 'offered') <> (o.id IS NOT NULL)",
     },
     Invariant {
+        check: "waitlist_counts",
         name: "the counts of the waitlist are its waiting entries",
         query: "SELECT 'product ' || p.sku AS subject, 'level ' || level || ', block ' || block || \
                 ': ' || SUM(waiting) || ' too many' AS detail \
@@ -125,5 +144,14 @@ impl Invariant {
     /// The rows that break the invariant; empty when it holds.
     pub async fn breaches(&self, store: &Store) -> Result<Vec<Breach>, Error> {
         store.breaches(self.query).await
+    }
+
+    /// The same beside sales: with one core of the database at most, and for so long at most.
+    pub async fn breaches_within(
+        &self,
+        store: &Store,
+        within: Duration,
+    ) -> Result<Vec<Breach>, Error> {
+        store.breaches_within(self.query, within).await
     }
 }

@@ -141,8 +141,8 @@ export default dashboard({
       }),
       stat({
         title: 'Database connections in use', w: 6, unit: 'percentunit', decimals: 0, steps: [[null, colour.good], [0.7, colour.busy], [0.95, colour.failure]],
-        queries: [query(`max(sum by (instance) (${m('flash_sale_db_pool_connections', 'state="used"')}) / (sum by (instance) (${m('flash_sale_db_pool_connections')}) > 0))`)],
-        description: 'Share of the open database connections that are in use, on the busiest process. Healthy: below 70 %.',
+        queries: [query(`max(${m('flash_sale_db_pool_connections', 'state="used"')} / on (job, instance, pool) (${m('flash_sale_db_pool_connections_max')} > 1))`)],
+        description: 'Share of the database connections in use, in the fullest pool of any process; a pool of one connection, as of SQLite, is not counted. Healthy: below 70 %.',
       }),
     ],
   ],

@@ -8,9 +8,8 @@ const route = (value) => `sum by (route) (label_join(${value}, "route", " ", "me
 const seen = `${route(`increase(${REQUESTS}[$__range] @ end())`)} > 0`;
 const slowest = `histogram_quantile(0.99, sum by (route, le) (label_join(${rate(SECONDS)}, "route", " ", "method", "route")))`;
 const median = slowest.replace('0.99', '0.5');
-const used = (state) => `sum by (instance) (${m('flash_sale_db_pool_connections', `state="${state}"`)})`;
-// The exported ratio adds up the threads of a runtime.
-const busyRuntime = `${m('tokio_busy_ratio')} / ${m('tokio_workers_count')}`;
+const USED = m('flash_sale_db_pool_connections', 'state="used"');
+const busyRuntime = m('tokio_busy_ratio');
 const amber = { thresholds: { mode: 'absolute', steps: [{ color: 'text', value: null }, { color: colour.busy, value: 0.25 }, { color: colour.failure, value: 1 }] }, 'custom.cellOptions': { type: 'color-text' } };
 const red = { thresholds: { mode: 'absolute', steps: [{ color: 'text', value: null }, { color: colour.failure, value: 0.0001 }] }, 'custom.cellOptions': { type: 'color-text' } };
 
@@ -20,6 +19,10 @@ export default dashboard({
   description: 'Requests by route, and the use of pools, lanes, connections, runtimes and processes.',
   rows: [
     [null, 5,
+      tile({
+        title: 'Ready', w: 4, queries: [query(`min(${m('flash_sale_ready')})`)], states: [['Not all', colour.failure], ['All ready', colour.good]],
+        description: 'Whether every process can take orders, as /health/ready answers. Not all: at least one has lost its database or is about to stop, and the load balancer should send it nobody.',
+      }),
       stat({
         title: 'Requests per second', w: 4, unit: 'short', decimals: 0, steps: [[null, colour.neutral]], queries: [query(sumRate(REQUESTS))],
         description: 'HTTP requests per second of both listeners and all processes. Healthy: follows the visitors.',
@@ -28,10 +31,6 @@ export default dashboard({
         title: 'Server errors', w: 4, unit: 'percentunit', decimals: 2, steps: [[null, colour.good], [0.001, colour.busy], [0.01, colour.failure]],
         queries: [query(`(${sumRate(ERRORS)} or vector(0)) / clamp_min(${sumRate(REQUESTS)}, 2)`)],
         description: 'The share of requests answered with a 5xx. Healthy: 0; above 1 % the alert FlashSaleServerErrors fires.',
-      }),
-      stat({
-        title: 'In progress', w: 4, unit: 'short', decimals: 0, steps: [[null, colour.neutral]], queries: [query(`sum(${m('flash_sale_http_in_flight')})`)],
-        description: 'HTTP requests that are being answered. Healthy: requests a second times their duration; a steady rise means that answers become slower.',
       }),
       stat({
         title: 'Busiest runtime', w: 4, unit: 'percentunit', decimals: 0, steps: [[null, colour.good], [0.7, colour.busy], [0.9, colour.failure]],
@@ -77,16 +76,14 @@ export default dashboard({
     ],
     ['Database and lanes', 8,
       lines({
-        title: 'Database connections', w: 8, unit: 'short', below: true, dashed: { 'open, .*': colour.soldOut },
-        queries: [
-          query(used('used'), 'used, {{instance}}'),
-          query(`sum by (instance) (${m('flash_sale_db_pool_connections')})`, 'open, {{instance}}'),
-        ],
-        description: 'Connections in use, and open (dashed), by process. Healthy: used well below open. At open for seconds: requests wait for a connection; the database is slow, or DATABASE_POOL_MAX is low.',
+        title: 'Database connections in use, by pool', w: 8, unit: 'percentunit', max: 1, below: true, steps: [[null, 'transparent'], [0.99, colour.failure]],
+        queries: [query(`max by (pool) (${USED} / on (job, instance, pool) ${m('flash_sale_db_pool_connections_max')})`, '{{pool}}')],
+        description: 'Share of each pool in use, in the process where it is fullest: write (orders), read, payments. Healthy: peaks only. At 100 % statements wait for a connection: the database is slow, or DATABASE_POOL_MAX is low; FlashSalePoolExhausted fires after two minutes. SQLite has one connection that writes.',
       }),
       lines({
-        title: 'Waiting in lanes, by process', w: 8, unit: 'short', below: true, queries: [query(`sum by (instance) (${mp('flash_sale_lane_queue')})`, '{{instance}}')],
-        description: 'Commands in the queues of all products. Healthy: back to 0 between batches. A steady rise: the database cannot keep up.',
+        title: 'Fullest queue of a lane, by process', w: 8, unit: 'percentunit', below: true, steps: [[null, 'transparent'], [0.8, colour.failure]],
+        queries: [query(`${m('flash_sale_lane_queue_longest')} / on (job, instance) ${m('flash_sale_lane_queue_max')}`, '{{instance}}')],
+        description: 'Commands in the longest queue, over all products, as a share of LANE_QUEUE_MAX. Healthy: back to 0 between batches. A steady rise: the database cannot keep up; at the red line FlashSaleLaneNearlyFull fires, at 100 % buyers get high_demand.',
       }),
       lines({
         title: 'Failures of the database and of events', w: 8, unit: 'ops', below: true,
@@ -119,6 +116,30 @@ export default dashboard({
         description: 'Requests per second over RATE_LIMIT_PER_MINUTE, over ADDRESS_RATE_LIMIT_PER_MINUTE, and event streams over their bounds. Healthy: some, from scripts. Many, from all users: a limit is too low.',
       }),
     ],
+    ['Versions, schema, checks', 7,
+      table({
+        title: 'Processes', w: 12, label: 'instance', heading: 'Process', sortBy: 'Ready',
+        description: 'One line for each process: whether it is ready, the version of its program and the commit that it was built from, and the migrations that the database lacked at its start. Healthy: one version, except while it is rolled out; no pending migration.',
+        columns: [
+          ['Ready', `max by (instance, version, revision) (${m('flash_sale_ready')} * on (job, instance) group_left (version, revision) ${m('flash_sale_build_info')})`, { decimals: 0 }],
+          ['Migrations pending', `sum by (instance) (${m('flash_sale_schema_migrations', 'state="pending"')})`, { decimals: 0, ...amber }],
+        ],
+      }),
+      stat({
+        title: 'Broken invariants', w: 4, unit: 'short', decimals: 0, steps: [[null, colour.good], [1, colour.failure]],
+        queries: [query(`sum(max by (check) (${m('flash_sale_verify_problems', 'check!="stray_payments"')}))`)],
+        description: 'Rows that broke an invariant at the last scheduled check (VERIFY_SECONDS), such as an oversold product. Healthy: 0. The log and flash-sale verify name them.',
+      }),
+      stat({
+        title: 'Last check', w: 4, unit: 's', decimals: 0, steps: [[null, colour.good]],
+        queries: [query(`min(time() - (${m('flash_sale_verify_last_run_timestamp_seconds')} > 0)) or min(${m('flash_sale_verify_interval_seconds')})`)],
+        description: 'Time since the last complete check of the invariants by any process; before the first one, the time between two. Healthy: below three times VERIFY_SECONDS, where FlashSaleVerifyStale fires.',
+      }),
+      tile({
+        title: 'Redis', w: 4, queries: [query(`min(${m('flash_sale_redis_up')})`)], states: [['Silent', colour.busy], ['Answers', colour.good]],
+        description: 'Whether every process gets an answer from the Redis of events, rate limits and the cache (REDIS_URL). Silent: each process limits users by itself, and reads come from the database.',
+      }),
+    ],
     ['Runtimes, cache, processes', 8,
       lines({
         title: 'Runtime busy', w: 8, unit: 'percentunit', max: 1, below: true, steps: [[null, 'transparent'], [0.9, colour.failure]],
@@ -127,7 +148,7 @@ export default dashboard({
       }),
       lines({
         title: 'Tasks that wait for a thread', w: 8, unit: 'short', below: true,
-        queries: [query(`max by (runtime) (${m('tokio_global_queue_depth')})`, '{{runtime}}')],
+        queries: [query(`max by (runtime) (${m('tokio_global_queue_tasks')})`, '{{runtime}}')],
         description: 'Tasks in the global queue of each runtime, in the process with most: its saturation. Healthy: near 0.',
       }),
       lines({

@@ -34,8 +34,8 @@ use crate::{
 const AGE_MAX: Duration = Duration::from_millis(250);
 /// How often rows in use are read again; well below [`AGE_MAX`].
 const READ_EVERY: Duration = Duration::from_millis(100);
-/// Reads without a refusal in between after which a product is dropped: ten seconds.
-const IDLE_READS: u32 = 100;
+/// A product that has refused no order for this long is dropped.
+const IDLE_MAX: Duration = Duration::from_secs(10);
 /// Products cached at a time, read by one statement; lanes refuse the orders for further ones.
 const PRODUCTS_MAX: usize = 500;
 /// Products that wait for their first read.
@@ -48,7 +48,8 @@ pub(super) struct SoldOutProduct {
     /// Just before the read.
     read_at: Instant,
     used: AtomicBool,
-    idle_reads: u32,
+    /// When the last read after a refusal was made.
+    used_at: Instant,
     refusals: gate::SoldOutRefusals,
 }
 
@@ -61,12 +62,12 @@ impl SoldOutProduct {
         Refusal::SoldOut { waitlist }.into()
     }
 
-    /// Reads in a row, the next one included, without a refusal in between.
-    fn next_idle_reads(&self) -> u32 {
+    /// When it last refused an order, to the precision of the reads.
+    fn used_before(&self, read_at: Instant) -> Instant {
         if self.used.load(Ordering::Relaxed) {
-            0
+            read_at
         } else {
-            self.idle_reads + 1
+            self.used_at
         }
     }
 
@@ -152,12 +153,13 @@ impl SoldOutGate {
 
 async fn read(reader: Reader, mut inbox: mpsc::Receiver<ProductId>, tasks: Tasks) {
     let mut suspects = Vec::new();
+    let mut read_all_at = Instant::now();
     loop {
         let next_read = async {
             if reader.products.read().is_empty() {
                 std::future::pending::<()>().await;
             } else {
-                tokio::time::sleep(READ_EVERY).await;
+                tokio::time::sleep_until(read_all_at.into()).await;
             }
         };
         tokio::select! {
@@ -165,7 +167,14 @@ async fn read(reader: Reader, mut inbox: mpsc::Receiver<ProductId>, tasks: Tasks
             received = inbox.recv_many(&mut suspects, SUSPECTS_MAX) => if received == 0 { return },
             () = next_read => {}
         }
-        reader.read(&mut suspects).await;
+        let suspects = std::mem::take(&mut suspects);
+        let now = Instant::now();
+        if now < read_all_at && reader.has_room(suspects.len()) {
+            reader.read_new(suspects).await;
+        } else {
+            read_all_at = now + READ_EVERY;
+            reader.read_all(suspects).await;
+        }
     }
 }
 
@@ -177,81 +186,104 @@ struct Reader {
 }
 
 impl Reader {
-    /// Reads suspects and cached products; keeps the public ones without units for sale.
-    async fn read(&self, suspects: &mut Vec<ProductId>) {
-        let suspects = std::mem::take(suspects);
+    fn has_room(&self, suspects: usize) -> bool {
+        self.products.read().len() + suspects <= PRODUCTS_MAX
+    }
+
+    /// Reads suspects only. With all products in use read for each of them, many sold-out products
+    /// would cost the database more than their orders.
+    async fn read_new(&self, suspects: Vec<ProductId>) {
+        let Some((read_at, sold_out)) = self.sold_out(suspects.clone()).await else {
+            return;
+        };
+        let mut cached = self.products.write();
+        let mut before: HashMap<_, _> = suspects
+            .iter()
+            .filter_map(|id| Some((*id, cached.remove(id)?)))
+            .collect();
+        for product in sold_out {
+            let before = before.remove(&product.id);
+            let next = next(product, read_at, before);
+            cached.insert(next.product.id, Arc::new(next));
+        }
+    }
+
+    /// Reads suspects and the cached products in use; keeps those without units for sale.
+    async fn read_all(&self, suspects: Vec<ProductId>) {
+        let now = Instant::now();
         let ids = {
             let cached = self.products.read();
-            let idle_reads = cached
+            let used = cached
                 .iter()
-                .map(|(id, product)| (*id, product.next_idle_reads()));
-            to_read(suspects, idle_reads)
+                .map(|(id, product)| (*id, product.used_before(now)));
+            to_read(suspects, used, now)
         };
-        let read_at = Instant::now();
-        let products = match self.store.products_by_id(ids).await {
-            Ok(products) => products,
-            Err(error) => {
-                tracing::debug!(%error, "cannot read sold-out products: {error}");
-                return;
-            }
+        let Some((read_at, sold_out)) = self.sold_out(ids).await else {
+            return;
         };
         let mut cached = self.products.write();
         let mut before = std::mem::take(&mut *cached);
-        for product in products
-            .into_iter()
-            .filter(|product| product.for_sale() == 0 && product.is_public())
-        {
-            let id = product.id;
-            if let Some(next) = next(product, read_at, before.remove(&id)) {
-                cached.insert(id, Arc::new(next));
+        for product in sold_out {
+            let before = before.remove(&product.id);
+            let next = next(product, read_at, before);
+            cached.insert(next.product.id, Arc::new(next));
+        }
+    }
+
+    /// The public ones of these products without units for sale, and the time just before the read;
+    /// `None` when the database did not answer.
+    async fn sold_out(&self, ids: Vec<ProductId>) -> Option<(Instant, Vec<Product>)> {
+        let read_at = Instant::now();
+        match self.store.products_by_id(ids).await {
+            Ok(mut products) => {
+                products.retain(|product| product.for_sale() == 0 && product.is_public());
+                Some((read_at, products))
+            }
+            Err(error) => {
+                tracing::debug!(%error, "cannot read sold-out products: {error}");
+                None
             }
         }
     }
 }
 
-/// The products to read: all of them, or at [`PRODUCTS_MAX`] without those that have refused no order
-/// for longest, and of those without the oldest. The newest drop is the one that buyers want.
+/// The products to read: those that have refused an order within [`IDLE_MAX`], or at
+/// [`PRODUCTS_MAX`] without those that have refused none for longest, and of those without the
+/// oldest. The newest drop is the one that buyers want.
 fn to_read(
     suspects: Vec<ProductId>,
-    cached: impl Iterator<Item = (ProductId, u32)>,
+    cached: impl Iterator<Item = (ProductId, Instant)>,
+    now: Instant,
 ) -> Vec<ProductId> {
-    let mut idle_reads: HashMap<ProductId, u32> = cached.collect();
-    idle_reads.extend(suspects.into_iter().map(|id| (id, 0)));
+    let mut idle: HashMap<ProductId, Duration> = cached
+        .map(|(id, used_at)| (id, now.saturating_duration_since(used_at)))
+        .filter(|(_, idle)| *idle < IDLE_MAX)
+        .collect();
+    idle.extend(suspects.into_iter().map(|id| (id, Duration::ZERO)));
     // Ids begin with the time at which their product was made.
-    let ranked = idle_reads
-        .into_iter()
-        .map(|(id, reads)| (reads, Reverse(id)));
+    let ranked = idle.into_iter().map(|(id, idle)| (idle, Reverse(id)));
     let mut ranked: Vec<_> = ranked.collect();
     ranked.sort_unstable();
     ranked.truncate(PRODUCTS_MAX);
     ranked.into_iter().map(|(_, Reverse(id))| id).collect()
 }
 
-/// The product that replaces `before`; `None` when it has refused no order for [`IDLE_READS`].
-fn next(
-    product: Product,
-    read_at: Instant,
-    before: Option<Arc<SoldOutProduct>>,
-) -> Option<SoldOutProduct> {
-    let (idle_reads, refusals) = match before {
-        None => (0, gate::sold_out(&product.sku)),
-        Some(before) => {
-            let idle_reads = before.next_idle_reads();
-            let refusals = if before.product.sku == product.sku {
-                before.refusals.clone()
-            } else {
-                gate::sold_out(&product.sku)
-            };
-            (idle_reads, refusals)
-        }
+/// The product that replaces `before`.
+fn next(product: Product, read_at: Instant, before: Option<Arc<SoldOutProduct>>) -> SoldOutProduct {
+    let used_at = before
+        .as_ref()
+        .map_or(read_at, |before| before.used_before(read_at));
+    let refusals = match before {
+        Some(before) if before.product.sku == product.sku => before.refusals.clone(),
+        Some(_) | None => gate::sold_out(&product.sku),
     };
-    (idle_reads < IDLE_READS).then_some(SoldOutProduct {
+    SoldOutProduct {
         product,
         read_at,
         used: AtomicBool::new(false),
-        idle_reads,
+        used_at,
         refusals,
-    })
+    }
 }
 
 #[cfg(test)]
@@ -265,7 +297,8 @@ mod tests {
             .collect();
         let (cached, new) = ids.split_at(PRODUCTS_MAX);
 
-        let read = to_read(new.to_vec(), cached.iter().map(|id| (*id, 0)));
+        let now = Instant::now();
+        let read = to_read(new.to_vec(), cached.iter().map(|id| (*id, now)), now);
 
         assert_eq!(read.len(), PRODUCTS_MAX);
         assert!(new.iter().all(|id| read.contains(id)));
@@ -279,18 +312,33 @@ mod tests {
         let ids: Vec<ProductId> = std::iter::repeat_with(ProductId::now_v7)
             .take(PRODUCTS_MAX)
             .collect();
-        let idle = |(number, id): (usize, &ProductId)| (*id, u32::from(number == 300));
+        let now = Instant::now() + IDLE_MAX;
+        let idle = |(number, id): (usize, &ProductId)| {
+            let idle = Duration::from_secs(u64::from(number == 300));
+            (*id, now.checked_sub(idle).unwrap())
+        };
         let suspect = ids.first().copied();
         let new = ProductId::now_v7();
 
         let read = to_read(
             suspect.into_iter().chain([new]).collect(),
             ids.iter().enumerate().map(idle),
+            now,
         );
 
         assert_eq!(read.len(), PRODUCTS_MAX, "each once");
         assert!(read.contains(&new));
         let forgotten: Vec<_> = ids.iter().filter(|id| !read.contains(id)).collect();
         assert_eq!(forgotten, [&ids[300]]);
+    }
+
+    #[test]
+    fn only_time_makes_a_product_idle() {
+        let [recent, idle] = [(); 2].map(|()| ProductId::now_v7());
+        let used_at = Instant::now();
+        let now = used_at + IDLE_MAX;
+        let cached = [(recent, used_at + READ_EVERY), (idle, used_at)];
+
+        assert_eq!(to_read(Vec::new(), cached.into_iter(), now), [recent]);
     }
 }

@@ -19,7 +19,7 @@ use futures::{StreamExt, stream};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use self::{crowd::Crowds, password::Password};
-use super::{SharedState, problem::Problem};
+use super::{SharedState, problem::Problem, scrape};
 use crate::{
     admission::StreamRefused,
     domain::{Secret, jitter},
@@ -110,7 +110,10 @@ pub(super) fn pages(state: &SharedState, operations: Operations) -> Router<Share
             "/",
             get(async move || respond("text/html; charset=utf-8", page)),
         )
-        .route("/metrics", get(async move || recorder.render()))
+        .route(
+            "/metrics",
+            get(move |headers| scrape::scrape(recorder.clone(), headers)),
+        )
         .route(
             "/monitor/events",
             get(async move || events(&monitor, tasks)),

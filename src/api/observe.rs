@@ -11,6 +11,7 @@ use axum::{
 };
 use futures::FutureExt;
 use tower_http::cors::CorsLayer;
+use utoipa::openapi::OpenApi;
 use uuid::Uuid;
 
 use super::{
@@ -18,7 +19,7 @@ use super::{
     docs::QueryNames,
     problem::{FailureCause, Problem},
 };
-use crate::metrics;
+use crate::metrics::{self, http::Answered};
 
 /// When the request's head arrived; its time-out counts from then.
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +108,13 @@ pub(super) async fn observe(
         tracing::error!(request, cause, "request {request} failed: {cause}");
     }
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
-    metrics::http::answered(method, route, response.status().as_u16(), began.elapsed());
+    metrics::http::answered(Answered {
+        method,
+        route,
+        status: response.status().as_u16(),
+        began,
+        id: id.to_str().unwrap_or_default(),
+    });
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id);
     if state.tasks.are_draining() {
@@ -154,6 +161,34 @@ fn known_method(method: &Method) -> &'static str {
         "DELETE" => "DELETE",
         "OPTIONS" => "OPTIONS",
         _ => "other",
+    }
+}
+
+/// Starts the metrics of every answer that the document names. Not of every status of every route:
+/// most pairs never occur, and each costs Prometheus memory.
+pub(super) fn expect(document: &OpenApi) {
+    for (path, item) in &document.paths.paths {
+        let operations = [
+            ("GET", &item.get),
+            ("POST", &item.post),
+            ("PATCH", &item.patch),
+            ("DELETE", &item.delete),
+        ];
+        for (method, operation) in operations {
+            let responses = operation
+                .iter()
+                .flat_map(|it| it.responses.responses.keys());
+            for status in responses.filter_map(|status| status.parse().ok()) {
+                metrics::http::expected(method, path, status);
+            }
+        }
+    }
+}
+
+/// The same for the operators' listener, which has no document.
+pub(super) fn expect_probes() {
+    for route in ["/metrics", "/health", "/health/live", "/health/ready"] {
+        metrics::http::expected("GET", route, 200);
     }
 }
 

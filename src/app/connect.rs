@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, num::NonZeroU32, path::Path, time::Instant};
 
 use anyhow::Context;
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::{
@@ -10,12 +11,13 @@ use crate::{
     api::{clients::Clients, serve},
     config, embedded,
     lock::Lock,
-    metrics::connections::Listener,
+    metrics::{connections::Listener, instance},
     payment::Gateway,
     redis::Redis,
     sequencer::LaneBounds,
     store::Store,
     tasks::Tasks,
+    telemetry,
 };
 
 /// Size of the kernel's accept queue: thousands of clients connect at once when a drop opens, and
@@ -53,6 +55,20 @@ pub(super) fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpList
         socket.listen(BACKLOG)
     };
     listen().with_context(|| format!("{setting}: cannot listen on {address}"))
+}
+
+/// Installs the metrics, and exports the bounds of the settings.
+pub(super) fn recorder(config: &config::Serve) -> anyhow::Result<PrometheusHandle> {
+    let recorder = telemetry::record(config.metrics_products_max)?;
+    instance::bounds(&instance::Bounds {
+        lane_queue: config.limits.lane_queue_max,
+        batch_orders: config.limits.order_batch_max,
+        request_timeout: config.limits.request_timeout_ms,
+        lock_patience: config.redis.lock_patience_ms,
+        lock_ttl: config.redis.lock_ttl_ms,
+        rate_limit_per_minute: config.limits.rate_limit_per_minute,
+    });
+    Ok(recorder)
 }
 
 pub(super) fn private_nodes(

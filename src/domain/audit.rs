@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
-use strum::{Display, EnumString};
+use strum::{Display, EnumIter, EnumString};
 use uuid::{NoContext, Timestamp, Uuid};
 
 use super::{Order, Product, UserId};
@@ -44,7 +44,7 @@ pub enum ActorRole {
 }
 
 /// What was done. `Other` holds an action that only a later release knows.
-#[derive(Clone, Debug, Display, EnumString, PartialEq, Eq)]
+#[derive(Clone, Debug, Display, EnumIter, EnumString, PartialEq, Eq)]
 pub enum AuditAction {
     #[strum(serialize = "product.create")]
     CreateProduct,

@@ -44,8 +44,6 @@ impl StockPoll {
     }
 
     pub async fn run_once(&mut self) -> Result<(), Error> {
-        let (idle, used) = self.store.connections();
-        metrics::database::pool(idle, used);
         self.store.read_clock().await?;
         let products = self.store.products(Listing::All, None, PRODUCTS).await?;
         for product in &products {

@@ -2,10 +2,27 @@
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
+const CONNECTIONS: &str = "flash_sale_db_pool_connections";
+const CONNECTIONS_MAX: &str = "flash_sale_db_pool_connections_max";
+
+/// The connections of a pool; payments share the pool `write` on SQLite.
+#[derive(Clone, Copy, Debug)]
+pub struct Pool {
+    /// `write` (orders), `read` or `payments`.
+    pub name: &'static str,
+    pub idle: u32,
+    pub used: u32,
+    pub max: u32,
+}
+
 pub(super) fn init() {
     describe_gauge!(
-        "flash_sale_db_pool_connections",
-        "Database connections by state: idle, used."
+        CONNECTIONS,
+        "Database connections by pool (write, read, payments) and state: idle, used."
+    );
+    describe_gauge!(
+        CONNECTIONS_MAX,
+        "Connections that a pool opens at most; while all are used, further statements wait."
     );
     describe_gauge!(
         "flash_sale_db_only_reads",
@@ -19,9 +36,16 @@ pub(super) fn init() {
     counter!("flash_sale_db_connections_revoked_total").absolute(0);
 }
 
-pub fn pool(idle: u32, used: u32) {
-    gauge!("flash_sale_db_pool_connections", "state" => "idle").set(idle);
-    gauge!("flash_sale_db_pool_connections", "state" => "used").set(used);
+pub fn pool(pool: Pool) {
+    let Pool {
+        name,
+        idle,
+        used,
+        max,
+    } = pool;
+    gauge!(CONNECTIONS, "pool" => name, "state" => "idle").set(idle);
+    gauge!(CONNECTIONS, "pool" => name, "state" => "used").set(used);
+    gauge!(CONNECTIONS_MAX, "pool" => name).set(max);
 }
 
 pub fn only_reads(only_reads: bool) {

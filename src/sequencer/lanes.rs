@@ -89,6 +89,14 @@ impl Lanes {
         }
     }
 
+    /// Commands in the longest queue.
+    pub(super) fn longest_queue(&self) -> usize {
+        let inboxes = self.inboxes.lock();
+        let queues = inboxes.iter().flat_map(Inboxes::values);
+        let lengths = queues.map(|inbox| inbox.queue.max_capacity() - inbox.queue.capacity());
+        lengths.max().unwrap_or_default()
+    }
+
     /// Removes an idle lane, unless a command has just arrived in its inbox.
     fn retire(&self, product: ProductId, lane: &Lane) -> bool {
         let mut inboxes = self.inboxes.lock();

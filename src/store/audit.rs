@@ -14,7 +14,10 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Error, QUERY_TIMEOUT, Result, Store, Transaction, array, trust::Trust};
-use crate::domain::{Actor, ActorRole, AuditAction, AuditRow, UserId, first_id_of};
+use crate::{
+    domain::{Actor, ActorRole, AuditAction, AuditRow, UserId, first_id_of},
+    metrics,
+};
 
 /// The rows to list; `before` is the last id of the previous page.
 #[derive(Clone, Debug, Default)]
@@ -59,7 +62,7 @@ impl From<Model> for AuditRow {
     }
 }
 
-/// Writes a line with the target `audit` for each row. Called once the rows are durable.
+/// Counts the rows and writes a line with the target `audit` for each. Called once they are durable.
 pub fn log_audit(rows: &[AuditRow]) {
     for row in rows {
         let AuditRow {
@@ -77,6 +80,7 @@ pub fn log_audit(rows: &[AuditRow]) {
             before = %row.before, after = %row.after,
             "{role} {actor}: {action} {target}"
         );
+        metrics::instance::audited(action, 1);
     }
 }
 

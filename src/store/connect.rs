@@ -9,6 +9,7 @@ use sea_orm::{
 };
 
 use super::{Error, Result, trust::Trust};
+use crate::metrics;
 
 /// Time limit to get a free connection; after it the database counts as unreachable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -181,6 +182,9 @@ fn postgres(
     options.map_sqlx_postgres_opts(move |options| {
         options.options([
             ("enable_seqscan", seqscan),
+            // A plan that has no other way than a forbidden one counts as costly, and PostgreSQL
+            // would compile it for a second before it reads four rows.
+            ("jit", "off"),
             ("statement_timeout", statement_timeout.as_str()),
             ("lock_timeout", lock_timeout.as_str()),
             (
@@ -238,17 +242,26 @@ fn sqlite(url: &Url, connections: u32, access: Access) -> ConnectOptions {
     options
 }
 
-/// Idle and used connections.
-pub(super) fn pool_size(connection: &DatabaseConnection) -> (u32, u32) {
-    let (size, idle) = if connection.get_database_backend() == DbBackend::Sqlite {
-        let pool = connection.get_sqlite_connection_pool();
-        (pool.size(), pool.num_idle())
+/// The connections of this pool.
+pub(super) fn pool_size(name: &'static str, pool: &DatabaseConnection) -> metrics::database::Pool {
+    let (size, idle, max) = if pool.get_database_backend() == DbBackend::Sqlite {
+        sizes(pool.get_sqlite_connection_pool())
     } else {
-        let pool = connection.get_postgres_connection_pool();
-        (pool.size(), pool.num_idle())
+        sizes(pool.get_postgres_connection_pool())
     };
     let idle = u32::try_from(idle).unwrap_or(u32::MAX);
-    (idle, size.saturating_sub(idle))
+    metrics::database::Pool {
+        name,
+        idle,
+        used: size.saturating_sub(idle),
+        max,
+    }
+}
+
+/// Open, idle and permitted connections.
+fn sizes<D: sqlx::Database>(pool: &sqlx::Pool<D>) -> (u32, usize, u32) {
+    let max = pool.options().get_max_connections();
+    (pool.size(), pool.num_idle(), max)
 }
 
 /// # Errors

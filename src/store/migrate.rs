@@ -94,6 +94,19 @@ pub(super) async fn check(url: &Url) -> Result<(), SchemaError> {
     }
 }
 
+/// Migrations that a database has, lacks, and has from a later version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Applied {
+    pub known: usize,
+    pub missing: usize,
+    pub newer: usize,
+}
+
+/// Counts the migrations; changes nothing.
+pub(super) async fn count(connection: &DatabaseConnection) -> Result<Applied, DbErr> {
+    Ok(History::read(connection).await?.count())
+}
+
 async fn open(url: &Url) -> Result<DatabaseConnection, DbErr> {
     // One connection, because an advisory lock belongs to the session that took it.
     let mut options = ConnectOptions::new(url.text());

@@ -52,6 +52,7 @@ const SETTINGS: &[&str] = &[
     "ADDRESS_RATE_LIMIT_PER_MINUTE",
     "TRUSTED_PROXIES",
     "METRICS_PRODUCTS_MAX",
+    "VERIFY_SECONDS",
     "LOG_FORMAT",
     "RUST_LOG",
 ];
@@ -152,6 +153,7 @@ fn output_within_seconds(mut command: Command) -> Output {
 #[case("TRUSTED_PROXIES", "0.0.0.0/1,128.0.0.0/1")]
 #[case("TRUSTED_PROXIES", "10.0.0.0/8,2000::/3")]
 #[case("METRICS_PRODUCTS_MAX", "-1")]
+#[case("VERIFY_SECONDS", "86401")]
 #[case("MIGRATE", "later")]
 #[case("LOG_FORMAT", "xml")]
 fn an_invalid_setting_stops_the_start_with_one_line_that_names_it(

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::support::{
     eventually,
     load::{Load, door},
-    prometheus::Prometheus,
+    prometheus::{Prometheus, scraping},
     repository,
     shop::{Backend, Shop},
 };
@@ -66,18 +66,6 @@ fn dashboards() -> Vec<Value> {
         .collect()
 }
 
-/// Scrapes the test's service each second, unlike the intervals of `prometheus.yml`.
-fn config(target: &str) -> String {
-    json!({
-        "global": { "scrape_interval": "1s" },
-        "scrape_configs": [{
-            "job_name": "flash-sale",
-            "static_configs": [{ "targets": [target.strip_prefix("http://").unwrap()] }],
-        }],
-    })
-    .to_string()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_panel_query_returns_data() {
     let queries: Vec<_> = dashboards().iter().flat_map(queries).collect();
@@ -95,7 +83,7 @@ async fn every_panel_query_returns_data() {
     join.send().await.success(202);
     let load = Load::start(&[door(shop.service().front())], product, 2);
     load.sells(20).await;
-    let prometheus = Prometheus::start(&config(&shop.service().operations)).await;
+    let prometheus = Prometheus::start(&scraping(&shop.service().operations)).await;
 
     let deadline = Instant::now() + FILLED_WITHIN;
     for (title, query) in &queries {

@@ -34,7 +34,18 @@ const METRICS: &[&str] = &[
     "flash_sale_http_in_flight",
     "flash_sale_db_pool_connections",
     "process_open_fds",
-    "tokio_workers_count",
+    "tokio_busy_ratio",
+    "tokio_parks_total",
+    "flash_sale_build_info",
+    "flash_sale_schema_migrations",
+    "flash_sale_audit_entries_total",
+    "flash_sale_db_pool_connections_max",
+    "flash_sale_lane_queue_longest",
+    "flash_sale_lane_queue_max",
+    "flash_sale_ready",
+    "flash_sale_redis_up",
+    "flash_sale_request_timeout_seconds",
+    "flash_sale_verify_problems",
 ];
 
 #[rstest]

@@ -128,11 +128,11 @@ async fn the_search_for_entries_to_serve_reads_no_whole_waitlist(#[case] skip: b
     insert_entries(&shop, product, LONG).await;
     reset_counts(&shop).await;
 
-    // As a node that died before it served the first entry leaves it.
-    let units = "UPDATE products SET stock_total = 2, stock = 2, stock_reserved = 2";
+    // As a node that died before it served the first entries leaves it.
+    let units = "UPDATE products SET stock_total = 600, stock = 600, stock_reserved = 600";
     shop.ledger.execute(units).await;
-    eventually("the first entry is served", SOON, async || {
-        when(!shop.ledger.orders(product).await.is_empty())
+    eventually("the first entries are served", SOON, async || {
+        when(shop.ledger.orders(product).await.len() == 300)
     })
     .await;
 

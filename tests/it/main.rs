@@ -58,6 +58,7 @@ mod long_waitlist;
 mod lost_commits;
 mod lost_releases;
 mod me_events;
+mod metrics;
 mod mixed;
 mod monitor;
 mod openapi;

@@ -4,9 +4,12 @@
 use serde_json::json;
 
 use crate::support::{
+    SOON,
     crowd::{Reader, allow_files},
+    eventually,
     front::Front,
     shop::{Backend, Shop},
+    when,
 };
 
 /// More streams and silent connections than the limit has room for stop neither listener.
@@ -53,7 +56,10 @@ async fn a_limit_that_has_room_for_every_connection_is_not_warned_about() {
         .set("CONNECTIONS_MAX", "100")
         .open()
         .await;
-    let metrics = shop.service().metrics().await;
-    assert!(metrics.shows("flash_sale_connections_max", &[("listener", "api")], 100));
+    eventually("the bound is exported", SOON, async || {
+        let metrics = shop.service().metrics().await;
+        when(metrics.shows("flash_sale_connections_max", &[("listener", "api")], 100))
+    })
+    .await;
     assert!(!shop.log().contains("CONNECTIONS_MAX"), "{}", shop.log());
 }

@@ -257,3 +257,24 @@ async fn make_all_calls(shop: &Shop, product: Uuid) {
     let foreign = service.call(Method::GET, &path).bearer(&tokens::admin());
     foreign.send().await.refusal(404, "not_waiting");
 }
+
+/// With sequential scans forbidden, a plan that needs one counts as costly, and PostgreSQL would compile it for longer
+/// than it runs.
+#[tokio::test]
+async fn the_service_has_no_plan_compiled() {
+    let shop = Shop::open(Backend::Postgres).await;
+    let product = shop.service().product(1, json!({})).await;
+    for statement in [
+        "CREATE TABLE compiled (setting text)",
+        "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS \
+            $$ BEGIN INSERT INTO compiled VALUES (current_setting('jit')); RETURN NULL; END $$",
+        "CREATE TRIGGER note AFTER INSERT ON orders EXECUTE FUNCTION note()",
+    ] {
+        shop.ledger.execute(statement).await;
+    }
+
+    shop.service().buy("ann", product, 1).await.success(201);
+
+    let settings = shop.ledger.texts("SELECT setting FROM compiled").await;
+    assert_eq!(settings, ["off"]);
+}

@@ -71,6 +71,29 @@ async fn the_next_order_after_a_restock_gets_the_unit(#[case] backend: Backend) 
     shop.assert_books(product).await;
 }
 
+/// More products than one read takes from the queue, each asked for once in a while.
+#[tokio::test]
+async fn the_gate_holds_many_products_that_are_asked_for_in_turn() {
+    const PRODUCTS: u8 = 150;
+    let shop = Shop::open(Backend::Sqlite).await;
+    let service = shop.service();
+    let mut products = Vec::new();
+    for _ in 0..PRODUCTS {
+        products.push(service.product(0, json!({})).await);
+    }
+
+    eventually("the gate refuses most of a round", SOON, async || {
+        let before = decided_by_lanes(service).await;
+        for product in &products {
+            let refused = service.buy("latecomer", *product, 1).await;
+            refused.refusal(409, "sold_out");
+        }
+        let by_lanes = decided_by_lanes(service).await - before;
+        when(by_lanes < f64::from(PRODUCTS) / 2.0)
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_restock_opens_the_gates_of_the_other_nodes() {
     let shop = Shop::plan(Backend::Postgres).nodes(2).open().await;

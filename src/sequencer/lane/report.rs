@@ -68,6 +68,18 @@ impl Lane {
             .set(u32::try_from(self.inbox.len()).unwrap_or(u32::MAX));
     }
 
+    /// Reports how long the sale took, if the batch sold the last unit.
+    pub(super) fn report_sold_out(&self, before: &Product, after: &Product) {
+        if before.stock.on_hand == 0 || after.stock.on_hand > 0 {
+            return;
+        }
+        let start = after.starts_at.unwrap_or(after.created_at);
+        let took = self.parts().store.now() - start.max(after.created_at);
+        if let (Some(metrics), Ok(took)) = (self.metrics.get(), took.to_std()) {
+            metrics.sold_out(took);
+        }
+    }
+
     pub(super) fn log_failure(&self, error: &store::Error) {
         tracing::warn!(
             product = %self.product_id,

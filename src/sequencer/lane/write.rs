@@ -63,8 +63,9 @@ impl Lane {
         let may_be_durable = batch.may_be_durable();
         let decision = batch.into_decision();
         match written {
-            Ok(Written::Committed(product)) => {
-                self.committed(pending, decision, *product);
+            Ok(Written::Committed(after)) => {
+                self.report_sold_out(product, &after);
+                self.committed(pending, decision, *after);
                 Step::Done
             }
             Ok(Written::Unchanged) if row.source == RowSource::Database => {
@@ -142,6 +143,7 @@ impl Lane {
         let store = &self.parts().store;
         match settle::commit_status(store, before, &decision, deadline).await {
             CommitStatus::Committed(product) => {
+                self.report_sold_out(before, &product);
                 self.committed(pending, decision, *product);
                 Step::Done
             }

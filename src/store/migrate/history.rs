@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use migration::{Migration, SHARED_WITH_0_1};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
 
-use super::SchemaError;
+use super::{Applied, SchemaError};
 
 const FIRST: &str = "seaql_migrations";
 const LATER: &str = "flash_sale_migrations";
@@ -67,6 +67,17 @@ impl History {
             .filter(|known| !self.0.contains_key(known.name()))
             .collect();
         Ok(missing)
+    }
+
+    pub(super) fn count(&self) -> Applied {
+        let all = migration::all();
+        let has = |migration: &&Migration| self.0.contains_key(migration.name());
+        let known = all.iter().filter(has).count();
+        Applied {
+            known,
+            missing: all.len() - known,
+            newer: self.0.len() - known,
+        }
     }
 }
 
@@ -154,5 +165,20 @@ mod tests {
         assert_eq!(missing.len(), migration::all().len());
         let names: Vec<_> = missing.iter().map(|it| it.name().to_owned()).collect();
         assert!(names.is_sorted(), "{names:?}");
+    }
+
+    #[test]
+    fn migrations_are_counted_by_who_knows_them() {
+        let all = migration::all().len();
+        let counted = |applied, missing, newer| Applied {
+            known: applied,
+            missing,
+            newer,
+        };
+        assert_eq!(History::default().count(), counted(0, all, 0));
+        let mut history = with(&[("m2099_a", None)]);
+        assert_eq!(history.count(), counted(all, 0, 1));
+        drop(history.0.pop_first());
+        assert_eq!(history.count(), counted(all - 1, 1, 1));
     }
 }

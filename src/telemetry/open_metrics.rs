@@ -1,0 +1,172 @@
+//! Turns the text format of Prometheus, as the recorder writes it, into OpenMetrics 1.0.
+//!
+//! The formats differ in little: a counter's family has no `_total`, units and the end are stated,
+//! bounds of buckets are floats, and samples may have exemplars.
+//! <https://github.com/prometheus/OpenMetrics/blob/v1.0.0/specification/OpenMetrics.md>
+
+use std::{borrow::Cow, collections::HashMap, fmt::Write};
+
+use crate::metrics::http::{Exemplar, LATENCY};
+
+pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The units that names of families end with.
+const UNITS: [&str; 3] = ["seconds", "bytes", "ratio"];
+
+/// Exemplars by the labels of their histogram, as the recorder writes them, and the bucket's bound.
+pub type Exemplars = HashMap<(String, String), Exemplar>;
+
+/// The text as OpenMetrics. Each family of `text` begins with its HELP line, if it has one, and its
+/// TYPE line.
+pub fn from_text(text: &str, exemplars: &Exemplars) -> String {
+    let mut out = String::with_capacity(text.len() + text.len() / 8);
+    let mut help = "";
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        if let Some(described) = line.strip_prefix("# HELP ") {
+            help = described;
+        } else if let Some(typed) = line.strip_prefix("# TYPE ") {
+            family(&mut out, typed, std::mem::take(&mut help));
+        } else {
+            sample(&mut out, line, exemplars);
+        }
+    }
+    out.push_str("# EOF\n");
+    out
+}
+
+/// Writes what describes a family: `typed` is its name and type, `help` its name and help.
+fn family(out: &mut String, typed: &str, help: &str) {
+    let (name, kind) = typed.split_once(' ').unwrap_or((typed, "unknown"));
+    let (family, kind) = match (name.strip_suffix("_total"), kind) {
+        (Some(family), "counter") => (family, kind),
+        // Its samples would have no valid name.
+        (None, "counter") => (name, "unknown"),
+        _ => (name, kind),
+    };
+    line(out, format_args!("# TYPE {family} {kind}"));
+    let unit = family.rsplit('_').next().unwrap_or_default();
+    if UNITS.contains(&unit) {
+        line(out, format_args!("# UNIT {family} {unit}"));
+    }
+    if let Some((_, help)) = help.split_once(' ') {
+        // The text format escapes all else, and quotes in labels only.
+        let help = help.replace('"', "\\\"");
+        line(out, format_args!("# HELP {family} {help}"));
+    }
+}
+
+fn sample(out: &mut String, text: &str, exemplars: &Exemplars) {
+    let (series, value) = text.rsplit_once(' ').unwrap_or((text, "NaN"));
+    let value = match value {
+        "inf" => "+Inf",
+        "-inf" => "-Inf",
+        value => value,
+    };
+    // No label's value contains it, because quotes in them are escaped.
+    let bucket = series
+        .strip_suffix("\"}")
+        .and_then(|series| series.rsplit_once("le=\""));
+    let Some((before, bound)) = bucket else {
+        line(out, format_args!("{series} {value}"));
+        return;
+    };
+    let canonical = bound_of(bound);
+    let _ = write!(out, "{before}le=\"{canonical}\"}} {value}");
+    let labels = before
+        .strip_prefix(LATENCY)
+        .and_then(|rest| rest.strip_prefix("_bucket{"))
+        .map(|labels| labels.trim_end_matches(','));
+    let exemplar = labels.and_then(|labels| exemplars.get(&(labels.to_owned(), bound.to_owned())));
+    if let Some(exemplar) = exemplar {
+        let Exemplar {
+            request,
+            seconds,
+            at,
+        } = exemplar;
+        let at = at.as_secs_f64();
+        let _ = write!(out, " # {{request_id=\"{request}\"}} {seconds} {at:.3}");
+    }
+    out.push('\n');
+}
+
+/// A bucket's bound as a float: `1` is `1.0`.
+fn bound_of(bound: &str) -> Cow<'_, str> {
+    if bound == "+Inf" || bound.contains(['.', 'e']) {
+        return bound.into();
+    }
+    format!("{bound}.0").into()
+}
+
+fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(out, "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn families_units_and_bounds_are_written_as_open_metrics() {
+        let text = "\
+# HELP a_seconds_total Says \"no\".
+# TYPE a_seconds_total counter
+a_seconds_total{x=\"1\"} 3
+
+# TYPE b gauge
+b{x=\"le=\\\"1\\\"\"} inf
+
+# HELP c_bytes Sizes.
+# TYPE c_bytes histogram
+c_bytes_bucket{le=\"1\"} 1
+c_bytes_bucket{x=\"y\",le=\"2.5\"} 1
+c_bytes_bucket{le=\"+Inf\"} 2
+c_bytes_sum 7.5
+c_bytes_count 2
+
+# TYPE odd counter
+odd 1
+
+";
+        let expected = "\
+# TYPE a_seconds counter
+# UNIT a_seconds seconds
+# HELP a_seconds Says \\\"no\\\".
+a_seconds_total{x=\"1\"} 3
+# TYPE b gauge
+b{x=\"le=\\\"1\\\"\"} +Inf
+# TYPE c_bytes histogram
+# UNIT c_bytes bytes
+# HELP c_bytes Sizes.
+c_bytes_bucket{le=\"1.0\"} 1
+c_bytes_bucket{x=\"y\",le=\"2.5\"} 1
+c_bytes_bucket{le=\"+Inf\"} 2
+c_bytes_sum 7.5
+c_bytes_count 2
+# TYPE odd unknown
+odd 1
+# EOF
+";
+        assert_eq!(from_text(text, &Exemplars::default()), expected);
+    }
+
+    #[test]
+    fn an_exemplar_follows_the_count_of_its_bucket() {
+        let labels = "method=\"GET\",route=\"/x\"";
+        let exemplar = Exemplar {
+            request: "abc".to_owned(),
+            seconds: 0.7,
+            at: Duration::from_millis(1_500),
+        };
+        let exemplars = Exemplars::from([((labels.to_owned(), "1".to_owned()), exemplar)]);
+        let bucket = |le: &str| format!("{LATENCY}_bucket{{{labels},le=\"{le}\"}} 1");
+        let out = from_text(
+            &format!("{}\n{}\n", bucket("1"), bucket("+Inf")),
+            &exemplars,
+        );
+        let first = format!("{} # {{request_id=\"abc\"}} 0.7 1.500", bucket("1.0"));
+        assert_eq!(out, format!("{first}\n{}\n# EOF\n", bucket("+Inf")));
+    }
+}
