@@ -152,8 +152,13 @@ async fn an_unresponsive_database_blocks_no_request() {
         assert_eq!(answer.problem()["status"], 503);
         answer.retry_after();
     }
-    assert_eq!(answers[4].status, 503, "{:?}", answers[4]);
-    assert_eq!(answers[5].status, 503, "{:?}", answers[5]);
+    // The first answers may be those of a check just before.
+    for path in ["/health/ready", "/health"] {
+        eventually("the service is not ready", SOON, async || {
+            (service.get(path).send().await.status == 503).then_some(())
+        })
+        .await;
+    }
     assert_eq!(service.get("/health/live").send().await.status, 200);
     server.resume().unwrap();
     eventually("the service sells again", SOON, async || {

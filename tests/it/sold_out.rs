@@ -82,10 +82,13 @@ async fn the_gate_holds_many_products_that_are_asked_for_in_turn() {
         products.push(service.product(0, json!({})).await);
     }
 
+    let mut round = 0;
     eventually("the gate refuses most of a round", SOON, async || {
+        round += 1;
+        let buyer = format!("latecomer-{round}");
         let before = decided_by_lanes(service).await;
         for product in &products {
-            let refused = service.buy("latecomer", *product, 1).await;
+            let refused = service.buy(&buyer, *product, 1).await;
             refused.refusal(409, "sold_out");
         }
         let by_lanes = decided_by_lanes(service).await - before;

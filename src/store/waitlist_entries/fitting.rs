@@ -60,7 +60,7 @@ impl Transaction {
         let rows = Entity::find()
             .from_raw_sql(Statement::from_sql_and_values(backend, sql, values))
             .all(&self.inner);
-        let rows = self.by_one_index(rows).await?;
+        let rows = self.in_order_of_index(rows).await?;
         Ok(rows.into_iter().map(Queued::from).collect())
     }
 }
