@@ -3,7 +3,7 @@
 //!
 //! The keys that were fetched last count until others have been fetched, so that a provider that is
 //! down stops no sale. A token with an unknown key causes one fetch, which all such requests share,
-//! and then none for [`COOL_DOWN`]: who makes up keys cannot make this service flood the provider.
+//! and then none for a while: who makes up keys cannot make this service flood the provider.
 
 use std::{
     sync::Arc,
