@@ -27,6 +27,7 @@ mod cors;
 mod docs;
 mod event_stream;
 mod extract;
+mod files;
 #[doc(hidden)]
 pub mod fuzzing;
 mod guests;

@@ -79,7 +79,8 @@ impl SoldOutProduct {
     }
 }
 
-type Products = RwLock<HashMap<ProductId, Arc<SoldOutProduct>>>;
+type Rows = HashMap<ProductId, Arc<SoldOutProduct>>;
+type Products = RwLock<Rows>;
 
 /// Where the gate reads product rows and receives newer versions.
 #[derive(Clone, Debug)]
@@ -197,15 +198,9 @@ impl Reader {
             return;
         };
         let mut cached = self.products.write();
-        let mut before: HashMap<_, _> = suspects
-            .iter()
-            .filter_map(|id| Some((*id, cached.remove(id)?)))
-            .collect();
-        for product in sold_out {
-            let before = before.remove(&product.id);
-            let next = next(product, read_at, before);
-            cached.insert(next.product.id, Arc::new(next));
-        }
+        let before = suspects.iter().filter_map(|id| cached.remove_entry(id));
+        let before = before.collect();
+        insert(&mut cached, before, sold_out, read_at);
     }
 
     /// Reads suspects and the cached products in use; keeps those without units for sale.
@@ -222,12 +217,8 @@ impl Reader {
             return;
         };
         let mut cached = self.products.write();
-        let mut before = std::mem::take(&mut *cached);
-        for product in sold_out {
-            let before = before.remove(&product.id);
-            let next = next(product, read_at, before);
-            cached.insert(next.product.id, Arc::new(next));
-        }
+        let before = std::mem::take(&mut *cached);
+        insert(&mut cached, before, sold_out, read_at);
     }
 
     /// The public ones of these products without units for sale, and the time just before the read;
@@ -266,6 +257,15 @@ fn to_read(
     ranked.sort_unstable();
     ranked.truncate(PRODUCTS_MAX);
     ranked.into_iter().map(|(_, Reverse(id))| id).collect()
+}
+
+/// Inserts the products of a read, each with what its row before knew.
+fn insert(cached: &mut Rows, mut before: Rows, sold_out: Vec<Product>, read_at: Instant) {
+    for product in sold_out {
+        let id = product.id;
+        let next = next(product, read_at, before.remove(&id));
+        cached.insert(id, Arc::new(next));
+    }
 }
 
 /// The product that replaces `before`.

@@ -1,6 +1,6 @@
 //! The live monitor at `/` of the operators' listener: its files, its events, and the demo's crowd.
 //!
-//! Its content security policy is the storefront's. With `OPS_PASSWORD` all of it, and `/metrics`,
+//! With `OPS_PASSWORD` all of it, and `/metrics`,
 //! need the password (`api/monitor/password.rs`); the probes do not.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
@@ -19,7 +19,12 @@ use futures::{StreamExt, stream};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use self::{crowd::Crowds, password::Password};
-use super::{SharedState, problem::Problem, scrape};
+use super::{
+    SharedState,
+    files::{self, File, HTML, IMAGE, SCRIPT, STYLE, TEXT, respond},
+    problem::Problem,
+    scrape,
+};
 use crate::{
     admission::StreamRefused,
     domain::{Secret, jitter},
@@ -31,23 +36,10 @@ use crate::{
 mod crowd;
 mod password;
 
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
-    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
-const SCRIPT: &str = "text/javascript; charset=utf-8";
-const STYLE: &str = "text/css; charset=utf-8";
-const TEXT: &str = "text/plain; charset=utf-8";
 const PAGE: &str = include_str!("../../monitor/index.html");
 
 /// Where the page keeps the token that starts a crowd; empty without `--demo`.
 const TOKEN_PLACE: &str = "name=\"crowd-token\" content=\"\"";
-
-/// A file of the folder `monitor`.
-struct File {
-    name: &'static str,
-    media_type: &'static str,
-    text: &'static str,
-}
 
 macro_rules! file {
     ($name:literal, $path:literal, $media_type:expr) => {
@@ -67,7 +59,7 @@ const FILES: [File; 11] = [
     file!("drops.js", "drops.js", SCRIPT),
     file!("tables.js", "tables.js", SCRIPT),
     file!("dom.js", "dom.js", SCRIPT),
-    file!("icon.svg", "icon.svg", "image/svg+xml"),
+    file!("icon.svg", "icon.svg", IMAGE),
     file!("uPlot.js", "vendor/uPlot.iife.min.js", SCRIPT),
     file!("uPlot.css", "vendor/uPlot.min.css", STYLE),
     file!("uPlot-LICENSE.txt", "vendor/LICENSE", TEXT),
@@ -106,10 +98,7 @@ pub(super) fn pages(state: &SharedState, operations: Operations) -> Router<Share
     );
     let page = Bytes::from(page);
     let mut router = Router::new()
-        .route(
-            "/",
-            get(async move || respond("text/html; charset=utf-8", page)),
-        )
+        .route("/", get(async move || respond(HTML, page)))
         .route(
             "/metrics",
             get(move |headers| scrape::scrape(recorder.clone(), headers)),
@@ -120,11 +109,7 @@ pub(super) fn pages(state: &SharedState, operations: Operations) -> Router<Share
         )
         .route(
             "/monitor/{file}",
-            get(async |Path(name): Path<String>| {
-                let file = FILES.iter().find(|file| file.name == name);
-                file.map(|file| respond(file.media_type, file.text))
-                    .ok_or(Problem::NotFound)
-            }),
+            get(async |Path(name): Path<String>| files::find(&FILES, &name)),
         );
     if let Some(crowds) = crowds {
         let send = move |state, request: Request| crowd::send(crowds, state, request);
@@ -137,18 +122,6 @@ pub(super) fn pages(state: &SharedState, operations: Operations) -> Router<Share
             router.route_layer(check)
         }
     }
-}
-
-fn respond(media_type: &'static str, body: impl IntoResponse) -> Response {
-    let headers: [(HeaderName, &str); 5] = [
-        (header::CONTENT_TYPE, media_type),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        // After an upgrade, old scripts with a new page would not work.
-        (header::CACHE_CONTROL, "no-cache"),
-    ];
-    (headers, body).into_response()
 }
 
 /// A browser connects again after about this time.

@@ -1,0 +1,45 @@
+//! The files of pages, which are in the binary: the demo storefront's and the live monitor's.
+//!
+//! The content security policy allows no script, style or call but the page's own: a product's name
+//! that got into a page as markup could do nothing.
+
+use axum::{
+    http::{HeaderName, header},
+    response::{IntoResponse, Response},
+};
+
+use super::problem::Problem;
+
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+pub(super) const HTML: &str = "text/html; charset=utf-8";
+pub(super) const SCRIPT: &str = "text/javascript; charset=utf-8";
+pub(super) const STYLE: &str = "text/css; charset=utf-8";
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+pub(super) const IMAGE: &str = "image/svg+xml";
+
+pub(super) struct File {
+    pub(super) name: &'static str,
+    pub(super) media_type: &'static str,
+    pub(super) text: &'static str,
+}
+
+/// The file of this name.
+pub(super) fn find(files: &'static [File], name: &str) -> Result<Response, Problem> {
+    let file = files.iter().find(|file| file.name == name);
+    let file = file.ok_or(Problem::NotFound)?;
+    Ok(respond(file.media_type, file.text))
+}
+
+pub(super) fn respond(media_type: &'static str, body: impl IntoResponse) -> Response {
+    let headers: [(HeaderName, &str); 5] = [
+        (header::CONTENT_TYPE, media_type),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        // After an upgrade, old scripts with a new page would not work.
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    (headers, body).into_response()
+}
