@@ -1,6 +1,6 @@
 //! localstripe process of a test: a local payment gateway with Stripe's API.
 
-use std::{process::Stdio, time::Duration};
+use std::time::Duration;
 
 use reqwest::Client;
 use serde_json::Value;
@@ -39,7 +39,7 @@ impl Localstripe {
             let mut server = Self {
                 url: format!("http://127.0.0.1:{port}"),
                 client: http::client().unwrap(),
-                process: Owned::new(spawn(port)),
+                process: Owned::new(python::serve("localstripe", START, port)),
             };
             if server.is_ready().await {
                 return server;
@@ -107,14 +107,4 @@ impl Localstripe {
             }
         }
     }
-}
-
-fn spawn(port: u16) -> std::process::Child {
-    python::command("localstripe", "python")
-        .args(["-c", START, &port.to_string()])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
 }

@@ -1,7 +1,5 @@
 //! A real `OpenID` provider: oidc-provider-mock, in which anybody can sign in as any user.
 
-use std::process::{Child, Stdio};
-
 use reqwest::{Client, Url, redirect::Policy};
 use serde_json::Value;
 
@@ -45,7 +43,7 @@ impl OpenId {
             let mut server = Self {
                 url: format!("http://127.0.0.1:{port}"),
                 client: client.build().unwrap(),
-                process: Owned::new(spawn(port)),
+                process: Owned::new(python::serve("oidc-provider-mock", START, port)),
             };
             if server.is_ready().await {
                 return server;
@@ -115,14 +113,4 @@ impl OpenId {
         let tokens: Value = call.send().await.unwrap().json().await.unwrap();
         tokens["id_token"].as_str().unwrap().to_owned()
     }
-}
-
-fn spawn(port: u16) -> Child {
-    python::command("oidc-provider-mock", "python")
-        .args(["-c", START, &port.to_string()])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
 }

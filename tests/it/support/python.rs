@@ -1,6 +1,9 @@
 //! Python programs of the tests, which `scripts/python-package` installs.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
 
 /// The command of a program of an installed package.
 ///
@@ -18,4 +21,15 @@ pub(crate) fn command(package: &str, program: &str) -> Command {
         path.display()
     );
     Command::new(path)
+}
+
+/// Starts a server of an installed package by Python code that gets its port as the argument.
+pub(crate) fn serve(package: &str, code: &str, port: u16) -> Child {
+    command(package, "python")
+        .args(["-c", code, &port.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
 }
