@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 
 use chrono::{DateTime, Utc};
 
+use self::rate_limit::{Nodes, RateKey, UserLimiter};
 use crate::{
     domain::{OrderRequest, Outcome, ProductId, UserId},
     metrics,
@@ -14,13 +15,14 @@ use crate::{
 };
 
 mod addresses;
+mod gcra;
 mod rate_limit;
 mod sold_out;
 mod streams;
 
 pub use self::{
     addresses::AddressLimiter,
-    rate_limit::RateLimited,
+    gcra::RateLimited,
     sold_out::SoldOutSource,
     streams::{StreamBounds, StreamPlace, StreamRefused, Streams, Watcher},
 };
@@ -32,8 +34,8 @@ const CONFIRMATIONS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(30).unwrap();
 #[derive(Debug)]
 pub struct Gate {
     /// `None` where the limit is disabled.
-    users: Option<rate_limit::UserLimiter>,
-    confirmations: rate_limit::UserLimiter,
+    users: Option<UserLimiter>,
+    confirmations: UserLimiter,
     sold_out: sold_out::SoldOutGate,
 }
 
@@ -45,15 +47,12 @@ impl Gate {
         sold_out: SoldOutSource,
         tasks: &Tasks,
     ) -> Self {
+        let nodes = redis.map(|redis| Nodes::count_on(redis, tasks));
+        let limiter =
+            |limit, key: RateKey| UserLimiter::new(limit, redis.zip(nodes.as_ref()), key, tasks);
         Self {
-            users: NonZeroU32::new(rate_limit_per_minute)
-                .map(|limit| rate_limit::UserLimiter::new(limit, redis, rate_key, tasks)),
-            confirmations: rate_limit::UserLimiter::new(
-                CONFIRMATIONS_PER_MINUTE,
-                redis,
-                confirmation_rate_key,
-                tasks,
-            ),
+            users: NonZeroU32::new(rate_limit_per_minute).map(|limit| limiter(limit, rate_key)),
+            confirmations: limiter(CONFIRMATIONS_PER_MINUTE, confirmation_rate_key),
             sold_out: sold_out::SoldOutGate::new(sold_out, tasks),
         }
     }

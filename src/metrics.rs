@@ -56,6 +56,7 @@ pub fn init(products_max: usize) {
     for unlabelled in [
         "flash_sale_lock_lost_total",
         "flash_sale_rate_limited_total",
+        "flash_sale_rate_limit_fallback_total",
         "flash_sale_abandoned_total",
         "flash_sale_stock_events_dropped_total",
     ] {
@@ -108,6 +109,10 @@ fn describe_orders() {
     describe_counter!(
         "flash_sale_rate_limited_total",
         "Order requests refused by the rate limit of their user."
+    );
+    describe_counter!(
+        "flash_sale_rate_limit_fallback_total",
+        "Requests decided by this node's own rate limit because Redis did not count them in time."
     );
     describe_counter!(
         "flash_sale_abandoned_total",
@@ -226,6 +231,11 @@ pub fn order_abandoned() {
 
 pub fn rate_limited() {
     counter!("flash_sale_rate_limited_total").increment(1);
+}
+
+/// Counts a request that Redis should have counted and did not.
+pub fn rate_limit_fallback() {
+    counter!("flash_sale_rate_limit_fallback_total").increment(1);
 }
 
 /// Counts a stock change that other nodes will read only by their poll.

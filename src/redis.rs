@@ -57,6 +57,9 @@ pub fn confirmation_rate_key(user: &str) -> String {
     format!("flash-sale:{{confirmation-rate}}:{user}")
 }
 
+/// The nodes that count the rate limits together.
+pub const NODES_KEY: &str = "flash-sale:nodes";
+
 /// A cached product.
 pub fn product_key(product: ProductId) -> String {
     format!("flash-sale:product:{product}")

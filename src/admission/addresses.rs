@@ -8,15 +8,13 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use moka::{policy::EvictionPolicy, sync::Cache};
 
-use super::RateLimited;
+use super::gcra::{BUCKET, Gcra, RateLimited};
 
-/// How long an empty bucket takes to refill.
-const BUCKET: Duration = Duration::from_mins(1);
 /// Addresses with a bucket; beyond it the one that was not seen for the longest time begins anew.
 /// About 20 MB when full.
 const ADDRESSES_MAX: u64 = 100_000;
@@ -24,9 +22,8 @@ const ADDRESSES_MAX: u64 = 100_000;
 /// The buckets of client addresses.
 #[derive(Debug)]
 pub struct AddressLimiter {
-    limit: NonZeroU32,
-    began: Instant,
-    /// For each address, when its bucket is full: nanoseconds since `began`.
+    rule: Gcra,
+    /// For each address, when its bucket is full.
     full: Cache<IpAddr, Arc<AtomicU64>, ahash::RandomState>,
 }
 
@@ -39,40 +36,26 @@ impl AddressLimiter {
             .time_to_idle(BUCKET)
             .eviction_policy(EvictionPolicy::lru());
         Self {
-            limit,
-            began: now,
+            rule: Gcra::new(limit, now),
             full: full.build_with_hasher(ahash::RandomState::default()),
         }
     }
 
     /// Takes a cell from the bucket of the address.
     pub fn admit(&self, address: IpAddr, now: Instant) -> Result<(), RateLimited> {
-        let now = nanoseconds(now.saturating_duration_since(self.began));
-        let cell = nanoseconds(BUCKET / self.limit.get()).max(1);
-        let bucket = nanoseconds(BUCKET);
-        let full = self.full.get_with(address, Arc::default);
-        let take = |full: u64| {
-            let taken = full.max(now).saturating_add(cell);
-            (taken - now <= bucket).then_some(taken)
-        };
-        match full.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
+        let now = self.rule.since_begin(now);
+        let bucket = self.full.get_with(address, Arc::default);
+        let take = |full: u64| self.rule.take(full, now).ok();
+        match bucket.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
             Ok(_) => Ok(()),
-            Err(full) => Err(RateLimited {
-                limit: self.limit.get(),
-                retry_after: Duration::from_nanos((full + cell).saturating_sub(now + bucket)),
-                reset: Duration::from_nanos(full.saturating_sub(now)),
-            }),
+            Err(full) => self.rule.take(full, now).map(drop),
         }
     }
 }
 
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::{net::Ipv4Addr, time::Duration};
 
     use super::*;
 

@@ -15,6 +15,8 @@ use crate::support::{
 };
 
 const LIMIT: usize = 10;
+/// A limit of which users may owe a part.
+const LARGE: usize = 600;
 const LIMIT_HEADER: &str = "10";
 /// Time in which an empty bucket refills, one request per `CELL`.
 const BUCKET: Duration = Duration::from_mins(1);
@@ -168,6 +170,98 @@ async fn a_flood_of_one_user_does_not_reach_redis() {
         when(checks >= LIMIT)
     })
     .await;
+}
+
+/// Waits until every node knows how many there are, and so admits a new user without Redis.
+async fn nodes_are_counted(shop: &Shop, product: Uuid) {
+    let monitor = shop.redis().0[0].monitor().await;
+    let mut users = 0;
+    eventually("users that Redis does not hear of", SOON, async || {
+        users += 1;
+        let user = format!("modest-{users}");
+        for node in &shop.nodes {
+            node.buy(&user, product, 1).await.success(201);
+        }
+        // Redis has received what was sent before this.
+        let _: String = shop.redis().0[0].run(&["PING", &user]).await;
+        let known: i64 = shop.redis().0[0].run(&["ZCARD", "flash-sale:nodes"]).await;
+        let all = usize::try_from(known).unwrap() == shop.nodes.len();
+        let key = format!("flash-sale:{{rate}}:{user}");
+        when(all && monitor.commands(&key).is_empty())
+    })
+    .await;
+}
+
+/// How somebody tries to get more than the limit from three nodes.
+#[derive(Clone, Copy)]
+enum Attack {
+    /// All nodes in turn.
+    Spread,
+    /// One node after the other.
+    Sweep,
+    /// The second and third node first, as far as they do not ask; then the first.
+    Owe,
+}
+
+impl Attack {
+    /// Sends far more orders than the limit; those that were not limited.
+    async fn run(self, shop: &Shop, user: &str, product: Uuid) -> usize {
+        let rounds: [(&[usize], usize); 3] = match self {
+            Self::Spread => [(&[0, 1, 2], LARGE); 3],
+            Self::Sweep => [(&[0], LARGE), (&[1], LARGE), (&[2], LARGE)],
+            Self::Owe => [(&[1, 2], LARGE / 60), (&[0], LARGE), (&[1, 2], LARGE)],
+        };
+        let mut admitted = 0;
+        for (nodes, requests) in rounds {
+            let nodes = nodes.iter().map(|node| &shop.nodes[*node]);
+            let orders = nodes.cycle().take(requests);
+            let orders = orders.map(|node| node.order(user, product, 1)).collect();
+            let answers = together(orders).await;
+            admitted += answers.iter().filter(|answer| !is_limited(answer)).count();
+        }
+        admitted
+    }
+}
+
+#[rstest]
+#[case::spread(Attack::Spread)]
+#[case::sweep(Attack::Sweep)]
+#[case::owe(Attack::Owe)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_exceeds_a_large_limit_by_more_than_a_tenth(#[case] attack: Attack) {
+    let plan = Shop::plan(Backend::ThreeNodes).nodes(3);
+    let shop = plan
+        .set("RATE_LIMIT_PER_MINUTE", &LARGE.to_string())
+        .open()
+        .await;
+    let product = shop.service().product(10_000, json!({})).await;
+    nodes_are_counted(&shop, product).await;
+
+    // While Redis is late on a busy machine, each node counts alone: another user then.
+    let mut users = 0;
+    eventually("Redis counts what it is asked for", SOON * 2, async || {
+        users += 1;
+        let alone = counted_alone(&shop).await;
+        let begun = Instant::now();
+        let admitted = attack.run(&shop, &format!("ann-{users}"), product).await;
+        let refilled = LARGE * usize::try_from(begun.elapsed().as_secs() + 1).unwrap() / 60;
+        let most = LARGE + LARGE / 10 + refilled;
+        assert!(admitted >= LARGE, "{admitted}");
+        when(counted_alone(&shop).await == alone).inspect(|()| {
+            assert!(admitted <= most, "{admitted}, {most} at most");
+        })
+    })
+    .await;
+}
+
+/// For each node, the requests that it decided without Redis, because that was late.
+async fn counted_alone(shop: &Shop) -> Vec<Option<f64>> {
+    let mut alone = Vec::new();
+    for node in &shop.nodes {
+        let metrics = node.metrics().await;
+        alone.push(metrics.value("flash_sale_rate_limit_fallback_total", &[]));
+    }
+    alone
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

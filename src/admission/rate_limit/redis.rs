@@ -14,7 +14,11 @@ use fred::types::Value;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::{BUCKET, Blocked, RateKey};
+use super::{
+    super::gcra::{BUCKET, Gcra},
+    RateKey,
+    buckets::Buckets,
+};
 use crate::{
     domain::UserId,
     redis::{Redis, script::Script},
@@ -29,6 +33,8 @@ const BATCH_MAX: usize = 512;
 const QUEUE_MAX: usize = 16_384;
 /// Time limit of a call to Redis.
 const ANSWER_WITHIN: Duration = Duration::from_millis(50);
+/// A cell that is requested, where the script expects the number of cells that were taken.
+const REQUEST: u32 = 0;
 /// How long Redis is not called after it failed.
 const FAILURE_PAUSE: Duration = Duration::from_millis(500);
 /// How often cells that were used without a call are reported to Redis, summed up by user.
@@ -36,11 +42,32 @@ const REPORT_EVERY: Duration = Duration::from_millis(20);
 /// Users with unreported cells; further ones count in this node's buckets only.
 const UNREPORTED_MAX: usize = 10_000;
 
+/// The state of a user's bucket over all nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counted {
+    /// The requested cell was taken; so many are left.
+    Left(u32),
+    /// Over the limit: the time until the next cell.
+    Over(Duration),
+}
+
+impl From<i64> for Counted {
+    /// From the script's result.
+    fn from(result: i64) -> Self {
+        let size = result.unsigned_abs();
+        match result {
+            1.. => Self::Over(Duration::from_micros(size)),
+            _ => Self::Left(u32::try_from(size).unwrap_or(u32::MAX)),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Check {
     user: UserId,
-    /// The time until the next cell; zero when a cell was taken.
-    reply: oneshot::Sender<Duration>,
+    /// Cells that the user took before without a call.
+    owed: u32,
+    reply: oneshot::Sender<Counted>,
 }
 
 #[derive(Debug)]
@@ -57,14 +84,14 @@ struct Unreported {
 }
 
 impl Unreported {
-    fn add(&self, user: &UserId) {
+    fn add(&self, user: &UserId, cells: u32) {
         let mut users = self.users.lock();
-        if let Some(cells) = users.get_mut(user) {
-            *cells = cells.saturating_add(1);
+        if let Some(sum) = users.get_mut(user) {
+            *sum = sum.saturating_add(cells);
             return;
         }
         if users.len() < UNREPORTED_MAX {
-            users.insert(Arc::clone(user), 1);
+            users.insert(Arc::clone(user), cells);
             self.added.notify_one();
         }
     }
@@ -81,8 +108,8 @@ impl RedisLimiter {
     pub(super) fn new(
         redis: Redis,
         key: RateKey,
-        cell: Duration,
-        blocked: Blocked,
+        rule: Gcra,
+        buckets: Arc<Buckets>,
         tasks: &Tasks,
     ) -> Self {
         let (checks, inbox) = mpsc::channel(QUEUE_MAX);
@@ -90,8 +117,8 @@ impl RedisLimiter {
         let counter = Counter {
             redis,
             key,
-            cell,
-            blocked,
+            rule,
+            buckets,
             paused_until: Instant::now(),
         };
         tasks.spawn(
@@ -101,18 +128,18 @@ impl RedisLimiter {
         Self { checks, unreported }
     }
 
-    /// Takes a cell: zero when it was taken, else the time until the next one. `None` without an
-    /// answer from Redis.
-    pub(super) async fn take(&self, user: &UserId) -> Option<Duration> {
+    /// Takes the cells that the user owes, and one more if the limit has it. `None` without an answer
+    /// from Redis.
+    pub(super) async fn take(&self, user: &UserId, owed: u32) -> Option<Counted> {
         let (reply, answer) = oneshot::channel();
         let user = Arc::clone(user);
-        self.checks.try_send(Check { user, reply }).ok()?;
+        self.checks.try_send(Check { user, owed, reply }).ok()?;
         answer.await.ok()
     }
 
-    /// Counts a cell that was taken on this node; it is reported to Redis later.
-    pub(super) fn report_later(&self, user: &UserId) {
-        self.unreported.add(user);
+    /// Counts cells that were taken on this node; they are reported to Redis later.
+    pub(super) fn report_later(&self, user: &UserId, cells: u32) {
+        self.unreported.add(user, cells);
     }
 }
 
@@ -154,8 +181,8 @@ async fn serve(
 struct Counter {
     redis: Redis,
     key: RateKey,
-    cell: Duration,
-    blocked: Blocked,
+    rule: Gcra,
+    buckets: Arc<Buckets>,
     paused_until: Instant,
 }
 
@@ -163,40 +190,45 @@ impl Counter {
     /// Answers the waiting checks; without an answer from Redis their senders are dropped.
     async fn check(&mut self, checks: &mut Vec<Check>) {
         let batch = std::mem::take(checks);
-        let users: Vec<_> = batch.iter().map(|check| (&check.user, 0)).collect();
-        let waits = self.run(&users).await;
-        for (check, wait) in batch.into_iter().zip(waits) {
-            let _ = check.reply.send(wait);
+        let owed = batch.iter().map(|check| (&check.user, check.owed));
+        let owed = owed.filter(|(_, cells)| *cells > 0);
+        // What the users owe is counted before they ask for more.
+        let users: Vec<_> = owed
+            .chain(batch.iter().map(|check| (&check.user, REQUEST)))
+            .collect();
+        let mut counted = self.run(&users).await;
+        let first = counted.len().saturating_sub(batch.len());
+        for (check, counted) in batch.into_iter().zip(counted.drain(first..)) {
+            self.buckets.record(&check.user, counted, Instant::now());
+            let _ = check.reply.send(counted);
         }
     }
 
-    /// Reports cells that were taken already, and blocks users without cells.
+    /// Reports cells that were taken already, and learns who is over the limit.
     async fn report(&mut self, unreported: &[(UserId, u32)]) {
         let cells: Vec<_> = unreported
             .iter()
             .map(|(user, cells)| (user, *cells))
             .collect();
-        for ((user, _), wait) in cells.iter().zip(self.run(&cells).await) {
-            if wait > Duration::ZERO {
-                self.blocked.insert(user, wait);
-            }
+        for ((user, _), counted) in cells.iter().zip(self.run(&cells).await) {
+            self.buckets.record(user, counted, Instant::now());
         }
     }
 
     /// The script's results in the order of the users; empty without an answer from Redis.
-    async fn run(&mut self, users: &[(&UserId, u32)]) -> Vec<Duration> {
+    async fn run(&mut self, users: &[(&UserId, u32)]) -> Vec<Counted> {
         if users.is_empty() || Instant::now() < self.paused_until {
             return Vec::new();
         }
         let micros = |time: Duration| Value::from(time.as_secs_f64() * 1e6);
-        let mut arguments = vec![micros(self.cell), micros(BUCKET)];
+        let mut arguments = vec![micros(self.rule.cell()), micros(BUCKET)];
         arguments.extend(users.iter().map(|(_, cells)| Value::from(*cells)));
         let keys = users.iter().map(|(user, _)| (self.key)(user)).collect();
-        let waits: Result<Vec<u64>, _> = SCRIPT
+        let results: Result<Vec<i64>, _> = SCRIPT
             .run(&self.redis, keys, arguments, ANSWER_WITHIN)
             .await;
-        match waits {
-            Ok(waits) => waits.into_iter().map(Duration::from_micros).collect(),
+        match results {
+            Ok(results) => results.into_iter().map(Counted::from).collect(),
             Err(error) => {
                 tracing::debug!(%error, "rate limits use this node's buckets only: {error}");
                 self.paused_until = Instant::now() + FAILURE_PAUSE;

@@ -1,0 +1,250 @@
+//! This node's own buckets, and which users' requests it may admit without Redis.
+//!
+//! A user may owe: take a few cells on this node that Redis has not counted. They are told to Redis
+//! in one sum with the first request beyond them, and Redis then refuses the user until they are
+//! paid. What was never told is at most the allowance a minute, because it is forgotten only with
+//! the minute in which it was taken. So over all nodes a user exceeds the limit by the allowances
+//! of at most two minutes.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use dashmap::DashMap;
+
+use super::{
+    super::gcra::{BUCKET, Gcra, RateLimited, nanoseconds},
+    redis::Counted,
+};
+use crate::domain::UserId;
+
+/// The limit ÷ this is what a user may owe on all nodes together; twice that is a tenth of the limit.
+const OWED_SHARE: u32 = 20;
+
+/// What a user's request needs.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// Nothing: it is admitted.
+    Admitted,
+    /// Redis has to count it, after the cells that the user owes.
+    Ask {
+        owed: u32,
+        /// The answer if Redis gives none.
+        local: Result<(), RateLimited>,
+    },
+}
+
+#[derive(Debug)]
+pub(super) struct Buckets {
+    rule: Gcra,
+    users: DashMap<UserId, Bucket, ahash::RandomState>,
+}
+
+/// Times are nanoseconds as in [`Gcra`].
+#[derive(Debug, Default)]
+struct Bucket {
+    /// When it is full again, by the requests on this node.
+    full: u64,
+    /// Until when Redis has refused the user.
+    blocked: u64,
+    /// The minute in which `owed` and `asks` began.
+    minute: u64,
+    /// Cells taken here that Redis does not know of.
+    owed: u32,
+    /// Whether every request asks Redis: the user has used much over all nodes, or an answer is
+    /// still awaited.
+    asks: bool,
+}
+
+impl Bucket {
+    /// Forgets the cells of a minute that is over, once the user has been idle.
+    fn forget_old(&mut self, now: u64) {
+        if self.is_idle(now) {
+            *self = Self {
+                minute: minute(now),
+                ..Self::default()
+            };
+        }
+    }
+
+    fn is_idle(&self, now: u64) -> bool {
+        self.full <= now && self.blocked <= now && self.minute != minute(now)
+    }
+}
+
+/// The number of the minute.
+fn minute(now: u64) -> u64 {
+    now / nanoseconds(BUCKET)
+}
+
+impl Buckets {
+    pub(super) fn new(rule: Gcra) -> Self {
+        Self {
+            rule,
+            users: DashMap::default(),
+        }
+    }
+
+    /// Takes a cell from the user's bucket on this node, which may owe it if `nodes` are known.
+    pub(super) fn claim(
+        &self,
+        user: &UserId,
+        nodes: Option<u32>,
+        now: Instant,
+    ) -> Result<Claim, RateLimited> {
+        let now = self.rule.since_begin(now);
+        let mut bucket = self.users.entry(Arc::clone(user)).or_default();
+        bucket.forget_old(now);
+        if bucket.blocked > now {
+            let wait = Duration::from_nanos(bucket.blocked - now);
+            return Err(self.rule.refusal(wait));
+        }
+        // Always counts, so that this node's bucket is right when Redis fails.
+        let local = self.rule.take(bucket.full, now);
+        let local = local.map(|full| bucket.full = full);
+        let allowance = nodes.map_or(0, |nodes| self.allowance(nodes));
+        if local.is_ok() && !bucket.asks && bucket.owed < allowance {
+            bucket.owed += 1;
+            return Ok(Claim::Admitted);
+        }
+        let owed = std::mem::take(&mut bucket.owed);
+        // Until the answer: meanwhile the user must not owe again.
+        bucket.asks = true;
+        Ok(Claim::Ask { owed, local })
+    }
+
+    /// Records what Redis has counted for the user.
+    pub(super) fn record(&self, user: &UserId, counted: Counted, now: Instant) {
+        let now = self.rule.since_begin(now);
+        let mut bucket = self.users.entry(Arc::clone(user)).or_default();
+        match counted {
+            Counted::Left(cells) => bucket.asks = cells < self.rule.limit() / 2,
+            Counted::Over(wait) => bucket.blocked = now.saturating_add(nanoseconds(wait)),
+        }
+    }
+
+    /// Drops the users whose buckets need no state.
+    pub(super) fn drop_idle(&self, now: Instant) {
+        let now = self.rule.since_begin(now);
+        self.users.retain(|_, bucket| !bucket.is_idle(now));
+        self.users.shrink_to_fit();
+    }
+
+    /// The cells that a user may owe on each of so many nodes.
+    fn allowance(&self, nodes: u32) -> u32 {
+        self.rule.limit() / OWED_SHARE.saturating_mul(nodes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+
+    const LIMIT: u32 = 100;
+
+    struct Fixture {
+        buckets: Buckets,
+        user: UserId,
+        now: Instant,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let now = Instant::now();
+            let rule = Gcra::new(NonZeroU32::new(LIMIT).unwrap(), now);
+            Self {
+                buckets: Buckets::new(rule),
+                user: UserId::from("ann"),
+                now,
+            }
+        }
+
+        fn claim(&self, nodes: u32) -> Result<Claim, RateLimited> {
+            self.buckets.claim(&self.user, Some(nodes), self.now)
+        }
+
+        fn record(&self, counted: Counted) {
+            self.buckets.record(&self.user, counted, self.now);
+        }
+    }
+
+    fn ask(owed: u32) -> Claim {
+        let local = Ok(());
+        Claim::Ask { owed, local }
+    }
+
+    #[test]
+    fn a_user_owes_a_share_of_the_limit_that_falls_with_the_nodes() {
+        for (nodes, allowance) in [(1, 5), (2, 2), (5, 1), (6, 0)] {
+            let one = Fixture::new();
+            for _ in 0..allowance {
+                assert_eq!(one.claim(nodes), Ok(Claim::Admitted), "{nodes} nodes");
+            }
+            assert_eq!(one.claim(nodes), Ok(ask(allowance)), "{nodes} nodes");
+            assert_eq!(one.claim(nodes), Ok(ask(0)), "not answered yet");
+        }
+    }
+
+    #[test]
+    fn nobody_owes_while_the_nodes_are_unknown() {
+        let one = Fixture::new();
+        assert_eq!(one.buckets.claim(&one.user, None, one.now), Ok(ask(0)));
+    }
+
+    #[test]
+    fn a_user_who_has_used_half_of_the_limit_is_counted_at_each_request() {
+        let one = Fixture::new();
+        one.record(Counted::Left(LIMIT / 2 - 1));
+        for _ in 0..3 {
+            assert_eq!(one.claim(1), Ok(ask(0)));
+        }
+        one.record(Counted::Left(LIMIT / 2));
+        assert_eq!(one.claim(1), Ok(Claim::Admitted));
+    }
+
+    #[test]
+    fn a_blocked_user_is_refused_until_the_next_cell() {
+        let mut one = Fixture::new();
+        one.record(Counted::Over(Duration::from_secs(2)));
+        let refusal = one.claim(1).unwrap_err();
+        assert_eq!(refusal.retry_after, Duration::from_secs(2));
+        one.now += Duration::from_secs(2);
+        assert_eq!(one.claim(1), Ok(Claim::Admitted));
+    }
+
+    #[test]
+    fn cells_are_forgotten_with_their_minute_and_by_the_idle_alone() {
+        let mut one = Fixture::new();
+        for _ in 0..5 {
+            assert_eq!(one.claim(1), Ok(Claim::Admitted));
+        }
+        one.now += Duration::from_millis(59_999);
+        assert_eq!(one.claim(1), Ok(ask(5)), "the same minute");
+        one.record(Counted::Left(LIMIT - 6));
+        one.now += Duration::from_millis(2);
+        for _ in 0..5 {
+            assert_eq!(
+                one.claim(1),
+                Ok(Claim::Admitted),
+                "not idle yet, so none more"
+            );
+        }
+        assert_eq!(one.claim(1), Ok(ask(5)));
+        one.now += BUCKET;
+        assert_eq!(one.claim(1), Ok(Claim::Admitted), "idle since");
+    }
+
+    #[test]
+    fn idle_users_take_no_memory() {
+        let mut one = Fixture::new();
+        assert_eq!(one.claim(1), Ok(Claim::Admitted));
+        one.buckets.drop_idle(one.now);
+        assert_eq!(one.buckets.users.len(), 1);
+        one.now += BUCKET;
+        one.buckets.drop_idle(one.now);
+        assert!(one.buckets.users.is_empty());
+    }
+}
