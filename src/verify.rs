@@ -36,11 +36,11 @@ pub const INVARIANTS: [Invariant; 14] = [
     },
     Invariant {
         check: "idempotency_keys",
-        name: "one order per idempotency key of a user",
+        name: "one order per idempotency key of a user and product",
         query: "SELECT 'user ' || user_id AS subject, \
                 COUNT(*) || ' orders under key ' || idempotency_key AS detail \
             FROM orders WHERE idempotency_key IS NOT NULL \
-            GROUP BY user_id, idempotency_key HAVING COUNT(*) > 1",
+            GROUP BY product_id, user_id, idempotency_key HAVING COUNT(*) > 1",
     },
     Invariant {
         check: "references",

@@ -22,6 +22,7 @@ mod m20261121_000010_count_waiting_entries;
 mod m20261121_000012_index_orders_by_time;
 mod m20261121_000013_keep_shared_secrets;
 mod m20261121_000014_index_waiting_sizes;
+mod m20261122_000015_key_orders_by_product;
 
 /// A migration; the one who applies it wraps it in a transaction unless it asks for none.
 pub type Migration = Box<dyn MigrationTrait>;
@@ -56,5 +57,6 @@ pub fn all() -> Vec<Migration> {
         Box::new(m20261121_000012_index_orders_by_time::Migration),
         Box::new(m20261121_000013_keep_shared_secrets::Migration),
         Box::new(m20261121_000014_index_waiting_sizes::Migration),
+        Box::new(m20261122_000015_key_orders_by_product::Migration),
     ]
 }

@@ -97,10 +97,7 @@ impl<'a> Batch<'a> {
         }
         match self.send_changes(&transaction).await {
             Ok(true) => {}
-            // The key was used for another product meanwhile: a second decision finds it.
-            Ok(false) | Err(Error::Violates(Constraint::IdempotencyKey)) => {
-                return Ok(Written::Stale);
-            }
+            Ok(false) => return Ok(Written::Stale),
             Err(Error::Violates(Constraint::Reference)) => return Ok(Written::ReferenceTaken),
             Err(error) => return Err(error),
         }
@@ -143,7 +140,6 @@ impl<'a> Batch<'a> {
             stock: decision.stock,
         };
         if decision.only_sells() {
-            decision.new.sort_by_key();
             return transaction
                 .sell_orders(change, &decision.new, self.at)
                 .await;
@@ -158,7 +154,6 @@ impl<'a> Batch<'a> {
                 return Ok(false);
             }
         }
-        decision.new.sort_by_key();
         transaction.insert_orders(&decision.new).await?;
         // Before the new entries: a user who left may have joined again.
         let ended = transaction.leave_entries(&decision.left).await?

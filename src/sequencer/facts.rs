@@ -36,8 +36,8 @@ pub(super) async fn facts(
     let keys: Vec<_> = requests(pending).filter_map(key).collect();
     if !keys.is_empty() {
         let records = &mut facts.idempotency_records;
-        *records = transaction.orders_by_key(&keys).await?;
-        records.extend(transaction.entries_by_key(&keys).await?);
+        *records = transaction.orders_by_key(product.id, &keys).await?;
+        records.extend(transaction.entries_by_key(product.id, &keys).await?);
     }
     let (mut cancelled, mut leaves) = (Vec::new(), 0);
     let (mut waitlist_users, mut returns_units, mut expires_holds) = (Vec::new(), false, false);

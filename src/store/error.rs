@@ -92,13 +92,13 @@ const CONSTRAINTS: [(Constraint, &str, &str); 5] = [
     ),
     (
         Constraint::IdempotencyKey,
-        "orders_user_id_idempotency_key_key",
-        "orders.user_id, orders.idempotency_key",
+        "orders_product_id_user_id_idempotency_key_key",
+        "orders.product_id, orders.user_id, orders.idempotency_key",
     ),
     (
         Constraint::IdempotencyKey,
-        "waitlist_entries_user_id_idempotency_key_key",
-        "waitlist_entries.user_id, waitlist_entries.idempotency_key",
+        "waitlist_entries_product_id_user_id_idempotency_key_key",
+        "waitlist_entries.product_id, waitlist_entries.user_id, waitlist_entries.idempotency_key",
     ),
     (
         Constraint::SaleWindow,

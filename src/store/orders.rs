@@ -35,7 +35,7 @@ pub use self::{
     release::Release,
 };
 
-/// A user's idempotency key.
+/// A user's idempotency key for a product.
 pub type UserKey = (UserId, String);
 
 /// The order or place that an idempotency key made.
@@ -53,13 +53,15 @@ pub enum Recorded {
     Entry(WaitlistEntry),
 }
 
-/// One index probe per pair; two `IN` lists would probe every combination of user and key.
+/// One index probe per pair. Two `IN` lists would probe every combination of user and key, and a
+/// join is planned while a new table is small: it then reads all orders, however many there are.
 const BY_KEY_POSTGRES: &str = "\
-    SELECT orders.* FROM unnest($1::text[], $2::text[]) AS asked (user_id, key) \
-    JOIN orders ON orders.user_id = asked.user_id AND orders.idempotency_key = asked.key";
+    SELECT found.* FROM unnest($2::text[], $3::text[]) AS asked (user_id, key) \
+    CROSS JOIN LATERAL (SELECT * FROM orders WHERE product_id = $1 AND user_id = asked.user_id \
+        AND idempotency_key = asked.key LIMIT 1) AS found";
 const BY_KEY_SQLITE: &str = "\
-    SELECT orders.* FROM json_each(?) AS asked \
-    JOIN orders ON orders.user_id = asked.value ->> 0 \
+    SELECT orders.* FROM json_each(?2) AS asked \
+    JOIN orders ON orders.product_id = ?1 AND orders.user_id = asked.value ->> 0 \
         AND orders.idempotency_key = asked.value ->> 1";
 
 impl From<Status> for OrderStatus {
@@ -198,12 +200,13 @@ impl Transaction {
         Ok(taken.into_iter().collect())
     }
 
-    /// The orders that these users' keys made, for any product.
+    /// The orders of the product that these users' keys made.
     pub async fn orders_by_key(
         &self,
+        product: ProductId,
         keys: &[UserKey],
     ) -> Result<HashMap<UserKey, IdempotencyRecord>> {
-        let statement = self.pairs(BY_KEY_POSTGRES, BY_KEY_SQLITE, keys);
+        let statement = self.by_key(BY_KEY_POSTGRES, BY_KEY_SQLITE, product, keys);
         let rows = Entity::find()
             .from_raw_sql(statement)
             .all(&self.inner)
@@ -219,16 +222,24 @@ impl Transaction {
         Ok(records.collect())
     }
 
-    /// A statement over pairs of texts, one form for each database.
-    pub(super) fn pairs(&self, postgres: &str, sqlite: &str, pairs: &[UserKey]) -> Statement {
+    /// A statement over a product and keys, one form for each database.
+    pub(super) fn by_key(
+        &self,
+        postgres: &str,
+        sqlite: &str,
+        product: ProductId,
+        keys: &[UserKey],
+    ) -> Statement {
         if self.is_postgres() {
-            let firsts = array(pairs.iter().map(|(first, _)| first.to_string()));
-            let seconds = array(pairs.iter().map(|(_, second)| second.clone()));
-            Statement::from_sql_and_values(DbBackend::Postgres, postgres, [firsts, seconds])
+            let users = array(keys.iter().map(|(user, _)| user.to_string()));
+            let keys = array(keys.iter().map(|(_, key)| key.clone()));
+            let values = [product.into(), users, keys];
+            Statement::from_sql_and_values(DbBackend::Postgres, postgres, values)
         } else {
-            let pairs: Vec<_> = pairs.iter().map(|(a, b)| (&**a, b)).collect();
-            let pairs = serde_json::to_string(&pairs).unwrap_or_default();
-            Statement::from_sql_and_values(DbBackend::Sqlite, sqlite, [pairs.into()])
+            let keys: Vec<_> = keys.iter().map(|(user, key)| (&**user, key)).collect();
+            let keys = serde_json::to_string(&keys).unwrap_or_default();
+            let values = [product.into(), keys.into()];
+            Statement::from_sql_and_values(DbBackend::Sqlite, sqlite, values)
         }
     }
 

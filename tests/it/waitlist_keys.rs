@@ -5,11 +5,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::{
-    SOON, eventually,
     front::Front,
     http::{Answer, Call},
     race::together,
-    rival::Rival,
     shop::{Backend, Shop},
 };
 
@@ -64,10 +62,6 @@ async fn the_key_of_a_place_is_refused_for_other_requests(#[case] backend: Backe
     let shop = Shop::open(backend).await;
     let service = shop.service();
     let product = service.sold_out().await;
-    let [plain, other] = [
-        service.product(5, json!({})).await,
-        service.product(5, json!({ "waitlist": true })).await,
-    ];
     keyed(service, "ann", product, "k")
         .send()
         .await
@@ -76,8 +70,6 @@ async fn the_key_of_a_place_is_refused_for_other_requests(#[case] backend: Backe
     for call in [
         service.order_or_wait("ann", product, 2),
         service.order("ann", product, 1),
-        service.order("ann", plain, 1),
-        service.order_or_wait("ann", other, 1),
     ] {
         let answer = call.key("k").send().await;
         answer.refusal(422, "idempotency_key_reused");
@@ -109,64 +101,19 @@ async fn fifty_requests_at_once_with_one_key_make_one_place(#[case] backend: Bac
     assert_eq!(shop.ledger.entries(product).await.len(), 1);
 }
 
-/// Slows each row before its key is written, so that two batches write keys at the same time.
-const SLOW_JOINS: [&str; 2] = [
-    "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS \
-        $$ BEGIN PERFORM pg_sleep(0.005); RETURN NEW; END $$",
-    "CREATE TRIGGER slow_join BEFORE INSERT ON waitlist_entries FOR EACH ROW EXECUTE FUNCTION slow()",
-];
-/// PostgreSQL looks for deadlocks before the lock time-out of the service ends them, and counts
-/// them; for new connections.
-const FIND_DEADLOCKS: &str = "\
-    DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET deadlock_timeout = 10', current_database()); \
-    END $$";
-
-/// Each user sends one key for two products. The batches meet at every key.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn batches_with_the_same_keys_do_not_deadlock() {
-    const USERS: usize = 24;
-    let mut shop = Shop::plan(Backend::Postgres).patient().open().await;
-    shop.ledger.execute(FIND_DEADLOCKS).await;
-    shop.restart(0).await;
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn one_key_makes_a_place_for_each_product(#[case] backend: Backend) {
+    let shop = Shop::open(backend).await;
     let service = shop.service();
     let products = [service.sold_out().await, service.sold_out().await];
-    let mut rivals = Vec::new();
-    for product in products {
-        rivals.push(Rival::holds(&shop, product).await);
-    }
-    for statement in SLOW_JOINS {
-        shop.ledger.execute(statement).await;
-    }
 
-    let both = |number: usize| {
-        // In opposite orders of arrival.
-        let users = [number, USERS - 1 - number];
-        [0, 1].map(|at| {
-            let user = format!("user-{}", users[at]);
-            keyed(service, &user, products[at], "k")
-        })
-    };
-    let calls: Vec<_> = (0..USERS).flat_map(both).collect();
-    let release = async {
-        service.has_queued(u32::try_from(2 * USERS).unwrap()).await;
-        for rival in rivals {
-            rival.leaves(shop.redis()).await;
-        }
-    };
-    let (answers, ()) = tokio::join!(together(calls), release);
-
-    let placed = answers.iter().filter(|answer| answer.status == 202);
-    assert_eq!(placed.count(), USERS, "each key once");
     for product in products {
-        shop.assert_books(product).await;
+        let call = keyed(service, "ann", product, "k");
+        let place = call.send().await.success(202);
+        assert_eq!(place["waitlist"]["product_id"], json!(product));
+        assert_replay(&keyed(service, "ann", product, "k").send().await);
     }
-    // Its connections report what they counted when they end.
-    shop.nodes[0].stop().await;
-    let deadlocks = "SELECT deadlocks::text FROM pg_stat_database \
-                     WHERE datname = current_database() AND numbackends = 1";
-    let deadlocks = eventually("the connections are closed", SOON, async || {
-        shop.ledger.texts(deadlocks).await.pop()
-    })
-    .await;
-    assert_eq!(deadlocks, "0");
 }

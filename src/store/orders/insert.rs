@@ -4,8 +4,6 @@
 //! added to `insert_sql` (PostgreSQL) and to `row` (SQLite). One that an order made for a waitlist
 //! entry must keep also goes through `store/waitlist_entries/queue.rs`.
 
-use std::sync::Arc;
-
 use chrono::{DateTime, Utc};
 use entities::{
     order_status::OrderStatus as Status,
@@ -35,18 +33,6 @@ pub struct NewOrders {
     pub orders: Vec<NewOrder>,
 }
 
-impl NewOrders {
-    /// Sorts orders by their idempotency keys: two batches that use the same keys for different
-    /// products then wait for each other instead of deadlocking.
-    pub fn sort_by_key(&mut self) {
-        let name = |new: &NewOrder| {
-            let key = new.key.as_ref()?;
-            Some((Arc::clone(&new.order.user_id), key.key.clone()))
-        };
-        self.orders.sort_by_cached_key(name);
-    }
-}
-
 /// Columns whose arrays have an empty text for null, because an array of texts has no nulls here;
 /// keys have at least one character.
 const NULL_IF_EMPTY: [&str; 2] = ["idempotency_key", "idempotency_request"];
@@ -58,8 +44,7 @@ impl Transaction {
     /// Writes the orders of a batch.
     ///
     /// # Errors
-    /// [`crate::store::Constraint::IdempotencyKey`] and [`crate::store::Constraint::Reference`]
-    /// when another transaction used the same value in the meantime.
+    /// [`crate::store::Constraint::Reference`] when an order has the same one.
     pub async fn insert_orders(&self, new: &NewOrders) -> Result<()> {
         let Some(first) = new.orders.first() else {
             return Ok(());

@@ -9,23 +9,27 @@ use super::{
     super::{IdempotencyRecord, Recorded, Result, Transaction, UserKey},
     entry,
 };
+use crate::domain::ProductId;
 
+/// One index probe per pair, as for orders.
 const BY_KEY_POSTGRES: &str = "\
-    SELECT waitlist_entries.* FROM unnest($1::text[], $2::text[]) AS asked (user_id, key) \
-    JOIN waitlist_entries ON waitlist_entries.user_id = asked.user_id \
-        AND waitlist_entries.idempotency_key = asked.key";
+    SELECT found.* FROM unnest($2::text[], $3::text[]) AS asked (user_id, key) \
+    CROSS JOIN LATERAL (SELECT * FROM waitlist_entries WHERE product_id = $1 \
+        AND user_id = asked.user_id AND idempotency_key = asked.key LIMIT 1) AS found";
 const BY_KEY_SQLITE: &str = "\
-    SELECT waitlist_entries.* FROM json_each(?) AS asked \
-    JOIN waitlist_entries ON waitlist_entries.user_id = asked.value ->> 0 \
+    SELECT waitlist_entries.* FROM json_each(?2) AS asked \
+    JOIN waitlist_entries ON waitlist_entries.product_id = ?1 \
+        AND waitlist_entries.user_id = asked.value ->> 0 \
         AND waitlist_entries.idempotency_key = asked.value ->> 1";
 
 impl Transaction {
-    /// The entries that these users' keys made, for any product, without their positions.
+    /// The entries of the product that these users' keys made, without their positions.
     pub async fn entries_by_key(
         &self,
+        product: ProductId,
         keys: &[UserKey],
     ) -> Result<HashMap<UserKey, IdempotencyRecord>> {
-        let statement = self.pairs(BY_KEY_POSTGRES, BY_KEY_SQLITE, keys);
+        let statement = self.by_key(BY_KEY_POSTGRES, BY_KEY_SQLITE, product, keys);
         let rows = Entity::find()
             .from_raw_sql(statement)
             .all(&self.inner)

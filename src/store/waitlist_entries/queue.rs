@@ -151,10 +151,8 @@ impl Transaction {
             return Ok(());
         };
         if self.is_postgres() {
-            self.inner
-                .execute_raw(insert_by_key(first, entries))
-                .await?;
-            return Ok(());
+            let insert = insert(first, entries);
+            return Ok(self.inner.execute_raw(insert).await.map(drop)?);
         }
         for chunk in entries.chunks(ROWS) {
             Entity::insert_many(chunk.iter().map(row))
@@ -197,32 +195,27 @@ impl Transaction {
     }
 }
 
-/// Positions in the order of the entries, rows in the order of their idempotency keys: two batches
-/// that use the same keys for different products then wait for each other instead of deadlocking.
-const INSERT_BY_KEY: &str = "\
-    WITH places AS MATERIALIZED (\
-        SELECT nextval(pg_get_serial_sequence('waitlist_entries', 'position')) AS position, number \
-        FROM generate_series(1, $8::int) AS number) \
-    INSERT INTO waitlist_entries (position, id, user_id, quantity, status, order_id, \
+/// The positions are drawn in the order of the entries.
+const INSERT: &str = "\
+    INSERT INTO waitlist_entries (id, user_id, quantity, status, order_id, \
         idempotency_key, idempotency_request, product_id, created_at) \
-    SELECT places.position, id, user_id, quantity, status, \
+    SELECT id, user_id, quantity, status, \
         NULLIF(order_id, '00000000-0000-0000-0000-000000000000'), \
-        NULLIF(idempotency_key, ''), NULLIF(idempotency_request, ''), $9, $10 \
+        NULLIF(idempotency_key, ''), NULLIF(idempotency_request, ''), $8, $9 \
     FROM unnest($1::uuid[], $2::text[], $3::int[], $4::text[], $5::uuid[], $6::text[], $7::text[]) \
         WITH ORDINALITY AS batch (id, user_id, quantity, status, order_id, \
             idempotency_key, idempotency_request, number) \
-    JOIN places USING (number) \
-    ORDER BY user_id COLLATE \"C\", idempotency_key COLLATE \"C\"";
+    ORDER BY number";
 
 /// One statement for a batch of any size on PostgreSQL, all of the product and time of `first`.
-fn insert_by_key(first: &NewEntry, new: &[NewEntry]) -> Statement {
+fn insert(first: &NewEntry, new: &[NewEntry]) -> Statement {
     let entries = || new.iter().map(|new| &new.entry);
     let key = |field: fn(&IdempotencyKey) -> &String| {
         let keys = new.iter().map(|new| new.key.as_ref());
         array(keys.map(|key| key.map_or_else(String::new, |key| field(key).clone())))
     };
     let status = |entry: &WaitlistEntry| Status::from(entry.status).to_value();
-    let values: [Value; 10] = [
+    let values: [Value; 9] = [
         array(entries().map(|entry| entry.id)),
         array(entries().map(|entry| entry.user_id.to_string())),
         array(entries().map(|entry| entry.quantity)),
@@ -230,11 +223,10 @@ fn insert_by_key(first: &NewEntry, new: &[NewEntry]) -> Statement {
         array(entries().map(|entry| entry.order_id.unwrap_or_default())),
         key(|key| &key.key),
         key(|key| &key.request),
-        i32::try_from(new.len()).unwrap_or(i32::MAX).into(),
         first.entry.product_id.into(),
         first.entry.created_at.into(),
     ];
-    Statement::from_sql_and_values(DbBackend::Postgres, INSERT_BY_KEY, values)
+    Statement::from_sql_and_values(DbBackend::Postgres, INSERT, values)
 }
 
 fn row(new: &NewEntry) -> ActiveModel {
