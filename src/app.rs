@@ -252,7 +252,7 @@ fn serve(
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The last spans may be exported for this long.
-const EXPORT_TIMEOUT: Duration = Duration::from_secs(1);
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The time that a batch has to write at the default time-out of requests, for commands that serve
 /// none.

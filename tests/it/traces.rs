@@ -62,9 +62,9 @@ async fn an_order_is_a_tree_of_spans_in_the_trace_of_its_caller() {
     let refused = order(3, true).send().await;
     let problem = refused.refusal(409, "sold_out");
 
-    let trace = collector.trace(&trace_id(2)).await;
+    let trace = collector.trace(&trace_id(2), "batch").await;
     assert_is_a_sale(&trace, &product.to_string());
-    let refusal = collector.trace(&trace_id(3)).await;
+    let refusal = collector.trace(&trace_id(3), "admission").await;
     let request = refusal.request();
     let (status, code) = ("http.response.status_code", "flash_sale.code");
     assert_says(request, &[(status, "409"), (code, "sold_out")]);
@@ -157,21 +157,23 @@ async fn a_batch_links_to_the_requests_that_share_it() {
         answer.success(201);
     }
 
+    let result = |batch: &Span, result: &str| {
+        let found = batch.attributes.get("flash_sale.batch.result");
+        found.is_some_and(|it| it == result)
+    };
+    // A batch is recorded after all of its parts.
+    eventually("the batch has arrived", SOON, async || {
+        let spans = collector.spans();
+        when(spans.iter().any(|span| result(span, "done")))
+    })
+    .await;
     let traces = [
-        collector.trace(&trace_id(1)).await,
-        collector.trace(&trace_id(2)).await,
+        collector.trace(&trace_id(1), "queue").await,
+        collector.trace(&trace_id(2), "queue").await,
     ];
     let requests: BTreeSet<_> = traces.iter().map(|it| it.request().id.clone()).collect();
     let spans = collector.spans();
-    let result = |result: &str| {
-        let is_it = |span: &&Span| {
-            span.attributes
-                .get("flash_sale.batch.result")
-                .is_some_and(|it| it == result)
-        };
-        spans.iter().filter(is_it).collect::<Vec<_>>()
-    };
-    let done = result("done");
+    let done: Vec<_> = spans.iter().filter(|span| result(span, "done")).collect();
     assert_eq!(done.len(), 1, "{done:#?}");
     let batch = done[0];
     assert_eq!(BTreeSet::from_iter(batch.links.clone()), requests);
@@ -184,7 +186,7 @@ async fn a_batch_links_to_the_requests_that_share_it() {
         assert_eq!(last.links, [batch.id.as_str()]);
     }
     // The tries before met the rival's lock.
-    let busy = result("busy");
+    let busy: Vec<_> = spans.iter().filter(|span| result(span, "busy")).collect();
     let locks = |batch: &Span| {
         let locks = spans
             .iter()

@@ -90,13 +90,14 @@ impl Collector {
         self.shared.spans.lock().unwrap().clone()
     }
 
-    /// The spans of a trace, once that of the request has arrived: it is exported last.
-    pub(crate) async fn trace(&self, trace: &str) -> Trace {
+    /// The spans of a trace, once that of its request and one of this name have arrived.
+    pub(crate) async fn trace(&self, trace: &str, last: &str) -> Trace {
         eventually("the trace has arrived", SOON, async || {
             let mut spans = self.spans();
             spans.retain(|span| span.trace == trace);
-            let trace = Trace(spans);
-            trace.0.iter().any(Span::is_request).then_some(trace)
+            let has_last = spans.iter().any(|span| span.name == last);
+            let is_answered = spans.iter().any(Span::is_request);
+            (has_last && is_answered).then_some(Trace(spans))
         })
         .await
     }
