@@ -6,7 +6,10 @@ use axum::{Router, middleware};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use self::monitor::Operations;
-use self::{docs::QueryNames, observe::Outside};
+use self::{
+    docs::QueryNames,
+    observe::{Outside, Records},
+};
 use crate::{
     admission::{Gate, Streams},
     cache::Cache,
@@ -17,6 +20,7 @@ use crate::{
     stock_events::StockEvents,
     store::Store,
     tasks::Tasks,
+    telemetry::{sample::Sample, traces::Tracer},
     user_events::UserEvents,
 };
 
@@ -65,6 +69,9 @@ pub struct AppState {
     pub lock: Lock,
     pub tasks: Tasks,
     pub request_timeout: Duration,
+    pub tracer: Tracer,
+    /// The share of the answers that the access log shows.
+    pub access_log: Sample,
     /// Verifies Stripe's events; `None` where the webhook does not exist.
     pub stripe_webhook_secret: Option<Secret>,
     /// Signs guests' tokens; only with `--demo`.
@@ -117,7 +124,16 @@ pub fn router(state: &SharedState, cors_origins: &[String]) -> Router {
         router = router.layer(cors);
     }
     let cors = cors.map(Arc::new);
-    observed(router, state, Outside { queries, cors })
+    let records = Records {
+        tracer: state.tracer.clone(),
+        access_log: state.access_log,
+    };
+    let outside = Outside {
+        queries,
+        cors,
+        records,
+    };
+    observed(router, state, outside)
 }
 
 /// The live monitor, metrics, health and probes, for the operators' listener.
@@ -137,7 +153,8 @@ fn with_fallbacks(router: Router<SharedState>) -> Router<SharedState> {
         .method_not_allowed_fallback(async || problem::Problem::MethodNotAllowed)
 }
 
-/// Adds the outermost layer, `observe`: query parameters, time limit, request id, metrics.
+/// Adds the outermost layer, `observe`: query parameters, time limit, request id, trace, metrics,
+/// access log.
 fn observed(router: Router<SharedState>, state: &SharedState, outside: Outside) -> Router {
     router
         .layer(middleware::from_fn_with_state(

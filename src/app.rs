@@ -25,13 +25,14 @@ use crate::{
     stock_events::StockEvents,
     store::{Connections, Store, Url},
     tasks::{RequestRuntime, Tasks},
-    telemetry,
+    telemetry::{self, traces::Tracer},
     user_events::UserEvents,
 };
 
 use self::{
     connect::{
-        bind, connections, gateway, lock, private_nodes, recorder, redis, warn_of_unpayable_holds,
+        bind, connections, export, gateway, lock, private_nodes, recorder, redis,
+        warn_of_unpayable_holds,
     },
     state::Credentials,
 };
@@ -48,6 +49,8 @@ mod state;
 #[derive(Debug)]
 struct Resources {
     request_runtime: RequestRuntime,
+    /// The export of traces, which ends after all that is traced.
+    exports: Tasks,
     redis: Option<Redis>,
     /// Private Redis nodes, which are stopped last.
     nodes: Option<embedded::RedisNodes>,
@@ -87,6 +90,7 @@ impl App {
         let lock = lock(&config.redis, nodes.as_ref(), &tasks)?;
         let redis = redis(&config.redis, nodes.as_ref())?;
         let gateway = gateway(config)?;
+        let (tracer, exporter) = Tracer::new(&config.telemetry)?;
         if gateway.is_none() {
             warn_of_unpayable_holds(&store).await?;
         }
@@ -97,6 +101,7 @@ impl App {
             user_events: UserEvents::new(redis.as_ref(), &tasks),
             redis: redis.clone(),
             tasks,
+            tracer,
             draw_reference: domain::reference,
         };
         if config.demo {
@@ -119,8 +124,10 @@ impl App {
         let metrics_upkeep = telemetry::Upkeep::new(recorder.clone(), &runtimes);
         start_jobs(&state, redis.clone(), metrics_upkeep);
         start_verification(&state, config.verify_seconds);
+        let exports = export(exporter, &request_runtime);
         let resources = Resources {
             request_runtime,
+            exports,
             redis,
             nodes,
         };
@@ -219,6 +226,8 @@ impl App {
             }
         };
         drop(tokio::time::timeout(CLOSE_TIMEOUT, close).await);
+        self.resources.exports.stop();
+        self.resources.exports.drained(EXPORT_TIMEOUT).await;
         drop(self.resources.nodes);
         drained && !self.tasks.failed()
     }
@@ -241,6 +250,9 @@ fn serve(
 
 /// Closing a connection to an unreachable server must not delay the stop.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The last spans may be exported for this long.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The time that a batch has to write at the default time-out of requests, for commands that serve
 /// none.

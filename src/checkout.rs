@@ -21,6 +21,7 @@ use crate::{
     sequencer::{self, ANSWER_WITHIN, Cancel, Sequencer},
     store::{self, PaymentAttempt, Store},
     tasks::Tasks,
+    telemetry::request,
     user_events::UserEvents,
 };
 
@@ -176,6 +177,7 @@ impl Checkout {
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
         let (sender, result) = oneshot::channel();
+        let work = request::carry(work);
         self.parts.tasks.spawn("payment", async move {
             drop(sender.send(work.await));
         });

@@ -17,6 +17,7 @@ mod monitor;
 mod origin;
 mod parse;
 mod payments;
+mod telemetry;
 mod value;
 
 pub use self::{
@@ -27,6 +28,7 @@ pub use self::{
     origin::Origin,
     parse::{Refusal, parse},
     payments::{Payments, Provider},
+    telemetry::Telemetry,
 };
 
 /// An order service for flash sales.
@@ -111,6 +113,9 @@ pub struct Serve {
     #[arg(long, env, value_name = "VERIFY_SECONDS", default_value_t = 300,
           value_parser = clap::value_parser!(u32).range(0..=86_400))]
     pub verify_seconds: u32,
+
+    #[command(flatten)]
+    pub telemetry: Telemetry,
 
     /// Format of the log lines on standard error
     #[arg(long, env, value_name = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]

@@ -1,5 +1,5 @@
 //! Domain types shared by all stages: products, stock levels, orders, waitlist entries, outcomes,
-//! error codes, the audit trail.
+//! error codes, the audit trail, trace contexts.
 //!
 //! Input is parsed into these types at the edge and never validated again.
 
@@ -17,6 +17,7 @@ mod outcome;
 mod product;
 mod secret;
 mod stock_level;
+mod trace_context;
 mod waitlist_entry;
 
 pub use self::{
@@ -33,6 +34,7 @@ pub use self::{
     product::Product,
     secret::Secret,
     stock_level::StockLevel,
+    trace_context::TraceContext,
     waitlist_entry::{WaitlistEntry, WaitlistStatus},
 };
 

@@ -25,6 +25,7 @@ mod label;
 pub mod lock;
 pub mod payments;
 pub mod runtime;
+pub mod traces;
 pub mod verify;
 
 /// Seconds: from 0.1 ms, the scale of a lock attempt, to the request time-out.
@@ -70,6 +71,7 @@ pub fn init(products_max: usize) {
     connections::init();
     instance::init();
     runtime::init();
+    traces::init();
     verify::init();
 }
 

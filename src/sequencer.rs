@@ -17,6 +17,7 @@ use self::{
     decide::{Command, Reply},
     lanes::Lanes,
     pending::PendingCommand,
+    trace::QueuedTrace,
 };
 use crate::{
     domain::{
@@ -28,6 +29,7 @@ use crate::{
     stock_events::StockEvents,
     store::{Release, Store},
     tasks::Tasks,
+    telemetry::traces::Tracer,
     user_events::UserEvents,
 };
 
@@ -43,6 +45,7 @@ mod lane;
 mod lanes;
 mod pending;
 mod settle;
+mod trace;
 
 pub use self::deadlines::Deadlines;
 
@@ -151,6 +154,7 @@ pub struct Parts {
     pub user_events: UserEvents,
     pub redis: Option<Redis>,
     pub tasks: Tasks,
+    pub tracer: Tracer,
     /// Makes the reference of a new order; it may be one that exists.
     pub draw_reference: fn() -> String,
 }
@@ -324,6 +328,7 @@ impl Sequencer {
             busy_since: None,
             claim,
             result: sender,
+            trace: QueuedTrace::begin(&self.lanes.context.parts.tracer),
         };
         self.lanes.send(product, pending)?;
         match tokio::time::timeout_at(self.deadline(began).into(), result).await {

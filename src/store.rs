@@ -155,6 +155,11 @@ impl Store {
         self.read.get_database_backend() == DbBackend::Postgres
     }
 
+    /// The name of the database's kind, as OpenTelemetry has it.
+    pub fn system(&self) -> &'static str {
+        system(self.is_postgres())
+    }
+
     /// Runs a read with a time limit and one retry.
     async fn bounded<T, F>(&self, read: impl Fn() -> F) -> Result<T>
     where
@@ -236,6 +241,15 @@ impl Transaction {
     fn is_postgres(&self) -> bool {
         self.inner.get_database_backend() == DbBackend::Postgres
     }
+
+    /// That of its [`Store`].
+    pub fn system(&self) -> &'static str {
+        system(self.is_postgres())
+    }
+}
+
+fn system(is_postgres: bool) -> &'static str {
+    if is_postgres { "postgresql" } else { "sqlite" }
 }
 
 impl Url {

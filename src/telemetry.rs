@@ -1,4 +1,4 @@
-//! Installs logging and the Prometheus recorder, once per process.
+//! Installs logging and the Prometheus recorder, once per process; the ids of requests and their traces.
 
 use std::{io::IsTerminal, time::Duration};
 
@@ -10,7 +10,11 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberI
 use crate::{config::LogFormat, metrics};
 
 pub mod faults;
+mod lines;
 pub mod open_metrics;
+pub mod request;
+pub mod sample;
+pub mod traces;
 
 /// Logs to standard error; standard output is for the commands' results.
 pub fn log(format: LogFormat, filter: &str) -> anyhow::Result<()> {
@@ -18,17 +22,20 @@ pub fn log(format: LogFormat, filter: &str) -> anyhow::Result<()> {
     let registry = tracing_subscriber::registry()
         .with(filter)
         .with(faults::Keep);
+    let layer = fmt::layer().with_writer(std::io::stderr);
+    let form = fmt::format();
     match format {
-        LogFormat::Text => registry
-            .with(
-                fmt::layer()
-                    .with_ansi(std::io::stderr().is_terminal())
-                    .with_writer(std::io::stderr),
-            )
-            .try_init()?,
-        LogFormat::Json => registry
-            .with(fmt::layer().json().with_writer(std::io::stderr))
-            .try_init()?,
+        LogFormat::Text => {
+            let colours = std::io::stderr().is_terminal();
+            let lines = lines::Text(form.with_ansi(colours));
+            let layer = layer.with_ansi(colours).event_format(lines);
+            registry.with(layer).try_init()?;
+        }
+        LogFormat::Json => {
+            let objects = lines::Object(form.json());
+            let layer = layer.json().event_format(objects);
+            registry.with(layer).try_init()?;
+        }
     }
     Ok(())
 }

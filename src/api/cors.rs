@@ -37,6 +37,7 @@ pub(super) fn layer(origins: &[String]) -> Option<CorsLayer> {
             header::CONTENT_TYPE,
             HeaderName::from_static("idempotency-key"),
             HeaderName::from_static("x-request-id"),
+            HeaderName::from_static("traceparent"),
         ])
         .expose_headers([
             header::LOCATION,

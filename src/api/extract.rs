@@ -57,6 +57,7 @@ pub(super) fn actor(user: &User, headers: &HeaderMap, extensions: &Extensions) -
             Role::Buyer => ActorRole::Buyer,
         },
         request_id: Began::request_id(headers, extensions),
+        trace: Began::trace(extensions),
     })
 }
 

@@ -1,11 +1,11 @@
-//! Middleware around every request: request id, unknown query parameters, time-out, metrics, log of
-//! internal errors, end of keep-alive while the service drains.
+//! Middleware around every request: request id, trace, unknown query parameters, time-out, metrics,
+//! access log, log of internal errors, end of keep-alive while the service drains.
 
 use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use axum::{
-    extract::{MatchedPath, Request, State},
-    http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, header},
+    extract::{Request, State},
+    http::{Extensions, HeaderMap, HeaderName, HeaderValue, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -14,12 +14,17 @@ use tower_http::cors::CorsLayer;
 use utoipa::openapi::OpenApi;
 use uuid::Uuid;
 
-use super::{
-    SharedState, clients, cors,
-    docs::QueryNames,
-    problem::{FailureCause, Problem},
+use self::record::Call;
+use super::{SharedState, clients, cors, docs::QueryNames, problem::Problem};
+use crate::{
+    domain::TraceContext,
+    metrics,
+    telemetry::request::{self as current, Ids},
 };
-use crate::metrics::{self, http::Answered};
+
+mod record;
+
+pub(super) use self::record::Records;
 
 /// When the request's head arrived; its time-out counts from then.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +32,7 @@ pub(super) struct Began {
     at: Instant,
     /// The request's id, unless its caller sent one.
     id: Option<Uuid>,
+    trace: TraceContext,
 }
 
 impl Began {
@@ -43,9 +49,15 @@ impl Began {
             None => headers.get(REQUEST_ID)?.to_str().ok().map(str::to_owned),
         }
     }
+
+    /// The request's span, for the audit trail.
+    pub(super) fn trace(extensions: &Extensions) -> Option<TraceContext> {
+        extensions.get::<Self>().map(|began| began.trace)
+    }
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// The longest request id that is accepted from a caller, in bytes.
 const REQUEST_ID_MAX: usize = 128;
 
@@ -55,6 +67,7 @@ pub(super) struct Outside {
     pub(super) queries: QueryNames,
     /// For the answers that are not made within the layer of CORS: else a page could not read them.
     pub(super) cors: Option<Arc<CorsLayer>>,
+    pub(super) records: Records,
 }
 
 impl Outside {
@@ -77,18 +90,43 @@ pub(super) async fn observe(
 ) -> Response {
     let began = Instant::now();
     let in_flight = InFlight::begin();
-    let method = known_method(request.method());
-    let route = request.extensions().get::<MatchedPath>().cloned();
     let sent = sent_id(&request).cloned();
     let made = sent.is_none().then(Uuid::now_v7);
-    let id = sent.unwrap_or_else(|| made_id(made.unwrap_or_default()));
+    let caller = sent_trace(request.headers());
+    let trace = outside.records.tracer.enter(caller, began);
+    let ids = Ids {
+        request: sent.unwrap_or_else(|| made_id(made.unwrap_or_default())),
+        trace,
+    };
     let stored = Began {
         at: began,
         id: made,
+        trace,
     };
     request.extensions_mut().insert(stored);
+    let call = Call::new(&request, &outside.records, began, caller);
+    let answered = async {
+        let response = answer(&state, &outside, request, next).await;
+        call.answered(&outside.records, &response);
+        response
+    };
+    let (mut response, ids) = current::serve(ids, answered).await;
+    let headers = response.headers_mut();
+    if let Some(ids) = ids {
+        headers.insert(REQUEST_ID, ids.request);
+    }
+    if state.tasks.are_draining() {
+        // A client that kept the connection would lose the request that it sends as the service
+        // stops.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    drop(in_flight);
+    response
+}
+
+async fn answer(state: &SharedState, outside: &Outside, request: Request, next: Next) -> Response {
     let origin = outside.origin(&request);
-    let mut response = match outside.queries.check(&request) {
+    match outside.queries.check(&request) {
         Ok(()) => {
             let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
             match tokio::time::timeout(state.request_timeout, answer).await {
@@ -102,28 +140,7 @@ pub(super) async fn observe(
             Ok(()) => outside.readable(origin, problem).await,
             Err(refusal) => outside.readable(origin, clients::refused(refusal)).await,
         },
-    };
-    if let Some(FailureCause(cause)) = response.extensions().get() {
-        let request = id.to_str().unwrap_or_default();
-        tracing::error!(request, cause, "request {request} failed: {cause}");
     }
-    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
-    metrics::http::answered(Answered {
-        method,
-        route,
-        status: response.status().as_u16(),
-        began,
-        id: id.to_str().unwrap_or_default(),
-    });
-    let headers = response.headers_mut();
-    headers.insert(REQUEST_ID, id);
-    if state.tasks.are_draining() {
-        // A client that kept the connection would lose the request that it sends as the service
-        // stops.
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    drop(in_flight);
-    response
 }
 
 /// The answer to a request whose handler panicked, which is a bug.
@@ -147,21 +164,18 @@ fn sent_id(request: &Request) -> Option<&HeaderValue> {
     request.headers().get(REQUEST_ID).filter(is_valid)
 }
 
-fn made_id(id: Uuid) -> HeaderValue {
-    HeaderValue::from_str(&id.to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+/// The caller's `traceparent` if it is valid; one that is sent twice is not.
+fn sent_trace(headers: &HeaderMap) -> Option<TraceContext> {
+    let mut values = headers.get_all(TRACEPARENT).iter();
+    let value = values.next()?;
+    match values.next() {
+        None => TraceContext::parse(value.as_bytes()),
+        Some(_) => None,
+    }
 }
 
-/// The method as a metric label; all methods that the API does not use share `other`.
-fn known_method(method: &Method) -> &'static str {
-    match method.as_str() {
-        "GET" => "GET",
-        "HEAD" => "HEAD",
-        "POST" => "POST",
-        "PATCH" => "PATCH",
-        "DELETE" => "DELETE",
-        "OPTIONS" => "OPTIONS",
-        _ => "other",
-    }
+fn made_id(id: Uuid) -> HeaderValue {
+    HeaderValue::from_str(&id.to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
 /// Starts the metrics of every answer that the document names. Not of every status of every route:

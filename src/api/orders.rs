@@ -28,6 +28,7 @@ use crate::{
     },
     metrics, sequencer,
     store::{self, OrderFilter},
+    telemetry::traces::Attribute,
 };
 
 pub(super) mod cancel;
@@ -244,7 +245,17 @@ async fn admit(
         waitlist,
         key,
     };
+    let span = state.tracer.begin("admission");
     let admitted = state.gate.admit(&request, state.store.now()).await;
+    if let Some(span) = span {
+        let result = match &admitted {
+            Ok(None) => "admitted",
+            Ok(Some(_)) => "sold_out",
+            Err(_) => "rate_limited",
+        };
+        let result = Attribute::text("flash_sale.admission.result", result);
+        state.tracer.end(&span, vec![result]);
+    }
     let refusal = admitted.map_err(Problem::RateLimited)?;
     Ok((request, refusal))
 }

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use crate::{
     admission::{RateLimited, StreamRefused},
     domain::{Code, OrderId, OrderStatus, Refusal},
+    telemetry::request,
 };
 
 mod details;
@@ -261,12 +262,15 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let code = self.code();
+        request::note_problem(code);
         let document = ProblemDocument {
             r#type: type_of(code),
             title: title(code),
             status: code.status(),
             detail: self.detail(),
             code,
+            request_id: request::with_ids(|ids| ids.request().to_owned()),
+            traceparent: request::with_ids(|ids| ids.trace),
             extras: self.extras(),
         };
         let status = StatusCode::from_u16(code.status());

@@ -29,6 +29,7 @@ use crate::{
     sequencer::Restock,
     stock_events::StockEvent,
     store::{Archived, Listing},
+    telemetry::request,
 };
 
 pub(super) mod body;
@@ -83,6 +84,7 @@ async fn run_detached<T: Send + 'static>(
     change: impl Future<Output = Result<T, Problem>> + Send + 'static,
 ) -> Result<T, Problem> {
     let (sender, result) = oneshot::channel();
+    let change = request::carry(change);
     state.tasks.spawn("product change", async move {
         drop(sender.send(change.await));
     });

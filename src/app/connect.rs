@@ -16,8 +16,8 @@ use crate::{
     redis::Redis,
     sequencer::LaneBounds,
     store::Store,
-    tasks::Tasks,
-    telemetry,
+    tasks::{RequestRuntime, Tasks},
+    telemetry::{self, traces::Exporter},
 };
 
 /// Size of the kernel's accept queue: thousands of clients connect at once when a drop opens, and
@@ -180,4 +180,16 @@ pub(super) async fn warn_of_unpayable_holds(store: &Store) -> anyhow::Result<()>
         );
     }
     Ok(())
+}
+
+/// Starts the export of traces: beside the lanes, and with a stop of its own, because the last spans
+/// are made while the service stops.
+pub(super) fn export(exporter: Option<Exporter>, runtime: &RequestRuntime) -> Tasks {
+    let tasks = Tasks::default().on(runtime.runtime());
+    if let Some(exporter) = exporter {
+        let stop = tasks.clone();
+        let stopped = async move { stop.stopped().await };
+        tasks.spawn("trace export", exporter.run(stopped));
+    }
+    tasks
 }

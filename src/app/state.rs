@@ -21,6 +21,7 @@ use crate::{
     sequencer::{Parts, Sequencer},
     store::Store,
     tasks::Tasks,
+    telemetry::sample::Sample,
 };
 
 /// The keys that verify tokens and tickets, and with `--demo` what signs guest tokens.
@@ -58,6 +59,7 @@ pub(super) async fn build(
         user_events,
         redis,
         tasks,
+        tracer,
         draw_reference: _,
     } = parts.clone();
     let sequencer = Sequencer::new(parts, lane_bounds(config));
@@ -97,6 +99,8 @@ pub(super) async fn build(
         lock,
         tasks,
         request_timeout: config.limits.request_timeout_ms,
+        tracer,
+        access_log: Sample::new(config.telemetry.access_log),
         stripe_webhook_secret: config.stripe_webhook_secret(),
         guests: credentials.guests,
     }))

@@ -131,6 +131,7 @@ impl Serve {
         self.payments.check()?;
         self.connections.check()?;
         self.monitor.check()?;
+        self.telemetry.check()?;
         for origin in &self.cors_origins {
             if Origin::parse(origin).is_none() {
                 return Err(Error::Origin(origin.clone()));

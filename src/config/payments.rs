@@ -99,7 +99,7 @@ impl Payments {
 }
 
 /// A user or a query could appear in logs, and the API's paths could not be appended to a query.
-fn is_base_url(text: &str) -> bool {
+pub(super) fn is_base_url(text: &str) -> bool {
     reqwest::Url::parse(text).is_ok_and(|url| {
         matches!(url.scheme(), "http" | "https")
             && url.has_host()

@@ -33,6 +33,14 @@ pub(super) fn shutdown_delay(text: &str) -> Result<Duration, String> {
     millis(text, 0, 600_000)
 }
 
+/// A share of the requests.
+pub(super) fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        Ok(_) | Err(_) => Err("give a share from 0 to 1, such as 0.01".to_owned()),
+    }
+}
+
 /// A network such as `10.0.0.0/8`, or one address.
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
     let text = text.trim();
@@ -75,6 +83,16 @@ mod tests {
         assert!(holds("fd00::/8", "fd12::1"));
         for bad in ["", "10.0.0.0/33", "proxy.example", "10.0.0.*"] {
             assert!(super::network(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_share_is_a_number_from_0_to_1() {
+        for (text, share) in [("0", 0.0), ("0.01", 0.01), ("1e-6", 1e-6), ("1", 1.0)] {
+            assert_eq!(super::share(text), Ok(share));
+        }
+        for bad in ["", "-0.1", "1.1", "NaN", "inf", "1%", "on"] {
+            assert!(super::share(bad).is_err(), "{bad}");
         }
     }
 

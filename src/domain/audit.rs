@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use strum::{Display, EnumIter, EnumString};
 use uuid::{NoContext, Timestamp, Uuid};
 
-use super::{Order, Product, UserId};
+use super::{Order, Product, TraceContext, UserId};
 
 /// Who causes a change.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -19,6 +19,8 @@ pub struct Actor {
     pub role: ActorRole,
     /// The `X-Request-Id` of the call.
     pub request_id: Option<String>,
+    /// The trace of the call, for the log; the row does not keep it.
+    pub trace: Option<TraceContext>,
 }
 
 /// The actor of what the service does without a caller.
@@ -31,6 +33,7 @@ impl Actor {
             id: UserId::from(SERVICE),
             role: ActorRole::Service,
             request_id: None,
+            trace: None,
         })
     }
 }

@@ -9,6 +9,7 @@ use super::{
     decide::{Decision, Facts, decide},
     facts::facts,
     pending::PendingBatch,
+    trace::BatchTrace,
 };
 use crate::{
     domain::Product,
@@ -52,6 +53,7 @@ pub(super) struct Batch<'a> {
     references: References,
     decision: Decision,
     may_be_durable: bool,
+    trace: BatchTrace,
 }
 
 impl<'a> Batch<'a> {
@@ -68,7 +70,13 @@ impl<'a> Batch<'a> {
             references,
             decision: Decision::default(),
             may_be_durable: false,
+            trace: BatchTrace::default(),
         }
+    }
+
+    /// Adds the statements of the batch to its trace.
+    pub(super) fn traced(self, trace: BatchTrace) -> Self {
+        Self { trace, ..self }
     }
 
     /// Decides the batch and writes the decision.
@@ -82,7 +90,12 @@ impl<'a> Batch<'a> {
     ) -> Result<Written, Error> {
         let (product, at) = (self.product, self.at);
         let facts = match &transaction {
-            Some(transaction) => facts(transaction, product, self.pending, at).await?,
+            Some(transaction) => {
+                self.begin_statement("facts", transaction);
+                let facts = facts(transaction, product, self.pending, at).await?;
+                self.trace.end_step();
+                facts
+            }
             None => Facts::default(),
         };
         let more = facts.has_more_holds();
@@ -95,8 +108,9 @@ impl<'a> Batch<'a> {
         if self.references.look_up {
             self.redraw_references(&transaction).await?;
         }
+        self.begin_statement("write", &transaction);
         match self.send_changes(&transaction).await {
-            Ok(true) => {}
+            Ok(true) => self.trace.end_step(),
             Ok(false) => return Ok(Written::Stale),
             Err(Error::Violates(Constraint::Reference)) => return Ok(Written::ReferenceTaken),
             Err(error) => return Err(error),
@@ -104,13 +118,14 @@ impl<'a> Batch<'a> {
         if self.decision.stock.on_hand != product.stock.on_hand {
             before_commit(self.decision.stock.on_hand);
         }
+        self.begin_statement("commit", &transaction);
         self.may_be_durable = true;
         match transaction.commit().await {
-            Ok(()) => Ok(Written::Committed(Box::new(after(
-                product,
-                &self.decision,
-                at,
-            )))),
+            Ok(()) => {
+                self.trace.end_step();
+                let after = after(product, &self.decision, at);
+                Ok(Written::Committed(Box::new(after)))
+            }
             Err(error) => {
                 self.may_be_durable = matches!(error, Error::CommitUnknown(_));
                 Err(error)
@@ -168,8 +183,12 @@ impl<'a> Batch<'a> {
         self.may_be_durable
     }
 
-    pub(super) fn into_decision(self) -> Decision {
-        self.decision
+    pub(super) fn into_decision(self) -> (Decision, BatchTrace) {
+        (self.decision, self.trace)
+    }
+
+    fn begin_statement(&mut self, name: &'static str, transaction: &Transaction) {
+        self.trace.begin_statement(name, transaction.system());
     }
 }
 

@@ -29,6 +29,7 @@ use super::{
     decide::Command,
     handover,
     pending::{PendingBatch, PendingCommand},
+    trace::{self, BatchTrace},
 };
 use crate::{
     domain::{Product, ProductId, jitter},
@@ -73,6 +74,7 @@ pub(super) struct Lane {
     /// Identifies this lane to other nodes.
     name: String,
     turns: handover::Turns,
+    trace: BatchTrace,
 }
 
 /// Why a lane has stopped serving.
@@ -122,6 +124,18 @@ enum Step {
     Failed(store::Error),
 }
 
+impl Step {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::NoProduct => "no_product",
+            Self::Again => "again",
+            Self::Busy => "busy",
+            Self::Failed(_) => trace::FAILED,
+        }
+    }
+}
+
 impl Lane {
     /// A lane and its queue; the lane ends once the queue is dropped and served.
     pub(super) fn new(
@@ -144,6 +158,7 @@ impl Lane {
             metrics,
             name: ProductId::now_v7().to_string(),
             turns: handover::Turns::default(),
+            trace: BatchTrace::default(),
         };
         (lane, queue)
     }
@@ -217,7 +232,7 @@ impl Lane {
             if pending.is_empty() {
                 return Exists::Yes;
             }
-            match self.attempt(&mut pending, begun).await {
+            match self.traced_attempt(&mut pending, begun).await {
                 Step::Done => return Exists::Yes,
                 Step::NoProduct => return Exists::No,
                 Step::Again => {}
@@ -229,7 +244,6 @@ impl Lane {
                 }
                 Step::Failed(error) => {
                     self.release_prefetched();
-                    self.log_failure(&error);
                     if matches!(error, store::Error::Refused(_)) {
                         // A bug, or a foreign schema: a retry changes nothing.
                         pending.refuse_older(Duration::ZERO, Error::Internal);
@@ -247,11 +261,25 @@ impl Lane {
         drop(timeout(time_max, self.changes.changed()).await);
     }
 
+    /// One attempt, and its trace if a request of the batch is traced.
+    async fn traced_attempt(&mut self, pending: &mut PendingBatch, begun: Instant) -> Step {
+        let tracer = &self.parts().tracer;
+        self.trace = BatchTrace::begin(tracer, self.product_id, pending);
+        let step = self.attempt(pending, begun).await;
+        if let Step::Failed(error) = &step {
+            self.log_failure(error);
+        }
+        let trace = std::mem::take(&mut self.trace);
+        trace.record(&self.parts().tracer, step.name(), pending);
+        step
+    }
+
     /// One attempt: read, lock, write, reply, release.
     async fn attempt(&mut self, pending: &mut PendingBatch, begun: Instant) -> Step {
         let row = match self.row(pending).await {
             Ok(Some(row)) => row,
             Ok(None) => {
+                self.trace.end();
                 pending.reply_no_product();
                 return Step::NoProduct;
             }
@@ -300,8 +328,16 @@ impl Lane {
             let source = RowSource::Cache;
             return Ok(Some(ProductRow { product, source }));
         }
+        self.begin_statement("read");
         let product = self.parts().store.product_for_write(self.product_id);
+        let product = product.await?;
+        self.trace.end_step();
         let source = RowSource::Database;
-        Ok(product.await?.map(|product| ProductRow { product, source }))
+        Ok(product.map(|product| ProductRow { product, source }))
+    }
+
+    fn begin_statement(&mut self, name: &'static str) {
+        let database = self.parts().store.system();
+        self.trace.begin_statement(name, database);
     }
 }

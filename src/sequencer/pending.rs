@@ -8,6 +8,7 @@ use super::{
     CommandResult, Error,
     claim::{self, Claim},
     decide::{Command, Reply},
+    trace::QueuedTrace,
 };
 use crate::{
     domain::{OrderId, Outcome, Product, Refusal},
@@ -26,6 +27,8 @@ pub(super) struct PendingCommand {
     pub(super) busy_since: Option<Instant>,
     pub(super) claim: Claim,
     pub(super) result: oneshot::Sender<Result<CommandResult, Error>>,
+    /// `None` unless its request is traced.
+    pub(super) trace: Option<Box<QueuedTrace>>,
 }
 
 impl PendingCommand {
@@ -39,6 +42,7 @@ impl PendingCommand {
             busy_since: None,
             claim: claim::without_caller(),
             result,
+            trace: None,
         }
     }
 }
@@ -62,6 +66,15 @@ impl PendingBatch {
 
     pub(super) fn commands(&self) -> impl Iterator<Item = &Command> {
         self.0.iter().map(|pending| &pending.command)
+    }
+
+    /// Of the commands whose requests are traced.
+    pub(super) fn traces(&mut self) -> impl Iterator<Item = &mut QueuedTrace> {
+        let traces = self
+            .0
+            .iter_mut()
+            .map(|pending| pending.trace.as_deref_mut());
+        traces.flatten()
     }
 
     /// Whether a command may change something, so that the batch needs the lock and a transaction.

@@ -17,6 +17,7 @@ use super::{Error, QUERY_TIMEOUT, Result, Store, Transaction, array, trust::Trus
 use crate::{
     domain::{Actor, ActorRole, AuditAction, AuditRow, UserId, first_id_of},
     metrics,
+    telemetry::request::{self, Ids},
 };
 
 /// The rows to list; `before` is the last id of the previous page.
@@ -53,6 +54,7 @@ impl From<Model> for AuditRow {
                 // The table has no other role.
                 role: row.actor_role.parse().unwrap_or(ActorRole::Service),
                 request_id: row.request_id,
+                trace: None,
             }),
             action: action.unwrap_or(AuditAction::Other(row.action)),
             target: row.target,
@@ -72,14 +74,19 @@ pub fn log_audit(rows: &[AuditRow]) {
             id: actor,
             role,
             request_id,
+            trace,
         } = &*row.actor;
-        tracing::info!(
-            target: "audit",
-            row = %id, %actor, %role, %action, object = %target,
-            request = request_id.as_deref().unwrap_or_default(),
-            before = %row.before, after = %row.after,
-            "{role} {actor}: {action} {target}"
-        );
+        let caller = request_id.as_deref().zip(*trace);
+        let ids = caller.and_then(|(request, trace)| Ids::of_caller(request, trace));
+        // A lane logs the rows of many requests.
+        request::on_behalf_of(ids, || {
+            tracing::info!(
+                target: "audit",
+                row = %id, %actor, %role, %action, object = %target,
+                before = %row.before, after = %row.after,
+                "{role} {actor}: {action} {target}"
+            );
+        });
         metrics::instance::audited(action, 1);
     }
 }

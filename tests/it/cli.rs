@@ -53,6 +53,10 @@ const SETTINGS: &[&str] = &[
     "TRUSTED_PROXIES",
     "METRICS_PRODUCTS_MAX",
     "VERIFY_SECONDS",
+    "ACCESS_LOG",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_TRACES_SAMPLER_ARG",
+    "OTEL_SERVICE_NAME",
     "LOG_FORMAT",
     "RUST_LOG",
 ];
@@ -133,6 +137,9 @@ fn output_within_seconds(mut command: Command) -> Output {
 #[case("STRIPE_WEBHOOK_SECRET", "two words")]
 #[case("PAYMENT_AUTHENTICATION_SECONDS", "0")]
 #[case("CORS_ORIGINS", "no origin \u{1F600}")]
+#[case("ACCESS_LOG", "1.5")]
+#[case("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318")]
+#[case("OTEL_TRACES_SAMPLER_ARG", "1%")]
 #[case("LOCK_TTL_MS", "abc")]
 #[case("LOCK_TTL_MS", "0")]
 #[case("LOCK_TTL_MS", "-5")]

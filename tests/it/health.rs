@@ -46,6 +46,7 @@ const METRICS: &[&str] = &[
     "flash_sale_redis_up",
     "flash_sale_request_timeout_seconds",
     "flash_sale_verify_problems",
+    "flash_sale_trace_spans_total",
 ];
 
 #[rstest]

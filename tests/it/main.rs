@@ -9,6 +9,7 @@
     reason = "a test ends by panicking, also in the helpers that it calls"
 )]
 
+mod access_log;
 mod addresses;
 mod audit;
 mod auth;
@@ -86,6 +87,7 @@ mod storefront;
 mod streams;
 mod stray_payments;
 mod support;
+mod traces;
 mod transport;
 mod upgrade;
 mod verify;

@@ -1,5 +1,6 @@
 //! Test helpers: processes, servers, HTTP calls, database reads; every wait has a deadline.
 
+pub(crate) mod collector;
 pub(crate) mod crowd;
 pub(crate) mod events;
 pub(crate) mod front;

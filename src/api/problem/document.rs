@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::FieldError;
-use crate::domain::{Code, OrderId, OrderStatus};
+use crate::domain::{Code, OrderId, OrderStatus, TraceContext};
 
 /// A problem document; which of the optional members it has depends on the code.
 #[derive(Debug, Serialize, ToSchema)]
@@ -23,6 +23,15 @@ pub(in crate::api) struct ProblemDocument {
     #[schema(value_type = String)]
     pub detail: Cow<'static, str>,
     pub code: Code,
+    /// The `X-Request-Id` of the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub request_id: Option<String>,
+    /// The request's span: the trace id of its caller's `traceparent` or a new one, the id of the
+    /// span, and whether it is recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, nullable = false)]
+    pub traceparent: Option<TraceContext>,
     #[serde(flatten)]
     pub extras: Extras,
 }

@@ -6,6 +6,7 @@ use super::{Lane, Step, busy_lock::BusyLock};
 use crate::{
     domain::Product,
     lock::{Attempt, Guard},
+    telemetry::traces::Attribute,
 };
 
 impl Lane {
@@ -27,7 +28,10 @@ impl Lane {
         product: &Product,
         begun: Instant,
     ) -> Result<Option<Guard>, Step> {
+        self.trace.begin_lock();
         let attempt = self.acquire(product).await;
+        self.trace.end_step();
+        self.trace.describe(|| described(product, &attempt));
         let Some(metrics) = self.metrics.get() else {
             return Ok(None);
         };
@@ -67,8 +71,9 @@ impl Lane {
             }
             if busy.pass_by() {
                 let (product, level) = (product.id, product.stock.on_hand);
+                let traceparent = self.trace.context().map(tracing::field::display);
                 tracing::warn!(
-                    %product, level,
+                    %product, level, traceparent,
                     "the lock of {product} at {level} stays busy, and nobody writes: \
                      its holder is dead or paused, and is passed by"
                 );
@@ -77,4 +82,18 @@ impl Lane {
         self.busy_lock = Some(busy);
         passes_by
     }
+}
+
+/// The attributes of the span of an attempt.
+fn described(product: &Product, attempt: &Attempt) -> Vec<Attribute> {
+    let result = match attempt {
+        Attempt::Acquired(_) => "acquired",
+        Attempt::Busy => "busy",
+        Attempt::NoQuorum => "no_quorum",
+        Attempt::Failed => "failed",
+    };
+    vec![
+        Attribute::number("flash_sale.lock.level", product.stock.on_hand),
+        Attribute::text("flash_sale.lock.result", result),
+    ]
 }

@@ -18,7 +18,12 @@ use crate::{
 
 impl Lane {
     /// Counts the outcomes and replies to the callers.
-    pub(super) fn reply(&self, pending: &mut PendingBatch, decision: Decision, product: &Product) {
+    pub(super) fn reply(
+        &mut self,
+        pending: &mut PendingBatch,
+        decision: Decision,
+        product: &Product,
+    ) {
         if let Some(metrics) = self.metrics.get() {
             let orders = u32::try_from(pending.len()).unwrap_or(u32::MAX);
             metrics.batch_orders.record(orders);
@@ -32,6 +37,7 @@ impl Lane {
                 metrics.ordered(outcome, orders);
             }
         }
+        self.trace.end();
         pending.reply(decision.replies, product);
     }
 
@@ -81,8 +87,9 @@ impl Lane {
     }
 
     pub(super) fn log_failure(&self, error: &store::Error) {
+        let traceparent = self.trace.context().map(tracing::field::display);
         tracing::warn!(
-            product = %self.product_id,
+            product = %self.product_id, traceparent,
             "cannot write orders of {}: {}", self.product_id, error.chain()
         );
     }

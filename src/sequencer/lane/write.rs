@@ -42,15 +42,10 @@ impl Lane {
         alone: &AtomicBool,
     ) -> Step {
         let product = &row.product;
-        let store = &self.parts().store;
-        let transaction = if pending.need_transaction(product) {
-            // Before the claim: callers may abandon commands that wait for a connection.
-            match store.begin().await {
-                Ok(transaction) => Some(transaction),
-                Err(error) => return Step::Failed(error),
-            }
-        } else {
-            None
+        // Before the claim: callers may abandon commands that wait for a connection.
+        let transaction = match self.begin(pending, product).await {
+            Ok(transaction) => transaction,
+            Err(error) => return Step::Failed(error),
         };
         pending.refuse_older(self.share_of_timeout(CLAIM_WITHIN), Error::Unavailable);
         pending.claim();
@@ -58,10 +53,13 @@ impl Lane {
             draw: self.parts().draw_reference,
             look_up: self.reference_taken,
         };
-        let mut batch = Batch::new(product, pending, store.now(), references);
+        let at = self.parts().store.now();
+        let trace = std::mem::take(&mut self.trace);
+        let mut batch = Batch::new(product, pending, at, references).traced(trace);
         let written = self.write_in_time(&mut batch, transaction, alone).await;
         let may_be_durable = batch.may_be_durable();
-        let decision = batch.into_decision();
+        let (decision, trace) = batch.into_decision();
+        self.trace = trace;
         match written {
             Ok(Written::Committed(after)) => {
                 self.report_sold_out(product, &after);
@@ -97,6 +95,21 @@ impl Lane {
                 Step::Failed(error)
             }
         }
+    }
+
+    /// A transaction, if the batch needs one.
+    async fn begin(
+        &mut self,
+        pending: &PendingBatch,
+        product: &Product,
+    ) -> Result<Option<Transaction>, store::Error> {
+        if !pending.need_transaction(product) {
+            return Ok(None);
+        }
+        self.begin_statement("begin");
+        let transaction = self.parts().store.begin().await?;
+        self.trace.end_step();
+        Ok(Some(transaction))
     }
 
     /// Writes the batch within its share of the request time-out.
@@ -152,6 +165,7 @@ impl Lane {
                 Step::Again
             }
             CommitStatus::Unknown => {
+                self.trace.end();
                 pending.fail_unknown(&decision.replies);
                 Step::Done
             }

@@ -9,6 +9,7 @@ use flash_sale::{
     stock_events::StockEvents,
     store::{Connections, Store, Url},
     tasks::Tasks,
+    telemetry::traces::Tracer,
     user_events::UserEvents,
 };
 use uuid::Uuid;
@@ -30,6 +31,7 @@ pub(crate) async fn sequencer(database_url: &str, draw_reference: fn() -> String
         user_events: UserEvents::new(None, &tasks),
         redis: None,
         tasks,
+        tracer: Tracer::default(),
         draw_reference,
     };
     let bounds = LaneBounds {

@@ -1,0 +1,130 @@
+//! Log lines: those of a request name it by its id and its `traceparent`.
+
+use std::fmt::{self, Write};
+
+use tracing::{Event, Subscriber};
+use tracing_subscriber::{
+    fmt::{
+        FmtContext, FormatEvent, FormatFields,
+        format::{Format, Full, Json, JsonFields, Writer},
+    },
+    registry::LookupSpan,
+};
+
+use super::request::{self, Ids};
+
+/// Lines for people: the ids are the last two fields.
+#[derive(Debug)]
+pub(super) struct Text(pub(super) Format<Full>);
+
+/// JSON objects: the ids are members beside `fields`.
+#[derive(Debug)]
+pub(super) struct Object(pub(super) Format<Json>);
+
+impl<S, N> FormatEvent<S, N> for Text
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut line = String::new();
+        let named = request::with_ids(|ids| {
+            self.0
+                .format_event(context, Writer::new(&mut line), event)?;
+            named_text(&mut line, ids)
+        });
+        match named {
+            Some(named) => named.and_then(|()| writer.write_str(&line)),
+            None => self.0.format_event(context, writer, event),
+        }
+    }
+}
+
+impl<S> FormatEvent<S, JsonFields> for Object
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, JsonFields>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut line = String::new();
+        let named = request::with_ids(|ids| {
+            self.0
+                .format_event(context, Writer::new(&mut line), event)?;
+            named_object(&mut line, ids)
+        });
+        match named {
+            Some(named) => named.and_then(|()| writer.write_str(&line)),
+            None => self.0.format_event(context, writer, event),
+        }
+    }
+}
+
+/// Adds the ids to a line. A caller chooses its request id, so that it is quoted.
+fn named_text(line: &mut String, ids: &Ids) -> fmt::Result {
+    line.truncate(line.trim_end().len());
+    let request = ids.request();
+    writeln!(
+        line,
+        " request_id={request:?} traceparent=\"{}\"",
+        ids.trace
+    )
+}
+
+fn named_object(line: &mut String, ids: &Ids) -> fmt::Result {
+    let Some(members) = line.trim_end().strip_suffix('}') else {
+        return Ok(());
+    };
+    line.truncate(members.len());
+    let request = serde_json::Value::from(ids.request());
+    writeln!(
+        line,
+        ",\"request_id\":{request},\"traceparent\":\"{}\"}}",
+        ids.trace
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::TraceContext;
+
+    fn ids(request: &str) -> Ids {
+        let trace = TraceContext {
+            trace_id: 1,
+            span_id: 2,
+            is_sampled: false,
+        };
+        Ids::of_caller(request, trace).unwrap()
+    }
+
+    /// The request id is what the caller sent.
+    #[test]
+    fn a_request_id_cannot_forge_a_line() {
+        let hostile = ids(r#"a"}\,"level":"x"#);
+        let mut object = "{\"level\":\"INFO\"}\n".to_owned();
+        named_object(&mut object, &hostile).unwrap();
+        let read: serde_json::Value = serde_json::from_str(&object).unwrap();
+        assert_eq!(read["level"], "INFO");
+        assert_eq!(read["request_id"], hostile.request());
+        assert_eq!(
+            read["traceparent"],
+            "00-00000000000000000000000000000001-0000000000000002-00"
+        );
+        let mut text = "INFO done\n".to_owned();
+        named_text(&mut text, &ids(r#"a"b"#)).unwrap();
+        assert!(
+            text.starts_with(r#"INFO done request_id="a\"b" traceparent="00-"#),
+            "{text}"
+        );
+        assert!(text.ends_with("-00\"\n"), "{text}");
+    }
+}

@@ -1,0 +1,191 @@
+//! Exports spans with OTLP over HTTP, in bodies of many spans.
+//!
+//! A collector that is down or silent costs its spans and nothing else: while a call waits, the
+//! queue fills, and further spans are dropped and counted. A call is not repeated, because the
+//! spans that come meanwhile matter more.
+
+use std::{pin::pin, time::Duration};
+
+use reqwest::{Client, StatusCode, Url, header, redirect::Policy};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout, timeout_at},
+};
+use uuid::Uuid;
+
+use super::{Attribute, Span, clock::Clock, otlp};
+use crate::{domain::in_one_line, metrics};
+
+/// Spans of one call.
+const BATCH_MAX: usize = 512;
+/// A span waits for others for this long.
+const GATHER: Duration = Duration::from_secs(1);
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+const EXPORT_WITHIN: Duration = Duration::from_secs(5);
+/// A longer answer is not read to its end, which costs the connection.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// Why there is nothing that exports.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("OTEL_EXPORTER_OTLP_ENDPOINT: not a URL")]
+    Url,
+    #[error("cannot set up the HTTP client of traces")]
+    Client(#[source] reqwest::Error),
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("no answer within {} seconds", EXPORT_WITHIN.as_secs())]
+    Timeout,
+    #[error("the call failed")]
+    Transport(#[source] reqwest::Error),
+    #[error("the answer has the status {0}")]
+    Status(StatusCode),
+}
+
+/// Sends the spans of the queue to the collector.
+#[derive(Debug)]
+pub struct Exporter {
+    spans: mpsc::Receiver<Span>,
+    client: Client,
+    url: Url,
+    resource: Vec<Attribute>,
+    clock: Clock,
+    /// Whether the last call failed.
+    is_failing: bool,
+}
+
+impl Exporter {
+    pub(super) fn new(
+        endpoint: &str,
+        service: &str,
+        spans: mpsc::Receiver<Span>,
+    ) -> Result<Self, Error> {
+        // The path of traces is appended, as OpenTelemetry defines the setting.
+        let url = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
+        // No proxy: reqwest reads it from the environment, which only `config` may read.
+        let client = Client::builder()
+            .no_proxy()
+            .redirect(Policy::none())
+            .connect_timeout(CONNECT_WITHIN)
+            .user_agent(concat!("flash-sale/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(Error::Client)?;
+        Ok(Self {
+            spans,
+            client,
+            url: Url::parse(&url).map_err(|_| Error::Url)?,
+            resource: vec![
+                Attribute::text("service.name", service.to_owned()),
+                Attribute::text("service.version", env!("CARGO_PKG_VERSION")),
+                Attribute::text("service.instance.id", Uuid::now_v7().to_string()),
+            ],
+            clock: Clock::now(),
+            is_failing: false,
+        })
+    }
+
+    /// Exports until it is stopped, and then what is left in the queue.
+    pub async fn run(mut self, stopped: impl Future<Output = ()>) {
+        let mut stopped = pin!(stopped);
+        let mut batch = Vec::new();
+        loop {
+            let stops = tokio::select! {
+                () = &mut stopped => true,
+                () = self.gather(&mut batch) => false,
+            };
+            if stops {
+                break;
+            }
+            self.send(&mut batch).await;
+        }
+        self.fill(&mut batch);
+        while !batch.is_empty() {
+            self.send(&mut batch).await;
+            self.fill(&mut batch);
+        }
+    }
+
+    /// Waits for spans until there are enough for a call, or the first has waited for long. Keeps
+    /// what it has when it is cancelled.
+    async fn gather(&mut self, batch: &mut Vec<Span>) {
+        if batch.is_empty() && self.spans.recv_many(batch, BATCH_MAX).await == 0 {
+            // Nobody is left who records.
+            std::future::pending::<()>().await;
+        }
+        let deadline = Instant::now() + GATHER;
+        while batch.len() < BATCH_MAX {
+            let more = self.spans.recv_many(batch, BATCH_MAX - batch.len());
+            match timeout_at(deadline, more).await {
+                Ok(0) | Err(_) => break,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Adds what the queue holds.
+    fn fill(&mut self, batch: &mut Vec<Span>) {
+        while batch.len() < BATCH_MAX {
+            match self.spans.try_recv() {
+                Ok(span) => batch.push(span),
+                Err(_) => break,
+            }
+        }
+    }
+
+    async fn send(&mut self, batch: &mut Vec<Span>) {
+        self.clock = self.clock.followed(Clock::now());
+        let body = otlp::encode(batch, self.clock, &self.resource);
+        let answered = timeout(EXPORT_WITHIN, self.post(body)).await;
+        let sent = answered.unwrap_or(Err(Failure::Timeout));
+        match &sent {
+            Ok(()) => metrics::traces::exported(batch.len()),
+            Err(_) => metrics::traces::dropped(batch.len()),
+        }
+        batch.clear();
+        self.note(sent);
+    }
+
+    async fn post(&self, body: Vec<u8>) -> Result<(), Failure> {
+        let call = self.client.post(self.url.clone()).body(body);
+        let call = call.header(header::CONTENT_TYPE, "application/x-protobuf");
+        let mut answer = call.send().await.map_err(transport)?;
+        if !answer.status().is_success() {
+            return Err(Failure::Status(answer.status()));
+        }
+        // An answer that was read leaves the connection to the next call.
+        let mut length = 0;
+        while let Some(part) = answer.chunk().await.map_err(transport)? {
+            length += part.len();
+            if length > ANSWER_BYTES_MAX {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Logs the first failure, and the first success after it.
+    fn note(&mut self, sent: Result<(), Failure>) {
+        let had_failed = std::mem::replace(&mut self.is_failing, sent.is_err());
+        match sent {
+            Err(error) if !had_failed => {
+                let first: &(dyn std::error::Error + 'static) = &error;
+                let chain = std::iter::successors(Some(first), |error| error.source());
+                let causes = in_one_line(chain);
+                tracing::warn!(
+                    "OTEL_EXPORTER_OTLP_ENDPOINT: cannot export spans, they are dropped: {causes}"
+                );
+            }
+            Ok(()) if had_failed => {
+                tracing::info!("OTEL_EXPORTER_OTLP_ENDPOINT: spans are exported again");
+            }
+            Err(_) | Ok(()) => {}
+        }
+    }
+}
+
+/// Without the URL, which may hold more than an address.
+fn transport(error: reqwest::Error) -> Failure {
+    Failure::Transport(error.without_url())
+}
