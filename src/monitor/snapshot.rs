@@ -7,6 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::{
+    alerts::Alerts,
     crowd::CrowdState,
     drops::Facts,
     report::{Count, LockState, ProductReport, Report, add, float, quantile},
@@ -24,6 +25,8 @@ pub(super) struct Snapshot {
     version: String,
     /// Whether the database was read in time; else the drops are those of the last look.
     database: bool,
+    /// `None` without `ALERTMANAGER_URL`.
+    alerts: Option<Alerts>,
     /// Created orders.
     orders: Count,
     answers: Vec<Answer>,
@@ -120,14 +123,16 @@ struct NodeFault {
     fault: Fault,
 }
 
-/// One second in the charts, in the order of the page's columns.
+/// One second in the charts, in the order of the page's columns; a new viewer gets 15 minutes of
+/// them, hence without names and further digits.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Point(
     /// Seconds since the epoch.
     i64,
     /// Orders, waitlist entries and refusals a second.
     [f64; 3],
-    Latency,
+    /// The percentiles of the answer time.
+    [Option<f64>; 3],
     /// Locks acquired and attempts that found one busy, a second.
     [f64; 2],
     /// Commands of a batch.
@@ -143,6 +148,7 @@ pub(super) struct Parts<'a> {
     pub(super) silent_after: Duration,
     pub(super) drops: &'a [Facts],
     pub(super) database: bool,
+    pub(super) alerts: Option<Alerts>,
     pub(super) viewers: u32,
     pub(super) crowd: Option<CrowdState>,
     pub(super) at: DateTime<Utc>,
@@ -170,6 +176,7 @@ impl Snapshot {
             node: parts.own.identity.node,
             version: parts.own.identity.version.clone(),
             database: parts.database,
+            alerts: parts.alerts.clone(),
             orders: answers.get("created").copied().unwrap_or_default(),
             latency: Latency::of(reports.iter().map(|report| &report.durations)),
             in_flight: reports.iter().map(|report| report.in_flight).sum(),
@@ -196,16 +203,19 @@ impl Snapshot {
             counted.map(|one| one.count.per_second).sum::<f64>()
         };
         let refused = |outcome: &str| !matches!(outcome, "created" | "waitlisted" | "replayed");
+        let short = |number: f64| (10.0 * number).round() / 10.0;
+        let Latency { p50, p95, p99 } = self.latency;
         Point(
             self.at.timestamp(),
             [
                 self.orders.per_second,
                 per_second(|outcome| outcome == "waitlisted"),
                 per_second(refused),
-            ],
-            self.latency,
-            [self.acquired_per_second, self.busy_per_second],
-            self.batch_orders,
+            ]
+            .map(short),
+            [p50, p95, p99].map(|percentile| percentile.map(short)),
+            [self.acquired_per_second, self.busy_per_second].map(short),
+            self.batch_orders.map(short),
         )
     }
 }
