@@ -12,6 +12,7 @@ use crate::support::{
 
 mod access;
 mod alerts;
+mod many;
 mod nodes;
 
 /// Functions that the tests call in the page.
