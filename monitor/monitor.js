@@ -70,7 +70,7 @@ function offerProducts(drops) {
   if (product && !drops.some(({ sku }) => sku === product)) offered.unshift([product, product]);
   const select = element('product');
   const isSame = select.length === offered.length + 1
-    && offered.every(([sku, name], at) => select.options[at + 1].value === sku && select.options[at + 1].text === name);
+    && offered.every(([sku, name], at) => select.options[at + 1].value === sku && select.options[at + 1].textContent === name);
   if (isSame) return;
   select.replaceChildren(select.options[0], ...offered.map(([value, name]) => h('option', { value }, name)));
   select.value = product;
@@ -85,18 +85,6 @@ function showCrowd({ crowd, drops }) {
   // Said by screen readers when it begins and when it ends, not every second.
   element('crowd').setAttribute('aria-live', crowd.running ? 'off' : 'polite');
   setText(element('crowd'), crowd.running ? `${count(crowd.buyers)} buyers want ${name}: ${did}` : `The crowd has left ${name}: ${did}`);
-}
-
-/** The point of the charts that a snapshot stands for; the service makes the same for its history. */
-function point(snapshot) {
-  const sum = wanted => snapshot.answers.filter(answer => wanted(answer.outcome)).reduce((total, answer) => total + answer.per_second, 0);
-  return [
-    Math.floor(Date.parse(snapshot.at) / 1000),
-    [snapshot.orders.per_second, sum(outcome => outcome === 'waitlisted'), sum(outcome => !['created', 'waitlisted', 'replayed'].includes(outcome))],
-    [snapshot.latency.p50, snapshot.latency.p95, snapshot.latency.p99],
-    [snapshot.acquired_per_second, snapshot.busy_per_second],
-    snapshot.batch_orders,
-  ];
 }
 
 /** Says why the figures are not current, and greys them. */
@@ -127,16 +115,17 @@ async function sendCrowd(product) {
 
 follow('/monitor/events', {
   history: points => { tiles.history(points); charts.history(points); },
-  snapshot: snapshot => { charts.add(point(snapshot)); show(snapshot); },
+  snapshot: snapshot => { charts.add(snapshot.point); show(snapshot); },
   lost: since => {
     warn(`Connection lost at ${clock(since)}. These are old figures; trying again.`);
     element('link').dataset.state = 'lost';
     setText(element('link-text'), 'Connection lost');
   },
   late: age => {
-    warn(`The connection is slow. These figures are ${seconds(age)} old.`);
+    // The age, which changes with every snapshot, is not said by screen readers.
+    warn('The connection is slow, so these are old figures.');
     element('link').dataset.state = 'lost';
-    setText(element('link-text'), 'Slow connection');
+    setText(element('link-text'), `${seconds(age)} late`);
   },
   back: () => {
     element('banner').hidden = true;

@@ -140,7 +140,7 @@ impl Sampler {
         if history.len() == HISTORY_MAX {
             history.pop_front();
         }
-        history.push_back(snapshot.point());
+        history.push_back(snapshot.point);
         drop(history);
         self.shared
             .snapshot
