@@ -51,8 +51,9 @@ macro_rules! file {
     };
 }
 
-const FILES: [File; 12] = [
+const FILES: [File; 13] = [
     file!("monitor.css", "monitor.css", STYLE),
+    file!("start.js", "start.js", SCRIPT),
     file!("monitor.js", "monitor.js", SCRIPT),
     file!("feed.js", "feed.js", SCRIPT),
     file!("alerts.js", "alerts.js", SCRIPT),
