@@ -3,6 +3,12 @@
 
 import { h, millis, rate, setText } from './dom.js';
 
+// The library is a script and not a module, and nothing orders the two.
+if (!window.uPlot) {
+  const library = document.querySelector('script[src="/monitor/uPlot.js"]');
+  await new Promise(resolve => { library.addEventListener('load', resolve); });
+}
+
 /** The columns of a point of the service: time, [orders, waitlisted, refused], [p50, p95, p99], [acquired, busy], batch. */
 const CHARTS = [
   { title: 'Orders', note: 'answers a second', form: rate, lines: [
