@@ -3,12 +3,18 @@
 
 import { h, millis, rate, setText } from './dom.js';
 
-/** The columns of a point of the service: time, [orders, waitlisted, refused], latency, [acquired, busy], batch. */
+// The library is a script and not a module, and nothing orders the two.
+if (!window.uPlot) {
+  const library = document.querySelector('script[src="/monitor/uPlot.js"]');
+  await new Promise(resolve => { library.addEventListener('load', resolve); });
+}
+
+/** The columns of a point of the service: time, [orders, waitlisted, refused], [p50, p95, p99], [acquired, busy], batch. */
 const CHARTS = [
   { title: 'Orders', note: 'answers a second', form: rate, lines: [
     ['bought', '--good', point => point[1][0]], ['waitlisted', '--accent', point => point[1][1]], ['refused', '--soft', point => point[1][2]]] },
   { title: 'Answer time', note: 'of the last 5 s', form: millis, lines: [
-    ['p50', '--good', point => point[2].p50], ['p95', '--warn', point => point[2].p95], ['p99', '--bad', point => point[2].p99]] },
+    ['p50', '--good', point => point[2][0]], ['p95', '--warn', point => point[2][1]], ['p99', '--bad', point => point[2][2]]] },
   { title: 'Lock', note: 'attempts a second', form: rate, lines: [
     ['acquired', '--good', point => point[3][0]], ['busy', '--bad', point => point[3][1]]] },
   { title: 'Batch', note: 'commands that share a commit', form: number => number === null ? '–' : rate(number), lines: [
@@ -16,6 +22,8 @@ const CHARTS = [
 ];
 
 const POINTS_MAX = 900;
+/** Steps of the axes: those that the forms do not round. */
+const STEPS = [-1, 0, 1, 2, 3, 4, 5, 6].flatMap(power => [1, 2, 5].map(step => step * 10 ** power));
 /** Seconds without a point that are shown as a gap. */
 const GAP = 4;
 
@@ -26,7 +34,7 @@ export class Charts {
     this.window = 60;
     this.charts = CHARTS.map(chart => new Chart(place, chart));
     // A chart keeps its size in pixels: it follows its panel.
-    const observer = new ResizeObserver(() => this.charts.forEach(chart => chart.fit()));
+    const observer = new ResizeObserver(() => { this.charts.forEach(chart => chart.fit()); this.draw(); });
     for (const chart of this.charts) observer.observe(chart.box);
   }
 
@@ -60,12 +68,14 @@ export class Charts {
     for (const point of this.points) {
       if (point[0] < begin) continue;
       const last = shown.at(-1);
-      if (last && point[0] - last[0] > GAP) shown.push([last[0] + 1, [null, null, null], {}, [null, null], null]);
+      if (last && point[0] - last[0] > GAP) shown.push([last[0] + 1, [null, null, null], [null, null, null], [null, null], null]);
       shown.push(point);
     }
     this.charts.forEach(chart => chart.draw(shown, [begin, end]));
   }
 }
+
+const fontSize = () => Math.round(parseFloat(getComputedStyle(document.documentElement).fontSize) * 0.75);
 
 class Chart {
   constructor(place, { title, note, form, lines }) {
@@ -85,18 +95,18 @@ class Chart {
     this.plot?.destroy();
     const style = getComputedStyle(document.documentElement);
     const colour = name => style.getPropertyValue(name).trim();
-    const size = Math.round(parseFloat(style.fontSize) * 0.75);
+    const size = this.fontSize = fontSize();
     const font = `${size}px ${style.fontFamily}`;
     const axis = { stroke: colour('--soft'), font, grid: { stroke: colour('--line'), width: 1 }, ticks: { show: false } };
     this.plot = new uPlot({
       ...this.size(),
-      padding: [size * 0.5, 4, 0, 0],
+      padding: [size * 0.5, size * 2.2, 0, 0],
       legend: { show: false },
       cursor: { show: false },
       scales: { x: { time: true, range: () => this.range ?? [0, 60] }, y: { range: (_, low, high) => [0, Math.max(high ?? 0, 1) * 1.12] } },
       axes: [
         { ...axis, size: size * 2.2, space: size * 8, values: (_, splits) => splits.map(time => new Date(time * 1000).toLocaleTimeString('en-GB')) },
-        { ...axis, size: size * 4.2, gap: 4, space: size * 2.6, values: (_, splits) => splits.map(value => value === 0 ? '0' : this.form(value)) },
+        { ...axis, size: size * 4.2, gap: 4, space: size * 2.6, incrs: STEPS, values: (_, splits) => splits.map(value => value === 0 ? '0' : this.form(value)) },
       ],
       series: [{}, ...this.lines.map(([, name], at) => ({
         stroke: colour(name), width: 2, spanGaps: false, points: { show: false }, fill: at === 0 ? `${colour(name)}22` : undefined,
@@ -109,6 +119,8 @@ class Chart {
   }
 
   fit() {
+    // The text grows with the screen, and a chart cannot change the size of its own.
+    if (this.fontSize !== fontSize()) return this.make();
     const { width, height } = this.size();
     if (width !== this.plot.width || height !== this.plot.height) this.plot.setSize({ width, height });
   }

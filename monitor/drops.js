@@ -15,6 +15,9 @@ export function phase(drop, now) {
   return drop.units.per_second > 0 || drop.sells_out_in !== null ? 'live' : 'idle';
 }
 
+/** So many are shown by the service, which leaves out the others. */
+const SHOWN_MAX = 50;
+
 /** What sells now comes first, then what can be bought, then what is over; the newest first among equals. */
 const RANK = { live: 0, idle: 1, soon: 1, 'sold-out': 2, over: 3, hidden: 4 };
 
@@ -43,7 +46,8 @@ export class Drops {
     });
     const empty = document.getElementById('no-drops');
     empty.hidden = ranked.length > 0;
-    setText(empty, filter ? 'No drop has this sku.' : 'There is no drop yet.');
+    setText(empty, filter ? 'No drop that is shown has this sku.' : 'There is no drop yet.');
+    document.getElementById('drops-note').hidden = snapshot.drops.length < SHOWN_MAX;
   }
 }
 

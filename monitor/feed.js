@@ -4,9 +4,11 @@
 /** A snapshot comes every second; a stream that is silent for longer is dead, although no error says so. */
 const SILENT_AFTER = 6_000;
 const RETRY = 2_000;
+/** A snapshot that was on its way for longer than the fastest one, by this much, is of no use as it is. */
+const LATE = 5_000;
 
 /**
- * Follows the stream. `on.history(points)`, `on.snapshot(snapshot)`, `on.lost(since)`, `on.back()`.
+ * Follows the stream. `on.history(points)`, `on.snapshot(snapshot)`, `on.lost(since)`, `on.late(seconds)`, `on.back()`.
  * @returns {() => void} ends it
  */
 export function follow(address, on) {
@@ -14,6 +16,9 @@ export function follow(address, on) {
   let retry = null;
   let heard = Date.now();
   let lostSince = null;
+  let isLate = false;
+  /** Between the clocks of the service and of the browser: that of the fastest snapshot of this connection. */
+  let offset = Infinity;
 
   function lost() {
     lostSince ??= new Date();
@@ -23,12 +28,19 @@ export function follow(address, on) {
   function open() {
     retry = null;
     heard = Date.now();
+    offset = Infinity;
     source = new EventSource(address);
     source.addEventListener('history', event => on.history(JSON.parse(event.data)));
     source.addEventListener('snapshot', event => {
       heard = Date.now();
-      if (lostSince) { lostSince = null; on.back(); }
-      on.snapshot(JSON.parse(event.data));
+      const snapshot = JSON.parse(event.data);
+      offset = Math.min(offset, heard - Date.parse(snapshot.at));
+      const age = heard - Date.parse(snapshot.at) - offset;
+      if (age < LATE && (lostSince || isLate)) on.back();
+      lostSince = null;
+      isLate = age >= LATE;
+      on.snapshot(snapshot);
+      if (isLate) on.late(age / 1_000);
     });
     source.addEventListener('error', () => { lost(); again(); });
   }

@@ -1,7 +1,8 @@
 // The page: joins the feed with its parts, and keeps its state (product, window, theme) in the address.
 
+import { Alerts } from './alerts.js';
 import { Charts } from './charts.js';
-import { announce, clock, count, h, setText } from './dom.js';
+import { announce, clock, count, h, seconds, setText } from './dom.js';
 import { Drops } from './drops.js';
 import { follow } from './feed.js';
 import { Tables, Tiles } from './tables.js';
@@ -12,6 +13,7 @@ const token = document.querySelector('meta[name=crowd-token]').content;
 const state = { product: '', window: '60', theme: '' };
 for (const name of Object.keys(state)) state[name] = new URLSearchParams(location.search).get(name) ?? state[name];
 
+const alerts = new Alerts();
 const tiles = new Tiles(element('tiles'));
 const drops = new Drops(element('drops'), token ? sendCrowd : null);
 const tables = new Tables();
@@ -49,6 +51,7 @@ matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => char
 
 function show(snapshot) {
   last = snapshot;
+  alerts.show(snapshot);
   tiles.show(snapshot);
   drops.show(snapshot, state.product);
   tables.show(snapshot, state.product);
@@ -60,10 +63,17 @@ function show(snapshot) {
   element('link').dataset.state = 'live';
 }
 
+/** Changes the list only when the drops are others: it may be open. */
 function offerProducts(drops) {
+  const offered = drops.map(({ sku, name }) => [sku, name]).sort((a, b) => a[1].localeCompare(b[1]));
+  const { product } = state;
+  if (product && !drops.some(({ sku }) => sku === product)) offered.unshift([product, product]);
   const select = element('product');
-  const known = new Set([...select.options].map(option => option.value));
-  for (const { sku, name } of drops) if (!known.has(sku)) select.append(h('option', { value: sku }, name));
+  const isSame = select.length === offered.length + 1
+    && offered.every(([sku, name], at) => select.options[at + 1].value === sku && select.options[at + 1].textContent === name);
+  if (isSame) return;
+  select.replaceChildren(select.options[0], ...offered.map(([value, name]) => h('option', { value }, name)));
+  select.value = product;
 }
 
 function showCrowd({ crowd, drops }) {
@@ -77,16 +87,11 @@ function showCrowd({ crowd, drops }) {
   setText(element('crowd'), crowd.running ? `${count(crowd.buyers)} buyers want ${name}: ${did}` : `The crowd has left ${name}: ${did}`);
 }
 
-/** The point of the charts that a snapshot stands for; the service makes the same for its history. */
-function point(snapshot) {
-  const sum = wanted => snapshot.answers.filter(answer => wanted(answer.outcome)).reduce((total, answer) => total + answer.per_second, 0);
-  return [
-    Math.floor(Date.parse(snapshot.at) / 1000),
-    [snapshot.orders.per_second, sum(outcome => outcome === 'waitlisted'), sum(outcome => !['created', 'waitlisted', 'replayed'].includes(outcome))],
-    snapshot.latency,
-    [snapshot.acquired_per_second, snapshot.busy_per_second],
-    snapshot.batch_orders,
-  ];
+/** Says why the figures are not current, and greys them. */
+function warn(text) {
+  setText(element('banner'), text);
+  element('banner').hidden = false;
+  document.body.classList.add('stale');
 }
 
 /** Why the crowd did not come; shown until one does. */
@@ -110,14 +115,17 @@ async function sendCrowd(product) {
 
 follow('/monitor/events', {
   history: points => { tiles.history(points); charts.history(points); },
-  snapshot: snapshot => { charts.add(point(snapshot)); show(snapshot); },
+  snapshot: snapshot => { charts.add(snapshot.point); show(snapshot); },
   lost: since => {
-    const banner = element('banner');
-    if (banner.hidden) setText(banner, `Connection lost at ${clock(since)}. These are old figures; trying again.`);
-    banner.hidden = false;
-    document.body.classList.add('stale');
+    warn(`Connection lost at ${clock(since)}. These are old figures; trying again.`);
     element('link').dataset.state = 'lost';
     setText(element('link-text'), 'Connection lost');
+  },
+  late: age => {
+    // The age, which changes with every snapshot, is not said by screen readers.
+    warn('The connection is slow, so these are old figures.');
+    element('link').dataset.state = 'lost';
+    setText(element('link-text'), `${seconds(age)} late`);
   },
   back: () => {
     element('banner').hidden = true;

@@ -14,6 +14,7 @@ export class Tiles {
       this[name] = { value, note, box: h('div', { className: 'tile' }, h('span', {}, title), value, note) };
       place.append(this[name].box);
     };
+    tile('alerts', 'Alerts');
     tile('speed', 'Orders a second');
     tile('sold', 'Units sold');
     tile('time', 'Answer time p95');
@@ -29,6 +30,7 @@ export class Tiles {
       setText(this[name].note, note);
       this[name].box.dataset.tone = tone;
     };
+    this.showAlerts(set, snapshot);
     this.peak = Math.max(this.peak, snapshot.orders.per_second);
     set('speed', rate(snapshot.orders.per_second), `peak ${rate(this.peak)}`, snapshot.orders.per_second > 0 ? 'good' : '');
     const [sold, total] = snapshot.drops.reduce(([sold, total], drop) => [sold + drop.sold, total + drop.stock_total], [0, 0]);
@@ -46,6 +48,16 @@ export class Tiles {
   /** The peak of what the page was given before its first snapshot. */
   history(points) {
     this.peak = Math.max(this.peak, ...points.map(point => point[1][0]));
+  }
+
+  /** Unknown is not none. */
+  showAlerts(set, { alerts }) {
+    this.alerts.box.hidden = !alerts;
+    if (!alerts) return;
+    if (alerts.fault) return set('alerts', '?', 'Alertmanager cannot be asked', 'bad');
+    if (!alerts.answered_at) return set('alerts', '…', 'asking Alertmanager');
+    const severe = alerts.firing.some(alert => alert.severe);
+    set('alerts', count(alerts.total), alerts.total ? 'firing' : 'none firing', severe ? 'bad' : alerts.total ? 'warn' : 'good');
   }
 
   showLock(set, { lock, busy_per_second: busy }) {
@@ -84,6 +96,13 @@ export class Table {
 
 const NUMBER = 'number';
 
+/** What became of the product's lock in the last second. */
+function lockState({ acquired, busy }, { degraded }) {
+  if (degraded) return 'none';
+  if (busy.per_second > 0) return 'contended';
+  return acquired.per_second > 0 ? 'in use' : 'free';
+}
+
 export class Tables {
   constructor() {
     const place = name => document.getElementById(name);
@@ -94,6 +113,7 @@ export class Tables {
     ], 'Answers by outcome');
     this.locks = new Table(place('locks'), [
       ['Product', row => row.name],
+      ['State', row => lockState(row.lock, this.lock)],
       ['Acquired/s', row => rate(row.lock.acquired.per_second), NUMBER],
       ['Busy/s', row => rate(row.lock.busy.per_second), NUMBER],
       ['Wait p95', row => millis(row.lock.wait_p95), NUMBER],
@@ -104,13 +124,13 @@ export class Tables {
     ], 'Locks by product');
     this.nodes = new Table(place('nodes'), [
       ['Node', row => row.own ? `${row.name} (this one)` : row.name],
+      ['State', row => row.silent_seconds === null ? `up ${seconds(row.uptime_seconds)}` : `silent for ${seconds(row.silent_seconds)}`],
       ['Orders/s', row => rate(row.orders.per_second), NUMBER],
       ['p95', row => millis(row.latency.p95), NUMBER],
       ['In flight', row => count(row.in_flight), NUMBER],
       ['Queue', row => count(row.queue), NUMBER],
       ['Connections', row => count(row.connections), NUMBER],
       ['Lock', row => row.lock.nodes === 0 ? 'in process' : `${row.lock.healthy} of ${row.lock.nodes}`],
-      ['State', row => row.silent_seconds === null ? `up ${seconds(row.uptime_seconds)}` : `silent for ${seconds(row.silent_seconds)}`],
       ['Version', row => row.version],
     ], 'Nodes');
     this.faults = new Table(place('faults'), [
@@ -126,6 +146,7 @@ export class Tables {
     answers.sort((a, b) => rank(b) - rank(a));
     this.answers.show(answers, row => GOOD.has(row.outcome) ? 'good' : SEVERE.has(row.outcome) ? 'bad' : '');
     const drops = snapshot.drops.filter(drop => !filter || drop.sku === filter);
+    this.lock = snapshot.lock;
     this.locks.show(drops, row => row.lock.busy.per_second > 0 ? 'warn' : '');
     this.nodes.show(snapshot.nodes, row => row.silent_seconds !== null || row.lock.degraded ? 'bad' : '');
     this.faults.show(snapshot.faults, row => row.severe ? 'bad' : 'warn');

@@ -19,7 +19,7 @@ use crate::{
         vitals::Vitals,
     },
     metrics::connections::Listener,
-    monitor::{self, Monitor},
+    monitor::{self, Alertmanager, Monitor},
     redis::Redis,
     sequencer,
     stock_events::StockEvents,
@@ -154,7 +154,7 @@ impl App {
         };
         let bounds = connections(config, Listener::Api);
         let router = api::router(&app.state, &config.cors_origins);
-        let operations = app.operations(config, recorder, router.clone());
+        let operations = app.operations(config, recorder, router.clone())?;
         let done = serving.clone();
         serve(
             api_listener,
@@ -176,24 +176,25 @@ impl App {
         config: &config::Serve,
         recorder: PrometheusHandle,
         router: axum::Router,
-    ) -> api::Operations {
+    ) -> anyhow::Result<api::Operations> {
         let tasks = self.resources.request_runtime.tasks();
         let monitor = Monitor::start(monitor::Parts {
             recorder: recorder.clone(),
             store: self.state.store.clone(),
             lock: self.state.lock.clone(),
             redis: self.resources.redis.clone(),
+            alertmanager: Alertmanager::new(&config.monitor)?,
             name: format!("{}:{}", connect::host_name(self.api), self.api.port()),
             viewers_max: config.monitor.monitor_viewers_max,
             tasks: tasks.clone(),
         });
-        api::Operations {
+        Ok(api::Operations {
             recorder,
             monitor,
             password: config.monitor.ops_password.clone(),
             api: router,
             tasks: tasks.clone(),
-        }
+        })
     }
 
     fn log_start(&self, database: &Url) {

@@ -27,8 +27,12 @@ use self::{
 };
 use crate::{domain::ProductId, lock::Lock, redis::Redis, store::Store, tasks::Tasks};
 
-pub use self::crowd::{Crowd, RunningCrowd};
+pub use self::{
+    alerts::Alertmanager,
+    crowd::{Crowd, RunningCrowd},
+};
 
+mod alerts;
 mod crowd;
 mod drops;
 mod nodes;
@@ -47,6 +51,7 @@ pub struct Parts {
     pub store: Store,
     pub lock: Lock,
     pub redis: Option<Redis>,
+    pub alertmanager: Option<Alertmanager>,
     /// Host and port of the API.
     pub name: String,
     pub viewers_max: u32,

@@ -99,6 +99,7 @@ export class Card {
       waitlist: () => button('Join the waitlist', 'primary', () => shop.buy(drop, { ...again, waitlist: true })),
       orders: () => button('See your orders', 'quiet', () => document.getElementById('orders-title').focus()),
       'sign-in': () => button('Sign in again', 'primary', () => shop.signIn()),
+      reload: () => button('Load the page again', 'primary', () => location.reload()),
     };
     return steps[step] ? [steps[step]()] : [];
   }

@@ -2,18 +2,30 @@
 import { dateTime } from './dom.js';
 
 /**
- * @typedef {'retry'|'look'|'fewer'|'waitlist'|'orders'|'sign-in'|'none'} Step
- *   `retry`: try again; `look`: the same order again, to learn its outcome
+ * @typedef {'retry'|'look'|'fewer'|'waitlist'|'orders'|'sign-in'|'reload'|'none'} Step
+ *   `retry`: order again; `look`: the same order again, to learn its outcome
  * @typedef {{text: string, step: Step, tone: 'bad'|'warn'|'info'|'good'}} Notice
  */
 
 const warn = (text, step = 'none') => ({ text, step, tone: 'warn' });
 const bad = (text, step = 'none') => ({ text, step, tone: 'bad' });
 
-/** @type {Record<string, (problem: object, error: object) => Notice>} */
+/** A call that the shop does not know: most likely it is newer than this page. */
+const outdated = () => bad('This page and the shop do not understand each other. Nothing was changed.', 'reload');
+const away = () => bad('The shop cannot be reached at the moment. Nothing was changed.', 'retry');
+
+/** By the service's codes. @type {Record<string, (problem: object, error: object) => Notice>} */
 const REFUSALS = {
-  high_demand: () => warn('It is very busy, and your order did not get through. Nothing was ordered.', 'retry'),
-  rate_limited: () => warn('You have sent many orders in a short time. Nothing was ordered.', 'retry'),
+  high_demand: () => warn('It is very busy, and this did not get through. Nothing was changed.', 'retry'),
+  rate_limited: () => warn('You have sent many orders in a short time. Nothing was changed.', 'retry'),
+  request_timeout: () => warn('Your connection was too slow. Nothing was changed.', 'retry'),
+  unavailable: away,
+  outcome_unknown: () => bad('We do not know yet what became of this. Your order list shows it.', 'orders'),
+  payload_too_large: outdated,
+  unsupported_media_type: outdated,
+  malformed_json: outdated,
+  not_found: outdated,
+  method_not_allowed: outdated,
   sold_out: ({ waitlist }) => (waitlist
     ? warn('Somebody was faster: it is sold out. On the waitlist you get what others give back.', 'waitlist')
     : warn('Somebody was faster: it is sold out.')),
@@ -43,6 +55,11 @@ const REFUSALS = {
   internal: (_, { requestId }) => bad(`Something went wrong on our side (number ${requestId}).`, 'retry'),
 };
 
+/** The codes that this page has words for. */
+export const CODES = Object.keys(REFUSALS);
+/** Those of admins' calls and of the gateway's, and those that the client turns into something else. */
+export const NOT_FOR_BUYERS = ['sku_taken', 'has_live_orders', 'invalid_signature', 'stream_limit', 'not_waiting'];
+
 /** @returns {Notice} what to say when `action` was refused: `order`, `pay`, `cancel` or `leave` */
 export function explain(error, action = 'order') {
   if (error.outcomeUnknown && action === 'order') {
@@ -55,11 +72,11 @@ export function explain(error, action = 'order') {
   if (error.code === 'rate_limited' && action === 'pay') {
     return warn('Too many tries to pay. Wait a while, or give the order back.');
   }
-  const refusal = REFUSALS[error.code];
-  if (refusal) return refusal(error.problem, error);
-  return bad(error.status === 0 || error.status >= 500
-    ? 'The shop cannot be reached at the moment. Nothing was changed.'
-    : `The shop said no: ${error.detail}`, action === 'order' ? 'retry' : 'none');
+  const isAway = error.status === 0 || error.status >= 500;
+  const refusal = REFUSALS[error.code] ?? (isAway ? away : (_, { detail }) => bad(`The shop said no: ${detail}`, 'retry'));
+  const notice = refusal(error.problem, error);
+  // `retry` orders again. What else was refused has its own button, which is still there.
+  return notice.step === 'retry' && action !== 'order' ? { ...notice, step: 'none' } : notice;
 }
 
 /** What happens while a call is tried again. */

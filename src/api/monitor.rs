@@ -51,10 +51,12 @@ macro_rules! file {
     };
 }
 
-const FILES: [File; 11] = [
+const FILES: [File; 13] = [
     file!("monitor.css", "monitor.css", STYLE),
+    file!("start.js", "start.js", SCRIPT),
     file!("monitor.js", "monitor.js", SCRIPT),
     file!("feed.js", "feed.js", SCRIPT),
+    file!("alerts.js", "alerts.js", SCRIPT),
     file!("charts.js", "charts.js", SCRIPT),
     file!("drops.js", "drops.js", SCRIPT),
     file!("tables.js", "tables.js", SCRIPT),

@@ -18,10 +18,11 @@ macro_rules! file {
 }
 
 const PAGE: File = file!("index.html", HTML);
-const FILES: [File; 9] = [
+const FILES: [File; 10] = [
     file!("shop.css", STYLE),
     file!("icon.svg", IMAGE),
     file!("flash-sale.js", SCRIPT),
+    file!("start.js", SCRIPT),
     file!("shop.js", SCRIPT),
     file!("drop.js", SCRIPT),
     file!("card.js", SCRIPT),

@@ -1,6 +1,7 @@
 //! Settings of the operators' pages: the live monitor and `/metrics`.
 
 use clap::Args;
+use reqwest::Url;
 
 use super::Error;
 use crate::domain::Secret;
@@ -20,15 +21,31 @@ pub struct Monitor {
     #[arg(long, env, value_name = "MONITOR_VIEWERS_MAX", default_value_t = 1_000,
           value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub monitor_viewers_max: u32,
+
+    /// Alertmanager whose firing alerts the live monitor shows, `http(s)://[user:password@]host[:port][/path]`; a query
+    /// such as `?filter=team="shop"` is sent along. Without it the monitor shows no alerts
+    #[arg(long, env, value_name = "ALERTMANAGER_URL", hide_env_values = true)]
+    pub alertmanager_url: Option<Secret>,
 }
+
+const ALERTMANAGER_FORM: &str = "http(s)://[user:password@]host[:port][/path][?filter=…]";
 
 impl Monitor {
     pub fn check(&self) -> Result<(), Error> {
-        match &self.ops_password {
-            Some(password) if password.expose().trim().len() < PASSWORD_MIN => {
-                Err(Error::ShortPassword)
-            }
-            Some(_) | None => Ok(()),
+        let password = self.ops_password.as_ref();
+        if password.is_some_and(|password| password.expose().trim().len() < PASSWORD_MIN) {
+            return Err(Error::ShortPassword);
         }
+        let alertmanager = self.alertmanager_url.as_ref();
+        if alertmanager.is_some_and(|url| !is_web_url(url.expose())) {
+            return Err(Error::Url("ALERTMANAGER_URL", ALERTMANAGER_FORM));
+        }
+        Ok(())
     }
+}
+
+fn is_web_url(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https") && url.has_host() && url.fragment().is_none()
+    })
 }

@@ -1,5 +1,5 @@
-//! The facts of the newest drops: one read of their rows and of the lengths of their waitlists a
-//! second, with the connections for reads, and only while somebody watches.
+//! The facts of the newest and the busiest drops: one read of their rows and of the lengths of their
+//! waitlists a second, with the connections for reads, and only while somebody watches.
 
 use std::{
     collections::HashMap,
@@ -8,14 +8,16 @@ use std::{
 
 use tokio::time::timeout;
 
-use super::report::PRODUCTS_MAX;
 use crate::{
     domain::{Product, ProductId},
     store::{Error, Listing, Store},
 };
 
-/// The newest products that are shown, like those of a report.
-pub(super) const SHOWN_MAX: usize = PRODUCTS_MAX;
+/// Products that are shown.
+const SHOWN_MAX: usize = 50;
+/// Products among them that are shown because they get the most requests, however old they are: a
+/// shop with many products rarely sells the newest ones only.
+pub(super) const BUSIEST_MAX: usize = 25;
 /// A database that takes longer must not hold the other figures back.
 const READ_WITHIN: Duration = Duration::from_millis(800);
 
@@ -38,8 +40,8 @@ struct Sale {
 #[derive(Debug)]
 pub(super) struct Drops {
     store: Store,
-    /// As last read, newest first.
-    newest: Vec<Facts>,
+    /// As last read: the newest first, then older ones that are busy.
+    shown: Vec<Facts>,
     sales: HashMap<ProductId, Sale>,
     /// Units on hand at the last look.
     levels: HashMap<ProductId, i32>,
@@ -50,16 +52,17 @@ impl Drops {
     pub(super) fn new(store: Store) -> Self {
         Self {
             store,
-            newest: Vec::new(),
+            shown: Vec::new(),
             sales: HashMap::new(),
             levels: HashMap::new(),
             looked: None,
         }
     }
 
-    /// The drops, and whether the database was read in time; else they are those of the last look.
-    pub(super) async fn look(&mut self, now: Instant) -> (&[Facts], bool) {
-        let read = timeout(READ_WITHIN, read(&self.store)).await;
+    /// The drops, those with the skus `busiest` among them, and whether the database was read in
+    /// time; else they are those of the last look.
+    pub(super) async fn look(&mut self, busiest: Vec<String>, now: Instant) -> (&[Facts], bool) {
+        let read = timeout(READ_WITHIN, read(&self.store, busiest)).await;
         let current = match read {
             Ok(Ok(found)) => {
                 self.take(found, now);
@@ -67,7 +70,7 @@ impl Drops {
             }
             Ok(Err(_)) | Err(_) => false,
         };
-        (&self.newest, current)
+        (&self.shown, current)
     }
 
     /// Forgets how sales went: nobody watched for a while.
@@ -113,13 +116,21 @@ impl Drops {
             product,
             waiting,
         };
-        self.newest = found.into_iter().map(facts).collect();
+        self.shown = found.into_iter().map(facts).collect();
     }
 }
 
-async fn read(store: &Store) -> Result<Vec<(Product, i64)>, Error> {
+async fn read(store: &Store, mut busiest: Vec<String>) -> Result<Vec<(Product, i64)>, Error> {
     let limit = u64::try_from(SHOWN_MAX).unwrap_or(u64::MAX);
-    let products = store.products(Listing::Unarchived, None, limit).await?;
+    let mut products = store.products(Listing::Unarchived, None, limit).await?;
+    let is_full = products.len() == SHOWN_MAX;
+    busiest.retain(|sku| products.iter().all(|product| product.sku != *sku));
+    // Else there are no older ones.
+    if is_full && !busiest.is_empty() {
+        let older = store.products_by_sku(busiest).await?;
+        products.truncate(SHOWN_MAX.saturating_sub(older.len()));
+        products.extend(older);
+    }
     let ids = products.iter().map(|product| product.id).collect();
     let waiting = store.waiting_counts(ids).await?;
     let with_waiting = |product: Product| {

@@ -89,6 +89,13 @@ pub(super) struct ProductReport {
     pub(super) queue: u64,
 }
 
+impl ProductReport {
+    fn has_requests(&self) -> bool {
+        let counts = [self.orders, self.waitlisted, self.refused];
+        counts.iter().any(|count| count.total > 0)
+    }
+}
+
 impl Count {
     pub(super) fn plus(self, other: Self) -> Self {
         Self {
@@ -137,6 +144,24 @@ pub(super) fn of(scrapes: &VecDeque<Scrape>, identity: Identity) -> Option<Repor
         products: span.products(),
         faults: Vec::new(),
     })
+}
+
+/// The skus of the products that the nodes put first, at most `max`: the first of each node before
+/// the second of any.
+pub(super) fn busiest<'a>(reports: impl Iterator<Item = &'a Report>, max: usize) -> Vec<String> {
+    let mut ranked: Vec<(usize, &str)> = reports
+        .flat_map(|report| report.products.iter().enumerate())
+        .filter(|(_, product)| product.has_requests())
+        .map(|(rank, product)| (rank, product.sku.as_str()))
+        .collect();
+    ranked.sort_unstable();
+    let mut skus: Vec<String> = Vec::new();
+    for (_, sku) in ranked {
+        if skus.len() < max && !skus.iter().any(|known| known == sku) {
+            skus.push(sku.to_owned());
+        }
+    }
+    skus
 }
 
 impl Span<'_> {

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Parts, Shared,
-    drops::Drops,
+    drops::{BUSIEST_MAX, Drops},
     event,
     nodes::SILENT_AFTER,
     report::{self, LockState, Report, WINDOW},
@@ -73,6 +73,9 @@ impl Sampler {
         // What comes after a pause is no continuation: no rate is made across it.
         self.scrapes.clear();
         self.drops.pause();
+        if let Some(alertmanager) = &mut self.parts.alertmanager {
+            alertmanager.pause();
+        }
         self.shared.snapshot.send_replace(Bytes::new());
         while !self.shared.is_watched() {
             tokio::select! {
@@ -115,13 +118,20 @@ impl Sampler {
     }
 
     async fn show(&mut self, own: &Report, at: Instant) {
-        let (drops, database) = self.drops.look(at).await;
+        let tasks = &self.parts.tasks;
+        let alertmanager = self.parts.alertmanager.as_mut();
+        let alerts = alertmanager.map(|alertmanager| alertmanager.look(at, tasks));
+        let others = self.shared.nodes.reports(Instant::now());
+        let reports = std::iter::once(own).chain(others.iter().map(|(report, _)| report));
+        let busiest = report::busiest(reports, BUSIEST_MAX);
+        let (drops, database) = self.drops.look(busiest, at).await;
         let snapshot = Snapshot::of(&snapshot::Parts {
             own,
-            others: self.shared.nodes.reports(Instant::now()),
+            others,
             silent_after: SILENT_AFTER,
             drops,
             database,
+            alerts,
             viewers: self.shared.viewers(),
             crowd: self.shared.crowds.state(),
             at: now(),
@@ -130,7 +140,7 @@ impl Sampler {
         if history.len() == HISTORY_MAX {
             history.pop_front();
         }
-        history.push_back(snapshot.point());
+        history.push_back(snapshot.point);
         drop(history);
         self.shared
             .snapshot

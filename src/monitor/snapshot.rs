@@ -7,6 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::{
+    alerts::Alerts,
     crowd::CrowdState,
     drops::Facts,
     report::{Count, LockState, ProductReport, Report, add, float, quantile},
@@ -24,6 +25,8 @@ pub(super) struct Snapshot {
     version: String,
     /// Whether the database was read in time; else the drops are those of the last look.
     database: bool,
+    /// `None` without `ALERTMANAGER_URL`.
+    alerts: Option<Alerts>,
     /// Created orders.
     orders: Count,
     answers: Vec<Answer>,
@@ -32,13 +35,13 @@ pub(super) struct Snapshot {
     connections: u64,
     viewers: u32,
     lock: LockState,
-    batch_orders: Option<f64>,
-    acquired_per_second: f64,
     busy_per_second: f64,
     drops: Vec<DropFigures>,
     nodes: Vec<Node>,
     faults: Vec<NodeFault>,
     crowd: Option<CrowdState>,
+    /// For the charts.
+    pub(super) point: Point,
 }
 
 /// An answer by its outcome.
@@ -120,14 +123,16 @@ struct NodeFault {
     fault: Fault,
 }
 
-/// One second in the charts, in the order of the page's columns.
+/// One second in the charts, in the order of the page's columns; a new viewer gets 15 minutes of
+/// them, hence without names and further digits.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Point(
     /// Seconds since the epoch.
     i64,
     /// Orders, waitlist entries and refusals a second.
     [f64; 3],
-    Latency,
+    /// The percentiles of the answer time.
+    [Option<f64>; 3],
     /// Locks acquired and attempts that found one busy, a second.
     [f64; 2],
     /// Commands of a batch.
@@ -143,6 +148,7 @@ pub(super) struct Parts<'a> {
     pub(super) silent_after: Duration,
     pub(super) drops: &'a [Facts],
     pub(super) database: bool,
+    pub(super) alerts: Option<Alerts>,
     pub(super) viewers: u32,
     pub(super) crowd: Option<CrowdState>,
     pub(super) at: DateTime<Utc>,
@@ -165,20 +171,24 @@ impl Snapshot {
             let rates = products.iter().map(|product| count(product).per_second);
             rates.sum::<f64>()
         };
+        let latency = Latency::of(reports.iter().map(|report| &report.durations));
+        let batch_orders = mean_batch(&products);
+        let acquired = rate(|product| product.acquired);
+        let busy = rate(|product| product.busy);
         Self {
             at: parts.at,
+            point: Point::of(parts.at, &answers, latency, [acquired, busy], batch_orders),
             node: parts.own.identity.node,
             version: parts.own.identity.version.clone(),
             database: parts.database,
+            alerts: parts.alerts.clone(),
             orders: answers.get("created").copied().unwrap_or_default(),
-            latency: Latency::of(reports.iter().map(|report| &report.durations)),
+            latency,
             in_flight: reports.iter().map(|report| report.in_flight).sum(),
             connections: reports.iter().map(|report| report.connections).sum(),
             viewers: parts.viewers,
             lock: parts.own.lock,
-            batch_orders: mean_batch(&products),
-            acquired_per_second: rate(|product| product.acquired),
-            busy_per_second: rate(|product| product.busy),
+            busy_per_second: busy,
             drops: drops.collect(),
             nodes: nodes(parts),
             faults: faults(&reports),
@@ -189,23 +199,32 @@ impl Snapshot {
                 .collect(),
         }
     }
+}
 
-    pub(super) fn point(&self) -> Point {
-        let per_second = |wanted: fn(&str) -> bool| {
-            let counted = self.answers.iter().filter(|one| wanted(&one.outcome));
-            counted.map(|one| one.count.per_second).sum::<f64>()
-        };
-        let refused = |outcome: &str| !matches!(outcome, "created" | "waitlisted" | "replayed");
-        Point(
-            self.at.timestamp(),
-            [
-                self.orders.per_second,
-                per_second(|outcome| outcome == "waitlisted"),
-                per_second(refused),
-            ],
-            self.latency,
-            [self.acquired_per_second, self.busy_per_second],
-            self.batch_orders,
+impl Point {
+    fn of(
+        at: DateTime<Utc>,
+        answers: &BTreeMap<String, Count>,
+        Latency { p50, p95, p99 }: Latency,
+        locks: [f64; 2],
+        batch_orders: Option<f64>,
+    ) -> Self {
+        let (mut bought, mut waitlisted, mut refused) = (0.0, 0.0, 0.0);
+        for (outcome, count) in answers {
+            match outcome.as_str() {
+                "created" => bought += count.per_second,
+                "waitlisted" => waitlisted += count.per_second,
+                "replayed" => {}
+                _ => refused += count.per_second,
+            }
+        }
+        let short = |number: f64| (10.0 * number).round() / 10.0;
+        Self(
+            at.timestamp(),
+            [bought, waitlisted, refused].map(short),
+            [p50, p95, p99].map(|percentile| percentile.map(short)),
+            locks.map(short),
+            batch_orders.map(short),
         )
     }
 }

@@ -143,6 +143,14 @@ impl Store {
         Ok(rows.into_iter().map(Product::from).collect())
     }
 
+    /// The products with these skus, without archived ones.
+    pub async fn products_by_sku(&self, skus: Vec<String>) -> Result<Vec<Product>> {
+        let query = Entity::find().filter(COLUMN.sku.is_in(skus));
+        let query = query.filter(COLUMN.archived_at.is_null());
+        let rows = self.bounded(|| query.clone().all(&self.read)).await?;
+        Ok(rows.into_iter().map(Product::from).collect())
+    }
+
     /// Up to `limit` products, newest first, with ids below `before`.
     pub async fn products(
         &self,

@@ -37,6 +37,9 @@ const SETTINGS: &[&str] = &[
     "STRIPE_WEBHOOK_SECRET",
     "PAYMENT_AUTHENTICATION_SECONDS",
     "CORS_ORIGINS",
+    "OPS_PASSWORD",
+    "MONITOR_VIEWERS_MAX",
+    "ALERTMANAGER_URL",
     "LOCK_TTL_MS",
     "LOCK_PATIENCE_MS",
     "ORDER_BATCH_MAX",
@@ -159,6 +162,7 @@ fn output_within_seconds(mut command: Command) -> Output {
 #[case("TRUSTED_PROXIES", "0.0.0.0/0")]
 #[case("TRUSTED_PROXIES", "0.0.0.0/1,128.0.0.0/1")]
 #[case("TRUSTED_PROXIES", "10.0.0.0/8,2000::/3")]
+#[case("ALERTMANAGER_URL", "alertmanager:9093")]
 #[case("METRICS_PRODUCTS_MAX", "-1")]
 #[case("VERIFY_SECONDS", "86401")]
 #[case("MIGRATE", "later")]

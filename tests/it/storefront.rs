@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::support::{
     front::Front,
-    in_seconds,
+    in_seconds, page,
     shop::{Backend, Shop},
     tokens,
 };
@@ -282,6 +282,8 @@ async fn names_with_markup_are_text() {
 
     let markup = "document.querySelectorAll('main b, main script, main img, aside b').length";
     assert_eq!(visitor.run(markup).await, 0);
+    page::assert_light(visitor.browser, &ann).await;
+    page::assert_accessible(visitor.browser, &ann).await;
     let title = visitor.run("document.title").await;
     assert!(title.as_str().unwrap().contains("Demo drops"), "{title}");
     assert_eq!(browser.errors().await.unwrap(), [""; 0]);

@@ -1,5 +1,6 @@
 //! Test helpers: processes, servers, HTTP calls, database reads; every wait has a deadline.
 
+pub(crate) mod alertmanager;
 pub(crate) mod collector;
 pub(crate) mod crowd;
 pub(crate) mod events;
@@ -12,6 +13,7 @@ pub(crate) mod ledger;
 pub(crate) mod load;
 pub(crate) mod localstripe;
 pub(crate) mod openid;
+pub(crate) mod page;
 pub(crate) mod postgres;
 pub(crate) mod prometheus;
 pub(crate) mod proxy;

@@ -37,6 +37,13 @@ pub struct Tab {
     session: String,
 }
 
+/// What the system prefers, as a page is told.
+#[derive(Clone, Copy, Debug)]
+pub enum Theme {
+    Light,
+    Dark,
+}
+
 impl Browser {
     pub fn start() -> anyhow::Result<Self> {
         let profile = TempDir::new()?;
@@ -159,6 +166,22 @@ impl Browser {
         });
         self.call(Some(tab), "Network.emulateNetworkConditions", conditions)
             .await?;
+        Ok(())
+    }
+
+    /// Changes the theme that the system prefers.
+    pub async fn set_theme(&mut self, tab: &Tab, theme: Theme) -> anyhow::Result<()> {
+        let value = match theme {
+            Theme::Light => "light",
+            Theme::Dark => "dark",
+        };
+        let features = json!([{ "name": "prefers-color-scheme", "value": value }]);
+        self.call(
+            Some(tab),
+            "Emulation.setEmulatedMedia",
+            json!({ "features": features }),
+        )
+        .await?;
         Ok(())
     }
 

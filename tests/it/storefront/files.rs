@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use flash_sale::domain::Code;
+
 use super::shop;
 use crate::support::{
     repository,
@@ -96,12 +98,14 @@ async fn without_demo_there_is_no_page_and_no_bank() {
 async fn the_tests_of_the_client_pass() {
     let shop = shop().await;
     let url = shop.service().url.clone();
+    let codes: Vec<&str> = Code::all().map(Code::name).collect();
     let run = tokio::task::spawn_blocking(move || {
         let mut node = Command::new("node");
-        node.args(["--test", "tests/calls.test.js", "tests/streams.test.js"])
-            .arg("tests/service.test.js")
+        node.args(["--test", "tests/words.test.js", "tests/calls.test.js"])
+            .args(["tests/streams.test.js", "tests/service.test.js"])
             .current_dir(repository("storefront"))
             .env("FLASH_SALE_URL", url)
+            .env("FLASH_SALE_CODES", codes.join(","))
             .env("FLASH_SALE_ADMIN", tokens::admin());
         node.output()
     });
