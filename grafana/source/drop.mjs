@@ -1,6 +1,6 @@
 // Drop overview: is the drop going well?
 import {
-  colour, dashboard, highest, lines, lockTile, m, moving, mp, occurred, ordered, quantile, quantiles, query, rate, stat, sumRate, table, tile,
+  colour, dashboard, highest, lines, lockTile, m, moving, mp, occurred, ordered, quantile, quantiles, query, rate, stat, sumRate, table, tile, UP,
 } from './parts.mjs';
 
 const ORDERS = mp('flash_sale_orders_total');
@@ -29,7 +29,7 @@ const state = `max(${[
   named('failing', `4 * (${ratio(FAILED)} > bool 0.01)`),
   named('read-only', `4 * max(${m('flash_sale_db_only_reads')})`),
   named('stuck', `4 * clamp_max(count(${stuck}), 1)`),
-  named('down', `4 * max(${m('up')} == bool 0)`),
+  named('down', `4 * max(${UP} == bool 0)`),
 ].join(' or ')})`;
 const states = [
   ['No orders', 'blue'], ['Sold out', colour.soldOut], ['Going well', colour.good], ['Attention', colour.busy], ['Failing', colour.failure],
@@ -130,7 +130,7 @@ export default dashboard({
     ['Service', 5,
       tile({
         title: 'Processes', w: 6, states: [['All answer', colour.good], ['1 is gone', colour.failure], ['2 are gone', colour.failure]],
-        queries: [query(`sum(${m('up')} == bool 0)`)],
+        queries: [query(`sum(${UP} == bool 0)`)],
         description: 'Service processes that Prometheus is configured to read and cannot; a number above 2 is shown as it is. Healthy: all answer. The alert FlashSaleDown names the process.',
       }),
       lockTile(6),
