@@ -81,10 +81,11 @@ impl<'a> Writer<'a> {
             "-inf" => "-Inf",
             value => value,
         };
-        // No label's value contains it, because quotes in them are escaped.
+        // The bound is the last label, and its value has no quote.
         let bucket = series
             .strip_suffix("\"}")
-            .and_then(|series| series.rsplit_once("le=\""));
+            .and_then(|series| series.rsplit_once('"'))
+            .filter(|(before, _)| before.ends_with("{le=") || before.ends_with(",le="));
         let Some((before, bound)) = bucket else {
             self.push(&[series, " ", value, "\n"]);
             return;
@@ -92,7 +93,7 @@ impl<'a> Writer<'a> {
         // Bounds are floats: `1` is `1.0`.
         let is_float = bound == "+Inf" || bound.contains(['.', 'e']);
         let fraction = if is_float { "" } else { ".0" };
-        self.push(&[before, "le=\"", bound, fraction, "\"} ", value]);
+        self.push(&[before, "\"", bound, fraction, "\"} ", value]);
         self.exemplar(before, bound);
         self.push(&["\n"]);
     }
@@ -102,6 +103,7 @@ impl<'a> Writer<'a> {
         let labels = before
             .strip_prefix(LATENCY)
             .and_then(|rest| rest.strip_prefix("_bucket{"))
+            .and_then(|labels| labels.strip_suffix("le="))
             .map(|labels| labels.trim_end_matches(','));
         let exemplar =
             labels.and_then(|labels| self.exemplars.get(&(labels.to_owned(), bound.to_owned())));
@@ -160,6 +162,7 @@ a_seconds_total{x=\"1\"} 3
 
 # TYPE b gauge
 b{x=\"le=\\\"1\\\"\"} inf
+b{role=\"1\"} 2
 
 # HELP c_bytes Sizes.
 # TYPE c_bytes histogram
@@ -180,6 +183,7 @@ odd 1
 a_seconds_total{x=\"1\"} 3
 # TYPE b gauge
 b{x=\"le=\\\"1\\\"\"} +Inf
+b{role=\"1\"} 2
 # TYPE c_bytes histogram
 # UNIT c_bytes bytes
 # HELP c_bytes Sizes.

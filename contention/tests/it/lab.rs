@@ -32,15 +32,15 @@ rate = 50
 seconds = 3
 "#;
 
-/// Its lock nodes end and come back under load.
+/// Its lock nodes end and come back under load, which lasts until they are used again.
 const FAULTS: &str = r#"name = "short-fault"
 question = "Do orders go on?"
-users = 60
+users = 140
 stock = 1_000
 [[phase]]
 arrival = "rate"
 rate = 20
-seconds = 3
+seconds = 7
 [[fault]]
 at_ms = 500
 what = "kill_redis"
