@@ -50,7 +50,7 @@ export default dashboard({
         description: 'Orders that got their units, per second, of all processes. Healthy: follows the demand while there is stock, and 0 afterwards.',
       }),
       stat({
-        title: 'Next product sells out in', w: 4, unit: 's', decimals: 0, queries: [query(`min(${sellsOut})`)], noValue: 'nothing sells',
+        title: 'Next product sells out in', w: 4, unit: 's', decimals: 0, queries: [query(`min(${sellsOut})`)],
         description: 'Time until the first of the selling products has no units left, at the present rate. Healthy: any value; it is when the waitlist and the refusals begin.',
       }),
       stat({
@@ -82,7 +82,7 @@ export default dashboard({
     ['Products', 9,
       table({
         title: 'Products', w: 24, label: 'product', heading: 'Product', sortBy: 'Created/s',
-        description: 'One line for each product that was ordered in the time shown; all products if none was. Left: share of its highest stock in that time. Sold: units since the processes started. A product leads to its lock contention.',
+        description: 'One line for each product that was ordered in the time shown; all products if none was. Left: share of its highest stock in that time. Sold: units since the processes started. Sold out after: from the start of the sale until the last unit was sold. A product leads to its lock contention.',
         columns: [
           ['Left', ordered(`${stock} / (${most} > 0)`), {
             unit: 'percentunit', min: 0, max: 1, decimals: 0, 'custom.cellOptions': { type: 'gauge', mode: 'basic', valueDisplayMode: 'text' },
@@ -95,6 +95,7 @@ export default dashboard({
           ['Busy/s', ordered(`sum by (product) (${rate(known('high_demand'))})`), { decimals: 0, ...coloured(colour.busy) }],
           ['Undecided/s', ordered(`sum by (product) (${rate(known(FAILED))})`), { decimals: 0, ...coloured(colour.failure) }],
           ['Sells out in', sellsOut, { unit: 's', decimals: 0, noValue: '–' }],
+          ['Sold out after', `max by (product) (${mp('flash_sale_sold_out_seconds')})`, { unit: 's', decimals: 0, noValue: '–' }],
           ['Waiting', ordered(`max by (product) (${mp('flash_sale_waitlist')})`), { unit: 'locale', decimals: 0, ...coloured(colour.waitlist) }],
         ],
         overrides: [{

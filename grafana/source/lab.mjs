@@ -38,9 +38,9 @@ export default dashboard({
   rows: [
     [null, 5,
       tile({
-        title: 'Promises', w: 5, noValue: 'no run has ended', states: [['All held', colour.good], ['1 broken', colour.failure], ['2 broken', colour.failure]],
+        title: 'Promises', w: 5, noValue: '–', states: [['All held', colour.good], ['1 broken', colour.failure], ['2 broken', colour.failure]],
         queries: [query('sum(last_over_time(contention_checks{result="broken"}[$__range]))')],
-        description: 'Checks of the runs that ended in the time shown: each promise of the service is checked against all answers and the database. A number above 2 is shown as it is. The report of contention names each breach.',
+        description: 'Checks of the runs that ended in the time shown: each promise of the service is checked against all answers and the database. Empty until a run ends; a number above 2 is shown as it is. The report of contention names each breach.',
       }),
       stat({
         title: 'Asked per second', w: 4, unit: 'short', decimals: 0, steps: [[null, colour.neutral]], queries: [query(sumRate(ASKED))],
@@ -82,7 +82,7 @@ export default dashboard({
           { matcher: { id: 'byName', options: 'created, clients' }, properties: [{ id: 'color', value: { mode: 'fixed', fixedColor: colour.good } }] },
           { matcher: { id: 'byName', options: 'created, service' }, properties: [{ id: 'color', value: { mode: 'fixed', fixedColor: 'super-light-green' } }, { id: 'custom.lineStyle', value: { fill: 'dash', dash: [8, 6] } }] },
         ],
-        description: 'Orders that clients sent, and those that got units, as clients and as the service count them: the two lines lie on each other.',
+        description: 'Orders that clients sent, and those that got units, as clients and as the service count them. The two lines lie on each other, but for the burst that begins a product: its counters in the service begin with its first batch.',
       }),
       lines({
         title: 'Latency of orders, clients and service', w: 12, unit: 's',

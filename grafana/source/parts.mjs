@@ -123,7 +123,7 @@ export const stat = ({ background, ...given }) => panel('stat', {
   options: {
     reduceOptions: { calcs: ['lastNotNull'], fields: '', values: false },
     colorMode: background ? 'background' : 'value', graphMode: 'none', justifyMode: 'center',
-    orientation: 'auto', textMode: given.text ?? 'value', text: { valueSize: 60 }, wideLayout: true, showPercentChange: false,
+    orientation: 'auto', textMode: given.text ?? 'value', text: { valueSize: background && given.w <= 4 ? 44 : 60 }, wideLayout: true, showPercentChange: false,
     percentChangeColorMode: 'standard',
   },
 });
@@ -203,7 +203,7 @@ export const heatmap = ({ bucket, ...given }) => panel('heatmap', {
 });
 
 /** A table of one line for each value of a label: columns are [heading, query, field options]. */
-export const table = ({ label, heading, columns, sortBy, ...given }) => {
+export const table = ({ label, heading, headings = {}, columns, sortBy, ...given }) => {
   const letter = (i) => String.fromCharCode(65 + i);
   const names = Object.fromEntries(columns.map(([name], i) => [`Value #${letter(i)}`, name]));
   const property = ([id, value]) => ({ id, value });
@@ -221,7 +221,7 @@ export const table = ({ label, heading, columns, sortBy, ...given }) => {
         options: {
           excludeByName: { Time: true },
           indexByName: Object.fromEntries([label, ...Object.keys(names)].map((name, i) => [name, i])),
-          renameByName: { [label]: heading, ...names },
+          renameByName: { [label]: heading, ...headings, ...names },
         },
       },
     ],

@@ -45,6 +45,8 @@ async fn every_panel_query_returns_data() {
         .product(1_000_000, json!({ "sku": "watched" }))
         .await;
     let sold_out = shop.service().product(0, json!({ "waitlist": true })).await;
+    let last = shop.service().product(1, json!({})).await;
+    shop.service().buy("ann", last, 1).await.success(201);
     let join = shop.service().order_or_wait("ann", sold_out, 1);
     join.send().await.success(202);
     let load = Load::start(&[door(shop.service().front())], product, 2);
