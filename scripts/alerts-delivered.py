@@ -15,7 +15,8 @@ import sys
 from pathlib import Path
 
 from alert_delivery import (
-    Receiver, cleaned_up, eventually, expect, get, names, received, serve, start, start_alertmanager, start_prometheus,
+    Receiver, cleaned_up, eventually, expect, free_port, get, names, received, serve, start, start_alertmanager,
+    start_prometheus,
 )  # fmt: skip
 
 BINARY, DIR = sys.argv[1], Path(sys.argv[2])
