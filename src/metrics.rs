@@ -33,7 +33,7 @@ pub const SECONDS_BUCKETS: [f64; 16] = [
     1.0, 2.5, 5.0,
 ];
 /// Seconds of a product's lock. Fewer of `SECONDS_BUCKETS`, because each product has these histograms:
-/// they are a third of the lines of a scrape, which is to cost less than 10 ms with 200 products.
+/// they are a third of the lines of a scrape of many products.
 pub const LOCK_BUCKETS: [f64; 11] = [
     0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5,
 ];
