@@ -75,7 +75,8 @@ impl Prometheus {
     /// The answer of `/api/v1/{path}`.
     pub async fn get(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<Value> {
         let request = self.client.get(format!("{}/api/v1/{path}", self.url));
-        Ok(request.query(query).send().await?.json().await?)
+        let body = request.query(query).send().await?.text().await?;
+        Ok(serde_json::from_str(&body)?)
     }
 
     /// The result of an instant query.
