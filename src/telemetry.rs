@@ -46,6 +46,10 @@ pub fn record(products_max: usize) -> anyhow::Result<PrometheusHandle> {
     let handle = PrometheusBuilder::new()
         .set_buckets(&metrics::SECONDS_BUCKETS)?
         .set_buckets_for_metric(
+            Matcher::Prefix(metrics::LOCK.to_owned()),
+            &metrics::LOCK_BUCKETS,
+        )?
+        .set_buckets_for_metric(
             Matcher::Full(metrics::BATCH_ORDERS.to_owned()),
             &metrics::BATCH_BUCKETS,
         )?

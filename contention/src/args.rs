@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Parser, ValueHint};
 use flash_sale::domain::Secret;
@@ -74,6 +74,15 @@ pub(crate) struct Args {
     /// Show a live view of the run in the terminal
     #[arg(long)]
     pub(crate) visual: bool,
+
+    /// Serve the runs' own metrics to Prometheus on this address, for the dashboard "Contention lab"
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) metrics_addr: Option<SocketAddr>,
+
+    /// Seconds to wait at most until Prometheus has read the metrics, before each load and after the
+    /// last run; longer than its scrape interval
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=300))]
+    pub(crate) metrics_linger: u32,
 
     /// Users instead of the scenario's own number
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]

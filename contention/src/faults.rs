@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use crate::{
     driver::requests::Load,
+    exporter::Event,
     report::Fault,
     scenario::{FaultKind, Scenario},
     service::{Service, database::Database},
@@ -74,6 +75,7 @@ pub(crate) async fn inject(
         tokio::time::sleep(at.saturating_sub(load.recorder.now())).await;
         let report = |what: String| {
             let at_ms = millis(load.recorder.now());
+            load.meter.event(Event::Fault, &what);
             faults.lock().push(Fault { at_ms, what });
         };
         if fault.what == FaultKind::PauseHolder {

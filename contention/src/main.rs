@@ -25,6 +25,8 @@ mod report;
 mod tokens;
 /// Samples: each request with its answer.
 mod record;
+/// Serves the runs' own metrics to Prometheus.
+mod exporter;
 /// Answers, stock and latency of a run in steps of equal length.
 mod timeline;
 /// Creates the products of a run over the API, and reads their rows.

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write},
+    net::SocketAddr,
     path::Path,
     process::ExitCode,
     time::{Duration, Instant},
@@ -13,6 +14,7 @@ use test_support::postgres::Postgres;
 
 use crate::{
     args::Args,
+    exporter::{Exporter, Meter},
     notes::{orders_per_second, reads_per_second},
     report::{self, FORMAT, Ratio, Report, Run, live::Screen, table::Style},
     run::{self, Job},
@@ -62,6 +64,10 @@ impl Plan {
 
     /// Executes all runs; true if every check held.
     pub(crate) async fn execute(&self, args: &Args) -> anyhow::Result<bool> {
+        let exporter = match args.metrics_addr {
+            Some(address) => Some(exporter(address, args).await?),
+            None => None,
+        };
         let began = Instant::now();
         let started_at = now().to_rfc3339();
         let postgres = self.postgres(args).await?;
@@ -69,7 +75,7 @@ impl Plan {
         for job in &self.jobs {
             let needed = args.postgres || job.scenario.needs_postgres();
             let server = postgres.as_ref().filter(|_| needed);
-            let run = Box::pin(self.one(job, args, server)).await;
+            let run = Box::pin(self.one(job, args, server, exporter.as_ref())).await;
             runs.push(run.with_context(|| job.scenario.name.clone())?);
         }
         let report = Report {
@@ -95,6 +101,9 @@ impl Plan {
         if let Some(path) = &args.html {
             report::html::write(path, &report)?;
         }
+        if let Some(exporter) = exporter {
+            exporter.close().await;
+        }
         Ok(report.held)
     }
 
@@ -118,8 +127,10 @@ impl Plan {
         job: &Job,
         args: &Args,
         postgres: Option<&Postgres>,
+        exporter: Option<&Exporter>,
     ) -> anyhow::Result<Run> {
         let name = run::run_name(&job.scenario);
+        let meter = exporter.map(|exporter| Meter::new(exporter, &job.scenario.name, &name));
         let service = if let Some(tokens) = &self.tokens {
             Service::existing(&args.target, tokens.clone()).await?
         } else {
@@ -151,8 +162,20 @@ impl Plan {
         } else {
             None
         };
-        Box::pin(run::run(job, &name, service, screen.as_mut())).await
+        if let Some(exporter) = exporter {
+            exporter.scraped().await;
+        }
+        let meter = meter.unwrap_or_default();
+        Box::pin(run::run(job, &name, service, &meter, screen.as_mut())).await
     }
+}
+
+async fn exporter(address: SocketAddr, args: &Args) -> anyhow::Result<Exporter> {
+    let linger = Duration::from_secs(args.metrics_linger.into());
+    let exporter = Exporter::open(address, linger).await;
+    let exporter = exporter.with_context(|| format!("--metrics-addr {address}"))?;
+    print_line(&format!("metrics on http://{}/metrics", exporter.address))?;
+    Ok(exporter)
 }
 
 /// The scenarios with these names, in the given order.

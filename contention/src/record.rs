@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use flash_sale::domain::Code;
 use parking_lot::Mutex;
 use serde::Deserialize;
+use strum::IntoStaticStr;
 use uuid::Uuid;
 
 use crate::{
@@ -12,7 +13,8 @@ use crate::{
     report::codes::AnswerCode,
 };
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub(crate) enum RequestKind {
     Buy,
     Look,

@@ -17,6 +17,7 @@ use crate::{
         requests::{Load, Route},
     },
     evidence::{Evidence, FaultEvidence, collect::collect},
+    exporter::{Event, Meter},
     faults,
     figures::Figures,
     notes,
@@ -67,13 +68,14 @@ pub(crate) async fn run(
     job: &Job,
     name: &str,
     mut service: Service,
+    meter: &Meter,
     screen: Option<&mut Screen>,
 ) -> anyhow::Result<Run> {
     let scenario = &job.scenario;
     if let Some(reason) = faults::impossible(scenario, &service) {
         anyhow::bail!("{}: {reason}", scenario.name);
     }
-    let load = set_up(job, name, &service).await?;
+    let load = set_up(job, name, &service, meter).await?;
     let operations = service.operations();
     let before = Figures::read(&operations).await;
     let faults = Mutex::default();
@@ -84,7 +86,9 @@ pub(crate) async fn run(
         before: before.as_ref(),
         faults: &faults,
     };
+    meter.event(Event::Start, "the load begins");
     let (done, observed) = sending.send(&mut service, screen).await?;
+    meter.event(Event::End, "the last answer");
     let used = usage.since();
     if scenario.has_lock_fault() {
         wait_for_lock(&operations).await;
@@ -105,11 +109,18 @@ pub(crate) async fn run(
         figures: (before, after),
     };
     let summary = summary::summarise(&evidence, &observed.stock);
-    Ok(finished.report(summary, used, faults.into_inner()))
+    let report = finished.report(summary, used, faults.into_inner());
+    meter.checked(&report.checks);
+    Ok(report)
 }
 
 /// Creates the users and the products.
-async fn set_up(job: &Job, name: &str, service: &Service) -> anyhow::Result<Arc<Load>> {
+async fn set_up(
+    job: &Job,
+    name: &str,
+    service: &Service,
+    meter: &Meter,
+) -> anyhow::Result<Arc<Load>> {
     let scenario = &job.scenario;
     // One more for the greedy user.
     let buyers = scenario.users.saturating_add(1);
@@ -131,6 +142,7 @@ async fn set_up(job: &Job, name: &str, service: &Service) -> anyhow::Result<Arc<
         is_full_service: job.design != Design::Naive,
         route: Route::default(),
         recorder: Recorder::new(Instant::now()),
+        meter: meter.clone(),
         bad: Mutex::default(),
     });
     if scenario.has(FaultKind::PauseHolder) {

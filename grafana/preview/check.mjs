@@ -16,7 +16,7 @@ const queries = `type Query = {
   refId: string; datasource: { type: 'prometheus'; uid: string }; expr: string; legendFormat?: string; interval?: string;
   range?: boolean; instant?: boolean; format?: 'time_series' | 'table' | 'heatmap';
 };
-type Annotation = Plain<schema.AnnotationQuery<schema.DataQuery & Query>> & { titleFormat: string; textFormat: string; tagKeys: string };
+type Annotation = Plain<schema.AnnotationQuery<schema.DataQuery & Query>> & { titleFormat: string; textFormat: string; tagKeys: string; useValueForTime?: boolean };
 type Checked = Omit<Plain<schema.Dashboard>, 'annotations'> & { annotations: { list: Annotation[] } };`;
 
 const dir = mkdtempSync(join(here, 'check-'));

@@ -112,10 +112,15 @@ function rows(results, refId, targets) {
 export async function marks(dashboard, context) {
   const { range, values, scrape, theme } = context;
   const found = [];
-  for (const { name, enable, iconColor, target } of dashboard.annotations.list) {
+  for (const { name, enable, iconColor, target, useValueForTime } of dashboard.annotations.list) {
     if (!enable) continue;
     for (const { values: points } of await span(target.expr, range, scrape, values, scrape)) {
       const color = theme.visualization.getColorByName(iconColor);
+      if (useValueForTime) {
+        const moments = new Set(points.map(([, value]) => value / 1000).filter((time) => time >= range.from && time <= range.to));
+        for (const time of moments) found.push({ name, color, points, from: time, to: time });
+        continue;
+      }
       for (const [time] of points) {
         const last = found.at(-1);
         if (last?.points === points && time - last.to <= scrape) last.to = time;

@@ -50,7 +50,7 @@ export default dashboard({
       }),
       lines({
         title: 'Busy ratio per product', w: 12, unit: 'percentunit', max: 1,
-        queries: [query(ordered(`sum by (product) (${rate(BUSY)}) / sum by (product) (${rate(TRIES)})`), '{{product}}')],
+        queries: [query(ordered(`sum by (product) (${rate(BUSY)}) / (sum by (product) (${rate(TRIES)}) > 0)`), '{{product}}')],
         description: 'The share of attempts that met another holder: the contention itself. Healthy: near 0 with one process, which tries once a batch; under a half with several. It shows how much the processes wait for each other, at any load. A gap: no attempts.',
       }),
     ],

@@ -1,6 +1,6 @@
 // Drop overview: is the drop going well?
 import {
-  colour, dashboard, highest, lines, lockTile, m, moving, mp, occurred, ordered, quantile, quantiles, query, rate, stat, sumRate, table, tile,
+  colour, dashboard, highest, lines, lockTile, m, moving, mp, occurred, ordered, quantile, quantiles, query, rate, stat, sumRate, table, tile, UP,
 } from './parts.mjs';
 
 const ORDERS = mp('flash_sale_orders_total');
@@ -29,7 +29,7 @@ const state = `max(${[
   named('failing', `4 * (${ratio(FAILED)} > bool 0.01)`),
   named('read-only', `4 * max(${m('flash_sale_db_only_reads')})`),
   named('stuck', `4 * clamp_max(count(${stuck}), 1)`),
-  named('down', `4 * max(${m('up')} == bool 0)`),
+  named('down', `4 * max(${UP} == bool 0)`),
 ].join(' or ')})`;
 const states = [
   ['No orders', 'blue'], ['Sold out', colour.soldOut], ['Going well', colour.good], ['Attention', colour.busy], ['Failing', colour.failure],
@@ -50,7 +50,7 @@ export default dashboard({
         description: 'Orders that got their units, per second, of all processes. Healthy: follows the demand while there is stock, and 0 afterwards.',
       }),
       stat({
-        title: 'Next product sells out in', w: 4, unit: 's', decimals: 0, queries: [query(`min(${sellsOut})`)], noValue: 'nothing sells',
+        title: 'Next product sells out in', w: 4, unit: 's', decimals: 0, queries: [query(`min(${sellsOut})`)],
         description: 'Time until the first of the selling products has no units left, at the present rate. Healthy: any value; it is when the waitlist and the refusals begin.',
       }),
       stat({
@@ -82,7 +82,7 @@ export default dashboard({
     ['Products', 9,
       table({
         title: 'Products', w: 24, label: 'product', heading: 'Product', sortBy: 'Created/s',
-        description: 'One line for each product that was ordered in the time shown; all products if none was. Left: share of its highest stock in that time. Sold: units since the processes started. A product leads to its lock contention.',
+        description: 'One line for each product that was ordered in the time shown; all products if none was. Left: share of its highest stock in that time. Sold: units since the processes started. Sold out after: from the start of the sale until the last unit was sold. A product leads to its lock contention.',
         columns: [
           ['Left', ordered(`${stock} / (${most} > 0)`), {
             unit: 'percentunit', min: 0, max: 1, decimals: 0, 'custom.cellOptions': { type: 'gauge', mode: 'basic', valueDisplayMode: 'text' },
@@ -95,6 +95,7 @@ export default dashboard({
           ['Busy/s', ordered(`sum by (product) (${rate(known('high_demand'))})`), { decimals: 0, ...coloured(colour.busy) }],
           ['Undecided/s', ordered(`sum by (product) (${rate(known(FAILED))})`), { decimals: 0, ...coloured(colour.failure) }],
           ['Sells out in', sellsOut, { unit: 's', decimals: 0, noValue: '–' }],
+          ['Sold out after', `max by (product) (${mp('flash_sale_sold_out_seconds')})`, { unit: 's', decimals: 0, noValue: '–' }],
           ['Waiting', ordered(`max by (product) (${mp('flash_sale_waitlist')})`), { unit: 'locale', decimals: 0, ...coloured(colour.waitlist) }],
         ],
         overrides: [{
@@ -130,7 +131,7 @@ export default dashboard({
     ['Service', 5,
       tile({
         title: 'Processes', w: 6, states: [['All answer', colour.good], ['1 is gone', colour.failure], ['2 are gone', colour.failure]],
-        queries: [query(`sum(${m('up')} == bool 0)`)],
+        queries: [query(`sum(${UP} == bool 0)`)],
         description: 'Service processes that Prometheus is configured to read and cannot; a number above 2 is shown as it is. Healthy: all answer. The alert FlashSaleDown names the process.',
       }),
       lockTile(6),

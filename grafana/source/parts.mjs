@@ -31,6 +31,8 @@ const meanings = {
   kind: [['lost|connections revoked', colour.failure], ['bypassed|fence rejections|commands abandoned|stock events dropped|orders of one user|requests of one address|event streams', colour.busy]],
   other: [
     ['p50|p95', 'light-blue'], ['p99|average', 'blue'],
+    // Of a run: what its clients saw, and what the service did.
+    ['clients.*', colour.waitlist], ['service.*', 'blue'], ['asked', 'light-blue'],
   ],
 };
 
@@ -41,7 +43,7 @@ function meaningsOf(queries) {
   const legends = queries.map(({ legendFormat }) => legendFormat);
   const labels = new Set(legends.flatMap((legend) => /\{\{(\w+)\}\}$/.exec(legend)?.[1] ?? []));
   const found = [...labels].flatMap((label) => meanings[label] ?? []);
-  const named = [...meanings.outcome, ...meanings.other].filter(([names]) => legends.some((legend) => names.split('|').includes(legend)));
+  const named = [...meanings.outcome, ...meanings.other].filter(([names]) => legends.some((legend) => new RegExp(`^(${names})$`).test(legend)));
   return [...found, ...named, ...(labels.size ? [['none', colour.soldOut]] : [])].map(([names, color]) => coloured(names, color));
 }
 
@@ -121,7 +123,7 @@ export const stat = ({ background, ...given }) => panel('stat', {
   options: {
     reduceOptions: { calcs: ['lastNotNull'], fields: '', values: false },
     colorMode: background ? 'background' : 'value', graphMode: 'none', justifyMode: 'center',
-    orientation: 'auto', textMode: given.text ?? 'value', text: { valueSize: 60 }, wideLayout: true, showPercentChange: false,
+    orientation: 'auto', textMode: given.text ?? 'value', text: { valueSize: background && given.w <= 4 ? 44 : 60 }, wideLayout: true, showPercentChange: false,
     percentChangeColorMode: 'standard',
   },
 });
@@ -201,7 +203,7 @@ export const heatmap = ({ bucket, ...given }) => panel('heatmap', {
 });
 
 /** A table of one line for each value of a label: columns are [heading, query, field options]. */
-export const table = ({ label, heading, columns, sortBy, ...given }) => {
+export const table = ({ label, heading, headings = {}, columns, sortBy, ...given }) => {
   const letter = (i) => String.fromCharCode(65 + i);
   const names = Object.fromEntries(columns.map(([name], i) => [`Value #${letter(i)}`, name]));
   const property = ([id, value]) => ({ id, value });
@@ -219,7 +221,7 @@ export const table = ({ label, heading, columns, sortBy, ...given }) => {
         options: {
           excludeByName: { Time: true },
           indexByName: Object.fromEntries([label, ...Object.keys(names)].map((name, i) => [name, i])),
-          renameByName: { [label]: heading, ...names },
+          renameByName: { [label]: heading, ...headings, ...names },
         },
       },
     ],
@@ -233,10 +235,13 @@ const variable = (name, label, values, allValue = '.*') => ({
   current: { selected: true, text: ['All'], value: ['$__all'] },
 });
 
-/** Moments that explain a change of the lines, as the service's own metrics show them. */
-export const annotation = (name, iconColor, expr, titleFormat) => ({
+/** Service processes that Prometheus is configured to read. The runs of contention come and go. */
+export const UP = m('up', 'job!="contention"');
+
+/** Moments that explain a change of the lines, as metrics show them: while the value is there, or `more.useValueForTime`. */
+export const annotation = (name, iconColor, expr, titleFormat, more = {}) => ({
   name, iconColor, enable: true, hide: false, datasource, titleFormat, textFormat: '', tagKeys: '',
-  target: { refId: 'Anno', datasource, expr, interval: '1s' },
+  target: { refId: 'Anno', datasource, expr, interval: '1s' }, ...more,
 });
 const annotations = [
   annotation('Sold out', colour.soldOut,
@@ -244,7 +249,7 @@ const annotations = [
     '{{product}} is sold out'),
   annotation('No lock', colour.busy, `max(${m('flash_sale_lock_degraded')}) == 1`, 'Orders go on without the lock'),
   annotation('Read-only database', colour.failure, `max(${m('flash_sale_db_only_reads')}) == 1`, 'The database refuses writes'),
-  annotation('Process gone', colour.failure, 'up{job=~"$job",instance=~"$instance"} == 0', '{{instance}} does not answer'),
+  annotation('Process gone', colour.failure, `${UP} == 0`, '{{instance}} does not answer'),
 ];
 
 /** `rows` are [title or nothing, height, panels…]; panels stand side by side and fill 24 columns. All `products` are chosen first. */

@@ -13,6 +13,11 @@ const busyRuntime = m('tokio_busy_ratio');
 const amber = { thresholds: { mode: 'absolute', steps: [{ color: 'text', value: null }, { color: colour.busy, value: 0.25 }, { color: colour.failure, value: 1 }] }, 'custom.cellOptions': { type: 'color-text' } };
 const red = { thresholds: { mode: 'absolute', steps: [{ color: 'text', value: null }, { color: colour.failure, value: 0.0001 }] }, 'custom.cellOptions': { type: 'color-text' } };
 
+const yesNo = {
+  mappings: [{ type: 'value', options: { 0: { text: 'no', color: colour.failure, index: 0 }, 1: { text: 'yes', color: colour.good, index: 1 } } }],
+  'custom.cellOptions': { type: 'color-text' },
+};
+
 export default dashboard({
   uid: 'flash-sale-service',
   title: 'Flash sale: service',
@@ -20,7 +25,7 @@ export default dashboard({
   rows: [
     [null, 5,
       tile({
-        title: 'Ready', w: 4, queries: [query(`min(${m('flash_sale_ready')})`)], states: [['Not all', colour.failure], ['All ready', colour.good]],
+        title: 'Ready', w: 4, queries: [query(`min(${m('flash_sale_ready')})`)], states: [['Not all', colour.failure], ['Ready', colour.good]],
         description: 'Whether every process can take orders, as /health/ready answers. Not all: at least one has lost its database or is about to stop, and the load balancer should send it nobody.',
       }),
       stat({
@@ -118,10 +123,10 @@ export default dashboard({
     ],
     ['Versions, schema, checks', 7,
       table({
-        title: 'Processes', w: 12, label: 'instance', heading: 'Process', sortBy: 'Ready',
+        title: 'Processes', w: 12, label: 'instance', heading: 'Process', headings: { version: 'Version', revision: 'Revision' }, sortBy: 'Ready',
         description: 'One line for each process: whether it is ready, the version of its program and the commit that it was built from, and the migrations that the database lacked at its start. Healthy: one version, except while it is rolled out; no pending migration.',
         columns: [
-          ['Ready', `max by (instance, version, revision) (${m('flash_sale_ready')} * on (job, instance) group_left (version, revision) ${m('flash_sale_build_info')})`, { decimals: 0 }],
+          ['Ready', `max by (instance, version, revision) (${m('flash_sale_ready')} * on (job, instance) group_left (version, revision) ${m('flash_sale_build_info')})`, yesNo],
           ['Migrations pending', `sum by (instance) (${m('flash_sale_schema_migrations', 'state="pending"')})`, { decimals: 0, ...amber }],
         ],
       }),
@@ -136,7 +141,7 @@ export default dashboard({
         description: 'Time since the last complete check of the invariants by any process; before the first one, the time between two. Healthy: below three times VERIFY_SECONDS, where FlashSaleVerifyStale fires.',
       }),
       tile({
-        title: 'Redis', w: 4, queries: [query(`min(${m('flash_sale_redis_up')})`)], states: [['Silent', colour.busy], ['Answers', colour.good]],
+        title: 'Redis', w: 4, queries: [query(`min(${m('flash_sale_redis_up')})`)], states: [['Silent', colour.busy], ['Up', colour.good]],
         description: 'Whether every process gets an answer from the Redis of events, rate limits and the cache (REDIS_URL). Silent: each process limits users by itself, and reads come from the database.',
       }),
     ],

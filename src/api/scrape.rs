@@ -1,5 +1,7 @@
 //! HTTP handler of `/metrics`: Prometheus's text format, or OpenMetrics if the scraper prefers it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use axum::{
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
@@ -17,15 +19,7 @@ pub(super) async fn scrape(recorder: PrometheusHandle, headers: HeaderMap) -> Re
     let accept = headers.get(header::ACCEPT);
     let accept = accept.and_then(|accept| accept.to_str().ok());
     let open = accept.is_some_and(prefers_open_metrics);
-    let render = move || {
-        let text = recorder.render();
-        if open {
-            open_metrics::from_text(&text, &metrics::http::exemplars())
-        } else {
-            text
-        }
-    };
-    match tokio::task::spawn_blocking(render).await {
+    match tokio::task::spawn_blocking(move || render(&recorder, open)).await {
         Ok(text) => {
             let media_type = if open { open_metrics::MEDIA_TYPE } else { TEXT };
             ([(header::CONTENT_TYPE, media_type)], text).into_response()
@@ -35,6 +29,25 @@ pub(super) async fn scrape(recorder: PrometheusHandle, headers: HeaderMap) -> Re
         }
         .into_response(),
     }
+}
+
+/// The metrics in one of the formats.
+fn render(recorder: &PrometheusHandle, open: bool) -> Vec<u8> {
+    // Megabytes with hundreds of products: growing to that size would copy them several times.
+    static LENGTH: AtomicUsize = AtomicUsize::new(0);
+    let length = LENGTH.load(Ordering::Relaxed);
+    let mut text = Vec::with_capacity(length + length / 8);
+    if open {
+        let exemplars = metrics::http::exemplars();
+        let mut writer = open_metrics::Writer::new(text, &exemplars);
+        // Writing to memory cannot fail.
+        drop(recorder.render_to_write(&mut writer));
+        text = writer.end();
+    } else {
+        drop(recorder.render_to_write(&mut text));
+    }
+    LENGTH.store(text.len(), Ordering::Relaxed);
+    text
 }
 
 /// Whether an `Accept` names OpenMetrics 1.0, and prefers nothing to it.

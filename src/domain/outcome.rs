@@ -100,6 +100,23 @@ impl OutcomeLabel {
             .into_iter()
             .chain(codes.map(Self::Refused))
     }
+
+    /// Those that an order request can have once its product is known.
+    pub fn of_products() -> impl Iterator<Item = Self> {
+        let is_earlier = |code| {
+            matches!(
+                code,
+                Code::PayloadTooLarge
+                    | Code::UnsupportedMediaType
+                    | Code::Unauthenticated
+                    | Code::RequestTimeout
+                    | Code::MalformedJson
+                    | Code::RateLimited
+                    | Code::ProductNotFound
+            )
+        };
+        Self::all().filter(move |label| !matches!(label, Self::Refused(code) if is_earlier(*code)))
+    }
 }
 
 impl From<Code> for OutcomeLabel {

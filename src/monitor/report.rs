@@ -227,15 +227,17 @@ pub(super) fn float(count: u64) -> f64 {
 }
 
 /// The duration, in milliseconds, that a share `quantile` of the observations did not exceed, as
-/// `histogram_quantile` of Prometheus estimates it; `None` without observations.
-pub(super) fn quantile(buckets: &[u64], quantile: f64) -> Option<f64> {
+/// `histogram_quantile` of Prometheus estimates it; `None` without observations. `bounds` are those of
+/// `SECONDS_BUCKETS` that the histogram has.
+pub(super) fn quantile(buckets: &[u64], bounds: &[f64], quantile: f64) -> Option<f64> {
     let all: u64 = buckets.iter().sum();
     if all == 0 {
         return None;
     }
     let rank = float(all) * quantile;
     let (mut below, mut lower) = (0.0, 0.0);
-    for (count, upper) in buckets.iter().zip(SECONDS_BUCKETS) {
+    let counts = buckets.iter().zip(SECONDS_BUCKETS);
+    for (count, upper) in counts.filter(|(_, upper)| bounds.contains(upper)) {
         let inside = float(*count);
         if inside > 0.0 && below + inside >= rank {
             return Some(1_000.0 * (lower + (upper - lower) * (rank - below) / inside));
@@ -264,6 +266,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::metrics::LOCK_BUCKETS;
 
     fn identity() -> Identity {
         Identity {
@@ -297,14 +300,28 @@ mod tests {
     #[test]
     fn a_quantile_lies_inside_its_bucket() {
         let mut buckets = vec![0; SECONDS_BUCKETS.len() + 1];
-        assert_eq!(quantile(&buckets, 0.5), None);
+        assert_eq!(quantile(&buckets, &SECONDS_BUCKETS, 0.5), None);
         buckets[3] = 100;
-        let median = quantile(&buckets, 0.5).unwrap();
+        let median = quantile(&buckets, &SECONDS_BUCKETS, 0.5).unwrap();
         assert!((median - 0.75).abs() < 1e-9, "{median}");
         buckets[4] = 100;
-        let upper = quantile(&buckets, 0.75).unwrap();
+        let upper = quantile(&buckets, &SECONDS_BUCKETS, 0.75).unwrap();
         assert!((upper - 1.75).abs() < 1e-9, "{upper}");
         buckets[SECONDS_BUCKETS.len()] = 100;
-        assert_eq!(quantile(&buckets, 0.99), Some(5_000.0));
+        assert_eq!(quantile(&buckets, &SECONDS_BUCKETS, 0.99), Some(5_000.0));
+    }
+
+    #[test]
+    fn a_quantile_of_lock_waits_lies_between_the_bounds_that_they_have() {
+        assert!(
+            LOCK_BUCKETS
+                .iter()
+                .all(|bound| SECONDS_BUCKETS.contains(bound))
+        );
+        let mut buckets = vec![0; SECONDS_BUCKETS.len() + 1];
+        // Up to 0.5 ms, below which the lock's histograms have no bound.
+        buckets[2] = 100;
+        let median = quantile(&buckets, &LOCK_BUCKETS, 0.5).unwrap();
+        assert!((median - 0.25).abs() < 1e-9, "{median}");
     }
 }

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     domain::ProductId,
+    metrics::{LOCK_BUCKETS, SECONDS_BUCKETS},
     telemetry::faults::{Fault, KEPT_MAX},
 };
 
@@ -236,9 +237,9 @@ impl Latency {
             add(&mut all, of_one);
         }
         Self {
-            p50: quantile(&all, 0.50),
-            p95: quantile(&all, 0.95),
-            p99: quantile(&all, 0.99),
+            p50: quantile(&all, &SECONDS_BUCKETS, 0.50),
+            p95: quantile(&all, &SECONDS_BUCKETS, 0.95),
+            p99: quantile(&all, &SECONDS_BUCKETS, 0.99),
         }
     }
 }
@@ -288,7 +289,7 @@ impl DropFigures {
                     for report in &own {
                         add(&mut waits, &report.lock_waits);
                     }
-                    quantile(&waits, 0.95)
+                    quantile(&waits, &LOCK_BUCKETS, 0.95)
                 },
             },
             batch_orders: mean_batch(&own),

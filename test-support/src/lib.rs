@@ -5,6 +5,8 @@
 
 /// A headless browser.
 pub mod browser;
+/// The queries of Grafana dashboards.
+pub mod dashboards;
 /// An HTTP client for tests.
 pub mod http;
 /// The text of `/metrics`.
@@ -13,6 +15,8 @@ pub mod metrics;
 pub mod postgres;
 /// Child processes and the process table.
 pub mod process;
+/// A private Prometheus.
+pub mod prometheus;
 /// Service processes.
 pub mod service;
 /// Signed tokens.

@@ -8,67 +8,33 @@ use std::{
 };
 
 use rstest::rstest;
-use serde_json::{Value, json};
+use serde_json::json;
+use test_support::dashboards::{self, Query};
 
 use crate::support::{
     eventually,
     load::{Load, door},
-    prometheus::{Prometheus, scraping},
+    prometheus::prometheus_of,
     repository,
     shop::{Backend, Shop},
 };
 
 const FILLED_WITHIN: Duration = Duration::from_secs(40);
 
-/// The title and query of every target of every panel, including panels inside rows.
-fn queries(dashboard: &Value) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    for panel in dashboard["panels"].as_array().into_iter().flatten() {
-        found.extend(queries(panel));
-        let title = panel["title"].as_str().unwrap_or_default();
-        for target in panel["targets"].as_array().into_iter().flatten() {
-            let query = target["expr"].as_str().unwrap_or_default();
-            found.push((title.to_owned(), query.to_owned()));
-        }
-    }
-    found
-}
-
-/// Replaces the variables as Grafana does, for a scrape interval of one second.
-fn filled_in(query: &str) -> String {
-    let mut query = query.to_owned();
-    for (variable, value) in [
-        ("__rate_interval", "10s"),
-        ("__interval", "10s"),
-        ("__range", "5m"),
-        ("product", ".*"),
-        ("instance", ".*"),
-        ("job", ".*"),
-    ] {
-        query = query.replace(&format!("${{{variable}}}"), value);
-        query = query.replace(&format!("${{{variable}:regex}}"), value);
-        query = query.replace(&format!("${variable}"), value);
-    }
-    assert!(!query.contains('$'), "an unknown variable in {query}");
-    query
-}
-
-fn dashboards() -> Vec<Value> {
-    let files = fs::read_dir(repository("grafana/dashboards"))
-        .unwrap()
-        .map(|file| file.unwrap().path());
+/// Every query of the panels. Those of a run's own metrics are tested with the runs
+/// (`contention/tests/it/lab.rs`).
+fn queries() -> Vec<Query> {
+    let files = fs::read_dir(repository("grafana/dashboards")).unwrap();
+    let files = files.map(|file| file.unwrap().path());
     files
-        .filter(|file| {
-            file.extension()
-                .is_some_and(|extension| extension == "json")
-        })
-        .map(|file| serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap())
+        .flat_map(|file| dashboards::queries(&file).unwrap())
+        .filter(|query| !query.is_annotation && !query.text.contains("contention_"))
         .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_panel_query_returns_data() {
-    let queries: Vec<_> = dashboards().iter().flat_map(queries).collect();
+    let queries = queries();
     assert!(
         queries.len() >= 8,
         "acquire outcomes, wait, hold, batch, fence, nodes, orders, stock"
@@ -79,21 +45,23 @@ async fn every_panel_query_returns_data() {
         .product(1_000_000, json!({ "sku": "watched" }))
         .await;
     let sold_out = shop.service().product(0, json!({ "waitlist": true })).await;
+    let last = shop.service().product(1, json!({})).await;
+    shop.service().buy("ann", last, 1).await.success(201);
     let join = shop.service().order_or_wait("ann", sold_out, 1);
     join.send().await.success(202);
     let load = Load::start(&[door(shop.service().front())], product, 2);
     load.sells(20).await;
-    let prometheus = Prometheus::start(&scraping(&shop.service().operations)).await;
+    let prometheus = prometheus_of(&shop.service().operations).await;
 
     let deadline = Instant::now() + FILLED_WITHIN;
-    for (title, query) in &queries {
+    for Query { title, text, .. } in &queries {
         let within = deadline.saturating_duration_since(Instant::now());
         eventually(
-            &format!("\"{title}\" returns data: {query}"),
+            &format!("\"{title}\" returns data: {text}"),
             within,
             async || {
-                let result = prometheus.query(&filled_in(query)).await;
-                let result = result.unwrap_or_else(|error| panic!("{title}: {query}: {error}"));
+                let result = prometheus.query(text).await;
+                let result = result.unwrap_or_else(|error| panic!("{title}: {text}: {error:#}"));
                 (!result.is_empty()).then_some(())
             },
         )
@@ -122,6 +90,32 @@ async fn every_metric_of_the_alerts_is_exported() {
     for name in named {
         assert!(metrics.names().contains(&name), "{name} is not exported");
     }
+}
+
+/// The tests of the rules, which promtool runs, let each alert fire and end when none does.
+/// `scripts/alerts` runs them at other intervals, and sends each alert to a receiver.
+#[test]
+fn every_alert_fires_and_resolves_in_a_test_of_the_rules() {
+    let read = |path| fs::read_to_string(repository(path)).unwrap();
+    let rules = read("prometheus/rules.yml");
+    let alerts: BTreeSet<&str> = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "))
+        .collect();
+    let tests = read("prometheus/slow-scrape.test.yml");
+    let mut resolved = BTreeSet::new();
+    for test in tests.split("\n  - name: ") {
+        let firing = test.split("alertname=\"").skip(1);
+        let firing = firing.filter_map(|text| text.split('"').next());
+        let last = test.rsplit("- { expr: ").next().unwrap_or_default();
+        let ends_quietly = last.starts_with("'ALERTS{alertstate=\"firing\"}', eval_time: ")
+            && last.contains("exp_samples: [] }")
+            && !last.contains("alertname");
+        if ends_quietly {
+            resolved.extend(firing);
+        }
+    }
+    assert_eq!(resolved, alerts);
 }
 
 #[rstest]

@@ -14,7 +14,7 @@ use test_support::metrics::Metrics;
 use crate::support::{
     SOON, eventually, ledger,
     load::{Load, door},
-    prometheus::{Prometheus, scraping},
+    prometheus::{exemplars, prometheus_of},
     proxy::{Fault, Proxy},
     python,
     service::Service,
@@ -134,11 +134,10 @@ async fn scrapers_get_open_metrics_and_the_request_behind_a_bucket() {
     assert_eq!(bucket["route"], "/products", "{parsed}");
     assert!(!text.contains("},{"), "an id that would need an escape");
 
-    let prometheus = Prometheus::start(&scraping(&service.operations)).await;
+    let prometheus = prometheus_of(&service.operations).await;
     let stored = eventually("Prometheus has the exemplar", SOON, async || {
-        let found = prometheus
-            .exemplars("flash_sale_http_request_duration_seconds_bucket")
-            .await;
+        let series = "flash_sale_http_request_duration_seconds_bucket";
+        let found = exemplars(&prometheus, series).await;
         let is_it = |one: &Value| one["exemplars"][0]["labels"]["request_id"] == "trace-7";
         found.into_iter().find(is_it)
     })

@@ -32,9 +32,9 @@ const LAYERS: &[&str] = &[
 
 /// The same for the load runner.
 const CONTENTION_LAYERS: &[&str] = &[
-    "client", "scenario", "args", "report", "tokens", "record", "timeline", "shop", "figures",
-    "designs", "service", "driver", "faults", "evidence", "checks", "summary", "usage", "notes",
-    "watch", "run", "plan",
+    "client", "scenario", "args", "report", "tokens", "record", "exporter", "timeline", "shop",
+    "figures", "designs", "service", "driver", "faults", "evidence", "checks", "summary", "usage",
+    "notes", "watch", "run", "plan",
 ];
 
 /// The modules that the code reaches through `crate::…`, also through `crate::{…}`.

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::{
     client::{Address, Body, Pool, request},
+    exporter::Meter,
     record::{Answer, BadRequestResult, ExpectedOrder, Planned, Recorder, RequestKind, Sample},
     shop::Offer,
     tokens::{User, Users},
@@ -53,6 +54,7 @@ pub(crate) struct Load {
     pub(crate) is_full_service: bool,
     pub(crate) route: Route,
     pub(crate) recorder: Recorder,
+    pub(crate) meter: Meter,
     pub(crate) bad: Mutex<Vec<BadRequestResult>>,
 }
 
@@ -108,6 +110,7 @@ impl Round {
         let user = load.users.buyer(planned.user);
         let node = load.route.node(planned.user) % self.pool.len().max(1);
         let (request, product) = self.request(planned, user, node)?;
+        load.meter.sent(planned.kind);
         let (sent, response) = self.pool.send(node, request).await;
         let expected = (planned.kind == RequestKind::Buy).then_some(ExpectedOrder {
             // The naive design has a single buyer.
@@ -120,14 +123,16 @@ impl Round {
             quantity: load.quantity,
         });
         let answer = Answer::read(response.as_ref(), expected);
-        load.recorder.push(Sample {
+        let sample = Sample {
             planned,
             attempt,
             intended: load.recorder.at(intended),
             sent: load.recorder.at(sent),
             answered: load.recorder.at(Instant::now()),
             answer: answer.clone(),
-        });
+        };
+        load.meter.answered(&sample);
+        load.recorder.push(sample);
         Some(answer)
     }
 

@@ -26,7 +26,7 @@ pub(crate) enum AnswerCode {
 }
 
 /// The codes that are not the service's.
-const OWN: [AnswerCode; 6] = [
+pub(crate) const OWN: [AnswerCode; 6] = [
     AnswerCode::Created,
     AnswerCode::Replayed,
     AnswerCode::Waitlisted,

@@ -43,6 +43,8 @@ pub(crate) fn buyer(name: &str) -> String {
 #[derive(Debug)]
 pub(crate) struct Shop {
     pub(crate) url: String,
+    /// The operators' listener.
+    pub(crate) operations: String,
     client: Client,
     _process: Owned,
     directory: TempDir,
@@ -67,9 +69,10 @@ impl Shop {
         let mut process = Owned::new(command.spawn().unwrap());
         let stdout = process.child().stdout.take().unwrap();
         let prefixes = ["listening on ", "operations on "];
-        let ([url, _], _) = announced(stdout, prefixes, &log).await.unwrap();
+        let ([url, operations], _) = announced(stdout, prefixes, &log).await.unwrap();
         Self {
             url,
+            operations,
             client: http::client().unwrap(),
             _process: process,
             directory,
