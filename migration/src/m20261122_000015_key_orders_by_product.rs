@@ -5,7 +5,10 @@
 //! `orders_user_id_id_idx`; of entries they need `waitlist_entries_user_id_idempotency_key_idx`,
 //! which a later version may drop.
 
-use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
+use sea_orm_migration::{
+    prelude::*,
+    sea_orm::{DbBackend, Statement},
+};
 
 #[derive(Debug, DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -66,6 +69,9 @@ async fn create(
     name: &str,
     columns: &str,
 ) -> Result<(), DbErr> {
+    if is_usable(manager, name).await? {
+        return Ok(());
+    }
     // A build that was interrupted leaves an unusable index.
     drop_index(manager, name).await?;
     let beside_sales = concurrently(manager);
@@ -74,6 +80,18 @@ async fn create(
     );
     manager.get_connection().execute_unprepared(&sql).await?;
     Ok(())
+}
+
+/// Whether a former try has built the index. SQLite keeps nothing of a try that failed.
+async fn is_usable(manager: &SchemaManager<'_>, name: &str) -> Result<bool, DbErr> {
+    if manager.get_database_backend() != DbBackend::Postgres {
+        return Ok(false);
+    }
+    let usable =
+        format!("SELECT 1 FROM pg_index WHERE indexrelid = to_regclass('{name}') AND indisvalid");
+    let usable = Statement::from_string(DbBackend::Postgres, usable);
+    let found = manager.get_connection().query_one_raw(usable).await?;
+    Ok(found.is_some())
 }
 
 async fn drop_index(manager: &SchemaManager<'_>, name: &str) -> Result<(), DbErr> {

@@ -20,8 +20,11 @@ local changed, results = {}, {}
 for i, key in ipairs(KEYS) do
   local used = tonumber(ARGV[i + 2])
   local full = changed[key] or tonumber(stored[i] or now)
-  -- After the clock was set back, a user is blocked for no longer than by debts.
-  full = math.min(math.max(full, now), now + most)
+  if full > now + most then
+    -- The clock was set back: the bucket is empty at most.
+    full = now + bucket
+  end
+  full = math.max(full, now)
   local wait = 0
   if used == 0 then
     wait = full + cell - bucket - now

@@ -192,6 +192,23 @@ async fn nodes_are_counted(shop: &Shop, product: Uuid) {
     .await;
 }
 
+/// Each node counts itself and the others, whatever the fractions of the clock are.
+#[tokio::test]
+async fn the_nodes_count_each_other_every_time() {
+    const SCRIPT: &str = include_str!("../../src/admission/rate_limit/nodes.lua");
+    let shop = Shop::plan(Backend::Postgres).nodes(1).open().await;
+    let redis = &shop.redis().0[0];
+    let announce = async |name| {
+        let words = ["EVAL", SCRIPT, "1", "nodes", name, "5"];
+        redis.run::<i64>(&words).await
+    };
+    announce("one").await;
+    for _ in 0..50 {
+        assert_eq!(announce("two").await, 2);
+        assert_eq!(announce("one").await, 2);
+    }
+}
+
 /// How somebody tries to get more than the limit from three nodes.
 #[derive(Clone, Copy)]
 enum Attack {

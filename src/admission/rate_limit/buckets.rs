@@ -1,10 +1,10 @@
 //! This node's own buckets, and which users' requests it may admit without Redis.
 //!
 //! A user may owe: take a few cells on this node that Redis has not counted. They are told to Redis
-//! in one sum with the first request beyond them, and Redis then refuses the user until they are
-//! paid. What was never told is at most the allowance a minute, because it is forgotten only with
-//! the minute in which it was taken. So over all nodes a user exceeds the limit by the allowances
-//! of at most two minutes.
+//! in one sum with the first request beyond them, as far as they would not be refilled by then, and
+//! Redis refuses the user until they are. What is never told is at most the allowance in a minute
+//! from its first cell. So a burst over all nodes exceeds the limit by the allowances of two such
+//! minutes at most, and in the long run by one a minute.
 
 use std::{
     sync::Arc,
@@ -48,9 +48,11 @@ struct Bucket {
     full: u64,
     /// Until when Redis has refused the user.
     blocked: u64,
-    /// The minute in which `owed` and `asks` began.
+    /// When a bucket with nothing but the cells that Redis does not know of would be full again.
+    owed_full: u64,
+    /// When the minute began in which at most the allowance is owed.
     minute: u64,
-    /// Cells taken here that Redis does not know of.
+    /// Cells of that minute that were not told to Redis.
     owed: u32,
     /// Whether every request asks Redis: the user has used much over all nodes, or an answer is
     /// still awaited.
@@ -58,24 +60,34 @@ struct Bucket {
 }
 
 impl Bucket {
-    /// Forgets the cells of a minute that is over, once the user has been idle.
-    fn forget_old(&mut self, now: u64) {
-        if self.is_idle(now) {
-            *self = Self {
-                minute: minute(now),
-                ..Self::default()
-            };
+    fn begin_minute(&mut self, now: u64) {
+        if self.minute_is_over(now) {
+            self.minute = now;
+            self.owed = 0;
         }
     }
 
-    fn is_idle(&self, now: u64) -> bool {
-        self.full <= now && self.blocked <= now && self.minute != minute(now)
+    fn minute_is_over(&self, now: u64) -> bool {
+        now >= self.minute.saturating_add(nanoseconds(BUCKET))
     }
-}
 
-/// The number of the minute.
-fn minute(now: u64) -> u64 {
-    now / nanoseconds(BUCKET)
+    fn owe(&mut self, cell: u64, now: u64) {
+        self.owed += 1;
+        self.owed_full = self.owed_full.max(now).saturating_add(cell);
+    }
+
+    /// The cells that Redis has to learn of; those that are refilled meanwhile stay untold.
+    fn tell(&mut self, cell: u64, now: u64) -> u32 {
+        let told = self.owed_full.saturating_sub(now).div_ceil(cell);
+        let told = u32::try_from(told).unwrap_or(u32::MAX);
+        self.owed = self.owed.saturating_sub(told);
+        self.owed_full = 0;
+        told
+    }
+
+    fn is_idle(&self, now: u64) -> bool {
+        self.full <= now && self.blocked <= now && self.minute_is_over(now)
+    }
 }
 
 impl Buckets {
@@ -95,20 +107,21 @@ impl Buckets {
     ) -> Result<Claim, RateLimited> {
         let now = self.rule.since_begin(now);
         let mut bucket = self.users.entry(Arc::clone(user)).or_default();
-        bucket.forget_old(now);
+        bucket.begin_minute(now);
         if bucket.blocked > now {
             let wait = Duration::from_nanos(bucket.blocked - now);
             return Err(self.rule.refusal(wait));
         }
+        let cell = nanoseconds(self.rule.cell()).max(1);
         // Always counts, so that this node's bucket is right when Redis fails.
         let local = self.rule.take(bucket.full, now);
         let local = local.map(|full| bucket.full = full);
         let allowance = nodes.map_or(0, |nodes| self.allowance(nodes));
         if local.is_ok() && !bucket.asks && bucket.owed < allowance {
-            bucket.owed += 1;
+            bucket.owe(cell, now);
             return Ok(Claim::Admitted);
         }
-        let owed = std::mem::take(&mut bucket.owed);
+        let owed = bucket.tell(cell, now);
         // Until the answer: meanwhile the user must not owe again.
         bucket.asks = true;
         Ok(Claim::Ask { owed, local })
@@ -216,25 +229,29 @@ mod tests {
     }
 
     #[test]
-    fn cells_are_forgotten_with_their_minute_and_by_the_idle_alone() {
+    fn cells_that_are_refilled_are_not_told() {
         let mut one = Fixture::new();
         for _ in 0..5 {
             assert_eq!(one.claim(1), Ok(Claim::Admitted));
         }
-        one.now += Duration::from_millis(59_999);
-        assert_eq!(one.claim(1), Ok(ask(5)), "the same minute");
-        one.record(Counted::Left(LIMIT - 6));
-        one.now += Duration::from_millis(2);
+        // Three of five cells of 0.6 s.
+        one.now += Duration::from_millis(1_800);
+        assert_eq!(one.claim(1), Ok(ask(2)));
+    }
+
+    #[test]
+    fn a_user_owes_at_most_the_allowance_in_a_minute() {
+        let mut one = Fixture::new();
         for _ in 0..5 {
-            assert_eq!(
-                one.claim(1),
-                Ok(Claim::Admitted),
-                "not idle yet, so none more"
-            );
+            assert_eq!(one.claim(1), Ok(Claim::Admitted));
         }
-        assert_eq!(one.claim(1), Ok(ask(5)));
-        one.now += BUCKET;
-        assert_eq!(one.claim(1), Ok(Claim::Admitted), "idle since");
+        one.now += Duration::from_secs(50);
+        for _ in 0..2 {
+            assert_eq!(one.claim(1), Ok(ask(0)), "refilled, but not told");
+            one.record(Counted::Left(LIMIT - 1));
+        }
+        one.now += Duration::from_secs(10);
+        assert_eq!(one.claim(1), Ok(Claim::Admitted), "the next minute");
     }
 
     #[test]

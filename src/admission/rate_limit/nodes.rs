@@ -25,7 +25,8 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(5);
 /// Time limit of a call to Redis.
 const ANSWER_WITHIN: Duration = Duration::from_millis(250);
 
-/// The number of nodes, this one included; clones share it.
+/// The number of nodes, this one included; clones share it. It falls only after
+/// [`FORGOTTEN_AFTER`]: a Redis that has lost its keys counts the nodes anew.
 #[derive(Clone, Debug, Default)]
 pub(in crate::admission) struct Nodes(Arc<AtomicU32>);
 
@@ -52,11 +53,11 @@ async fn run(nodes: Nodes, redis: Redis, tasks: Tasks) {
     let name = ProductId::now_v7().to_string();
     let mut counted_at = Instant::now();
     loop {
-        if let Some(number) = announce(&redis, &name).await {
-            nodes.set(number);
+        let number = announce(&redis, &name).await;
+        let is_old = counted_at.elapsed() > FORGOTTEN_AFTER;
+        if is_old || number >= nodes.number() {
+            nodes.set(number.unwrap_or(0));
             counted_at = Instant::now();
-        } else if counted_at.elapsed() > FORGOTTEN_AFTER {
-            nodes.set(0);
         }
         if !tasks.pause(ANNOUNCE_EVERY).await {
             return;
