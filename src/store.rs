@@ -25,6 +25,8 @@ mod orders;
 mod payments;
 mod products;
 mod secrets;
+#[cfg(test)]
+mod sqlite_plans;
 mod trust;
 mod waitlist_entries;
 mod writable;

@@ -264,3 +264,11 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
 fn refuse(detail: &'static str) -> Problem {
     Problem::Unauthenticated { detail }
 }
+/// For the fuzz target: whether a key of the set takes HMAC. `None` without a key that is used.
+pub(super) fn key_set_has_secrets(text: &[u8]) -> Option<bool> {
+    let checks = Checks::from(&config::Auth::default());
+    let keys = jwks::read(text, &checks).ok()?;
+    let hmac = [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
+    let takes_hmac = |key: &jwks::Key| hmac.iter().any(|it| key.verifier.accepts(*it));
+    Some(keys.iter().any(takes_hmac))
+}

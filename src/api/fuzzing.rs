@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{
     audit::AuditParams,
-    auth::Keys,
+    auth::{self, Keys},
     clients::Clients,
     extract::{self, Params},
     orders::{self, OrderBody, OrderListParams, confirm::Confirmation},
@@ -103,6 +103,12 @@ pub fn is_accepted(keys: &Keys, bytes: &[u8]) -> bool {
     headers.insert(header::AUTHORIZATION, value);
     let user = keys.user(&headers).now_or_never();
     user.is_some_and(|user| user.is_ok())
+}
+
+/// Whether a key in the answer of an identity provider would verify a token that its public part
+/// signs: HMAC with a public key as the secret. `None` if the answer has no key that is used.
+pub fn key_set_has_secrets(bytes: &[u8]) -> Option<bool> {
+    auth::key_set_has_secrets(bytes)
 }
 
 fn refused<T>(result: Result<T, Problem>) -> Option<u16> {

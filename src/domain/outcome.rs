@@ -101,21 +101,19 @@ impl OutcomeLabel {
             .chain(codes.map(Self::Refused))
     }
 
-    /// Those that an order request can have once its product is known.
-    pub fn of_products() -> impl Iterator<Item = Self> {
-        let is_earlier = |code| {
-            matches!(
-                code,
-                Code::PayloadTooLarge
-                    | Code::UnsupportedMediaType
-                    | Code::Unauthenticated
-                    | Code::RequestTimeout
-                    | Code::MalformedJson
-                    | Code::RateLimited
-                    | Code::ProductNotFound
-            )
-        };
-        Self::all().filter(move |label| !matches!(label, Self::Refused(code) if is_earlier(*code)))
+    /// Those by which a drop is watched: sales, demand and failures. What is wrong with single
+    /// requests is rare, and not counted before it happens.
+    pub fn watched() -> impl Iterator<Item = Self> {
+        let refusals = [
+            Code::SoldOut,
+            Code::HighDemand,
+            Code::Unavailable,
+            Code::OutcomeUnknown,
+            Code::Internal,
+        ];
+        [Self::Created, Self::Replayed, Self::Waitlisted]
+            .into_iter()
+            .chain(refusals.map(Self::Refused))
     }
 }
 

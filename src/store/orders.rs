@@ -59,9 +59,11 @@ const BY_KEY_POSTGRES: &str = "\
     SELECT found.* FROM unnest($2::text[], $3::text[]) AS asked (user_id, key) \
     CROSS JOIN LATERAL (SELECT * FROM orders WHERE product_id = $1 AND user_id = asked.user_id \
         AND idempotency_key = asked.key LIMIT 1) AS found";
+/// SQLite keeps the order of a `CROSS JOIN`; else it reads all orders of the product, and looks each
+/// of them up among the pairs.
 const BY_KEY_SQLITE: &str = "\
     SELECT orders.* FROM json_each(?2) AS asked \
-    JOIN orders ON orders.product_id = ?1 AND orders.user_id = asked.value ->> 0 \
+    CROSS JOIN orders ON orders.product_id = ?1 AND orders.user_id = asked.value ->> 0 \
         AND orders.idempotency_key = asked.value ->> 1";
 
 impl From<Status> for OrderStatus {
@@ -295,5 +297,22 @@ impl Transaction {
     /// Whether the order exists.
     pub async fn has_order(&self, id: OrderId) -> Result<bool> {
         Ok(Entity::find_by_id(id).one(&self.inner).await?.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::{Value, Values};
+
+    use super::BY_KEY_SQLITE;
+    use crate::store::sqlite_plans::{database, plan};
+
+    #[tokio::test]
+    async fn sqlite_probes_the_index_for_each_key() {
+        let (_folder, store) = database().await;
+        let values = Values(vec![Value::from("product"), Value::from("[]")]);
+        let plan = plan(&store, BY_KEY_SQLITE, values).await;
+        let probe = "(product_id=? AND user_id=? AND idempotency_key=?)";
+        assert!(plan.contains(probe), "{plan}");
     }
 }

@@ -72,6 +72,32 @@ fn a_database_whose_first_start_was_killed_starts_again() {
     }
 }
 
+/// A migration that builds indexes beside the traffic was killed before it was recorded, with one
+/// index finished and another one unusable.
+#[tokio::test]
+async fn a_repeated_migration_keeps_the_indexes_that_are_finished() {
+    const FINISHED: &str = "SELECT oid::text FROM pg_class \
+                            WHERE relname = 'orders_product_id_user_id_idempotency_key_key'";
+    let place = Place::empty(Backend::Postgres).await;
+    place.migrate();
+    let ledger = place.ledger().await;
+    let finished = ledger.texts(FINISHED).await;
+    for statement in [
+        "DELETE FROM flash_sale_migrations WHERE name LIKE '%key_orders_by_product'",
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = \
+            'waitlist_entries_product_id_user_id_idempotency_key_key'::regclass",
+    ] {
+        ledger.execute(statement).await;
+    }
+
+    place.migrate();
+
+    assert_eq!(ledger.texts(FINISHED).await, finished);
+    let unusable = "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid";
+    assert!(ledger.texts(unusable).await.is_empty());
+    assert_sells(&place.serve(&[]).await).await;
+}
+
 /// A reader keeps every table busy, as a backup or a report does: the migration tries several
 /// times, and the orders that queue behind it wait less than 2 s.
 #[rstest]

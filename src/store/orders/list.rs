@@ -199,13 +199,11 @@ fn page(mut orders: Vec<Order>, limit: u64) -> OrderPage {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use chrono::TimeDelta;
-    use sea_orm::{DbBackend, Statement, sea_query::SqliteQueryBuilder};
+    use sea_orm::sea_query::SqliteQueryBuilder;
 
     use super::*;
-    use crate::store::{Connections, Url};
+    use crate::store::sqlite_plans::{database, plan};
 
     /// Of all users, as an admin may ask for.
     fn filters() -> [OrderFilter; 4] {
@@ -230,23 +228,11 @@ mod tests {
     /// `tests/it/order_search.rs` reads the plans of PostgreSQL.
     #[tokio::test]
     async fn sqlite_reads_every_list_by_an_index_and_sorts_none() {
-        let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}", folder.path().join("orders.db").display());
-        let url = Url::new(&url);
-        Store::migrate(&url).await.unwrap();
-        let connections = Connections {
-            max: 2,
-            write_within: Duration::from_secs(1),
-        };
-        let store = Store::connect(&url, connections).await.unwrap();
+        let (_folder, store) = database().await;
         for filter in filters() {
             let query = store.examined(&filter).await.unwrap().unwrap();
             let (select, values) = filter.select(query).build(SqliteQueryBuilder);
-            let explain = format!("EXPLAIN QUERY PLAN {select}");
-            let explain = Statement::from_sql_and_values(DbBackend::Sqlite, explain, values);
-            let steps = store.read.query_all_raw(explain).await.unwrap();
-            let steps = steps.iter().map(|step| step.try_get("", "detail").unwrap());
-            let plan = steps.collect::<Vec<String>>().join("\n");
+            let plan = plan(&store, &select, values).await;
             assert!(plan.contains("created_at_idx"), "{filter:?}:\n{plan}");
             assert!(
                 !plan.contains("TEMP B-TREE FOR ORDER BY"),

@@ -18,7 +18,7 @@ const BY_KEY_POSTGRES: &str = "\
         AND user_id = asked.user_id AND idempotency_key = asked.key LIMIT 1) AS found";
 const BY_KEY_SQLITE: &str = "\
     SELECT waitlist_entries.* FROM json_each(?2) AS asked \
-    JOIN waitlist_entries ON waitlist_entries.product_id = ?1 \
+    CROSS JOIN waitlist_entries ON waitlist_entries.product_id = ?1 \
         AND waitlist_entries.user_id = asked.value ->> 0 \
         AND waitlist_entries.idempotency_key = asked.value ->> 1";
 
@@ -43,5 +43,22 @@ impl Transaction {
             Some((name, IdempotencyRecord { answer, request }))
         });
         Ok(records.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::{Value, Values};
+
+    use super::BY_KEY_SQLITE;
+    use crate::store::sqlite_plans::{database, plan};
+
+    #[tokio::test]
+    async fn sqlite_probes_the_index_for_each_key() {
+        let (_folder, store) = database().await;
+        let values = Values(vec![Value::from("product"), Value::from("[]")]);
+        let plan = plan(&store, BY_KEY_SQLITE, values).await;
+        let probe = "(product_id=? AND user_id=? AND idempotency_key=?)";
+        assert!(plan.contains(probe), "{plan}");
     }
 }
