@@ -11,6 +11,7 @@ rounds=${3:-5} seconds=${4:-4} connections=${5:-512}
 cd "$(dirname "$0")"
 # shellcheck source=scripts/lib.sh
 . ../../scripts/lib.sh
+command -v psql >/dev/null || PATH=$(dirname "$(readlink -f "$(postgres_bin)/initdb")"):$PATH
 
 dir=$(mktemp -d)
 children=()
@@ -34,9 +35,9 @@ trap 'exit 143' TERM HUP
 
 AUTH_SECRET=$(od -An -N 32 -tx1 /dev/urandom | tr -d ' \n')
 export AUTH_SECRET LISTEN_ADDR=127.0.0.1:0 OPS_ADDR=127.0.0.1:0
-database_port=$(port_near 15432)
+database_port=$(free_port)
 ../../scripts/postgres start "$dir/postgres" "$database_port" >/dev/null
-sql() { "$(postgres_bin)/psql" -qAt "postgres://postgres@127.0.0.1:$database_port/postgres" -c "$1"; }
+sql() { psql -qtAX -v ON_ERROR_STOP=1 -d "postgres://postgres@127.0.0.1:$database_port/postgres" -c "$1"; }
 
 viewers() {
   local each
@@ -76,7 +77,7 @@ run() {
   export DATABASE_URL=postgres://postgres@127.0.0.1:$database_port/$name DATA_DIR=$dir/$name
   unset OTEL_EXPORTER_OTLP_ENDPOINT OTEL_TRACES_SAMPLER_ARG
   if [ "$how" = traced ]; then
-    port=$(port_near 14318)
+    port=$(free_port)
     collector "$port"
     export OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:$port OTEL_TRACES_SAMPLER_ARG=0.01
   fi
