@@ -6,6 +6,8 @@
 pub mod domain;
 /// Every metric: name, help, labels, buckets, one function per event.
 pub mod metrics;
+/// What all HTTP clients of the service have in common.
+pub mod http_client;
 /// Every setting with unit, default and reason; the only reader of the environment.
 pub mod config;
 /// Installs logging and the Prometheus recorder.

@@ -9,6 +9,7 @@
 
 pub use sea_orm_migration::{MigrationTrait, SchemaManager};
 
+mod indexes;
 mod m20261121_000001_create_products;
 mod m20261121_000002_create_orders;
 mod m20261121_000003_create_waitlist_entries;

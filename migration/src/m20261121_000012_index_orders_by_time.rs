@@ -3,7 +3,9 @@
 //! On PostgreSQL they are built beside the sales, without a transaction: a build that was interrupted
 //! leaves an invalid index, so each one begins by removing what is there.
 
-use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
+use sea_orm_migration::prelude::*;
+
+use crate::indexes::{concurrently, drop_index};
 
 #[derive(Debug, DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -46,19 +48,4 @@ impl MigrationTrait for Migration {
         }
         Ok(())
     }
-}
-
-fn concurrently(manager: &SchemaManager<'_>) -> &'static str {
-    if manager.get_database_backend() == DbBackend::Postgres {
-        "CONCURRENTLY"
-    } else {
-        ""
-    }
-}
-
-async fn drop_index(manager: &SchemaManager<'_>, name: &str) -> Result<(), DbErr> {
-    let beside_sales = concurrently(manager);
-    let sql = format!("DROP INDEX {beside_sales} IF EXISTS {name}");
-    manager.get_connection().execute_unprepared(&sql).await?;
-    Ok(())
 }

@@ -10,6 +10,8 @@ use sea_orm_migration::{
     sea_orm::{DbBackend, Statement},
 };
 
+use crate::indexes::{concurrently, drop_index};
+
 #[derive(Debug, DeriveMigrationName)]
 pub(crate) struct Migration;
 
@@ -92,19 +94,4 @@ async fn is_usable(manager: &SchemaManager<'_>, name: &str) -> Result<bool, DbEr
     let usable = Statement::from_string(DbBackend::Postgres, usable);
     let found = manager.get_connection().query_one_raw(usable).await?;
     Ok(found.is_some())
-}
-
-async fn drop_index(manager: &SchemaManager<'_>, name: &str) -> Result<(), DbErr> {
-    let beside_sales = concurrently(manager);
-    let sql = format!("DROP INDEX {beside_sales} IF EXISTS {name}");
-    manager.get_connection().execute_unprepared(&sql).await?;
-    Ok(())
-}
-
-fn concurrently(manager: &SchemaManager<'_>) -> &'static str {
-    if manager.get_database_backend() == DbBackend::Postgres {
-        "CONCURRENTLY"
-    } else {
-        ""
-    }
 }

@@ -10,13 +10,14 @@ use std::{
 use chrono::{DateTime, Utc};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use parking_lot::Mutex;
-use reqwest::{Body, Client, StatusCode, Url, header, redirect::Policy};
+use reqwest::{Body, Client, StatusCode, Url, header};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 use crate::{
     config,
     domain::{in_one_line, now},
+    http_client,
     tasks::Tasks,
 };
 
@@ -132,12 +133,7 @@ impl Alertmanager {
             ("inhibited", "false"),
         ];
         url.query_pairs_mut().extend_pairs(wanted);
-        // No proxy: reqwest reads it from the environment, which only `config` may read.
-        let client = Client::builder()
-            .no_proxy()
-            .redirect(Policy::none())
-            .connect_timeout(ANSWER_WITHIN)
-            .user_agent(concat!("flash-sale/", env!("CARGO_PKG_VERSION")))
+        let client = http_client::builder(ANSWER_WITHIN)
             .build()
             .map_err(SetupError::Client)?;
         Ok(Some(Self {

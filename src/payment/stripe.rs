@@ -8,14 +8,12 @@
 
 use std::time::{Duration, Instant};
 
-use reqwest::{
-    Client, RequestBuilder, Response, StatusCode, Url, header::RETRY_AFTER, redirect::Policy,
-};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, header::RETRY_AFTER};
 use tokio::time::timeout_at;
 
 use self::{answer::StripeResponse, pace::Pace};
 use super::{Cause, Charge, ChargeResult, Error, SendMode, SetupError};
-use crate::domain::Secret;
+use crate::{domain::Secret, http_client};
 
 mod amount;
 mod answer;
@@ -46,15 +44,10 @@ impl Stripe {
         if base.cannot_be_a_base() {
             return Err(SetupError::Url);
         }
-        // No proxy: reqwest reads it from the environment, which only `config` may read.
-        let client = Client::builder()
-            .no_proxy()
-            .redirect(Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
+        let client = http_client::builder(CONNECT_TIMEOUT)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
             .tcp_nodelay(true)
-            .user_agent(concat!("flash-sale/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(SetupError::Client)?;
         Ok(Self {

@@ -302,17 +302,11 @@ impl Transaction {
 
 #[cfg(test)]
 mod tests {
-    use sea_orm::{Value, Values};
-
     use super::BY_KEY_SQLITE;
-    use crate::store::sqlite_plans::{database, plan};
+    use crate::store::sqlite_plans::assert_probes_each_key;
 
     #[tokio::test]
     async fn sqlite_probes_the_index_for_each_key() {
-        let (_folder, store) = database().await;
-        let values = Values(vec![Value::from("product"), Value::from("[]")]);
-        let plan = plan(&store, BY_KEY_SQLITE, values).await;
-        let probe = "(product_id=? AND user_id=? AND idempotency_key=?)";
-        assert!(plan.contains(probe), "{plan}");
+        assert_probes_each_key(BY_KEY_SQLITE).await;
     }
 }

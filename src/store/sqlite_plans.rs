@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DbBackend, Statement, Values};
+use sea_orm::{ConnectionTrait, DbBackend, Statement, Value, Values};
 use tempfile::TempDir;
 
 use super::{Connections, Store, Url};
@@ -19,6 +19,15 @@ pub(super) async fn database() -> (TempDir, Store) {
     };
     let store = Store::connect(&url, connections).await.unwrap();
     (folder, store)
+}
+
+/// Asserts that the look-up of keys reads its index once for each of them.
+pub(super) async fn assert_probes_each_key(sql: &str) {
+    let (_folder, store) = database().await;
+    let values = Values(vec![Value::from("product"), Value::from("[]")]);
+    let plan = plan(&store, sql, values).await;
+    let probe = "(product_id=? AND user_id=? AND idempotency_key=?)";
+    assert!(plan.contains(probe), "{plan}");
 }
 
 /// The steps of the statement, a line each.

@@ -29,19 +29,11 @@ where
     fn format_event(
         &self,
         context: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
+        writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut line = String::new();
-        let named = request::with_ids(|ids| {
-            self.0
-                .format_event(context, Writer::new(&mut line), event)?;
-            named_text(&mut line, ids)
-        });
-        match named {
-            Some(named) => named.and_then(|()| writer.write_str(&line)),
-            None => self.0.format_event(context, writer, event),
-        }
+        let format = |writer: Writer<'_>| self.0.format_event(context, writer, event);
+        write_named(writer, format, named_text)
     }
 }
 
@@ -52,19 +44,28 @@ where
     fn format_event(
         &self,
         context: &FmtContext<'_, S, JsonFields>,
-        mut writer: Writer<'_>,
+        writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut line = String::new();
-        let named = request::with_ids(|ids| {
-            self.0
-                .format_event(context, Writer::new(&mut line), event)?;
-            named_object(&mut line, ids)
-        });
-        match named {
-            Some(named) => named.and_then(|()| writer.write_str(&line)),
-            None => self.0.format_event(context, writer, event),
-        }
+        let format = |writer: Writer<'_>| self.0.format_event(context, writer, event);
+        write_named(writer, format, named_object)
+    }
+}
+
+/// Writes a line, and with `name` the ids of the request that it belongs to, if there is one.
+fn write_named(
+    mut writer: Writer<'_>,
+    format: impl Fn(Writer<'_>) -> fmt::Result,
+    name: fn(&mut String, &Ids) -> fmt::Result,
+) -> fmt::Result {
+    let mut line = String::new();
+    let named = request::with_ids(|ids| {
+        format(Writer::new(&mut line))?;
+        name(&mut line, ids)
+    });
+    match named {
+        Some(named) => named.and_then(|()| writer.write_str(&line)),
+        None => format(writer),
     }
 }
 

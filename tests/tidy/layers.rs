@@ -8,6 +8,7 @@ use crate::sources::{Source, assert_none, code, is_part_of_word, sources};
 const LAYERS: &[&str] = &[
     "domain",
     "metrics",
+    "http_client",
     "config",
     "telemetry",
     "tasks",

@@ -14,7 +14,7 @@ use arc_swap::ArcSwapOption;
 use futures::FutureExt;
 use jsonwebtoken::{Header, errors::ErrorKind};
 use parking_lot::Mutex;
-use reqwest::{Client, StatusCode, Url, header, redirect::Policy};
+use reqwest::{Client, StatusCode, Url, header};
 use tokio::{
     sync::{Notify, watch},
     time::timeout,
@@ -30,6 +30,7 @@ use super::{
 use crate::{
     config,
     domain::in_one_line,
+    http_client,
     metrics::{self, auth::Fetch},
     tasks::Tasks,
 };
@@ -106,12 +107,7 @@ impl Provider {
         let Some(url) = &auth.auth_jwks_url else {
             return Ok(None);
         };
-        // No proxy: reqwest reads it from the environment, which only `config` may read.
-        let client = Client::builder()
-            .no_proxy()
-            .redirect(Policy::none())
-            .connect_timeout(CONNECT_WITHIN)
-            .user_agent(concat!("flash-sale/", env!("CARGO_PKG_VERSION")))
+        let client = http_client::builder(CONNECT_WITHIN)
             .build()
             .map_err(Error::Client)?;
         Ok(Some(Arc::new(Self {

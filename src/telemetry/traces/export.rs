@@ -6,7 +6,7 @@
 
 use std::{pin::pin, time::Duration};
 
-use reqwest::{Client, StatusCode, Url, header, redirect::Policy};
+use reqwest::{Client, StatusCode, Url, header};
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout, timeout_at},
@@ -14,7 +14,7 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{Attribute, Span, clock::Clock, otlp};
-use crate::{domain::in_one_line, metrics};
+use crate::{domain::in_one_line, http_client, metrics};
 
 /// Spans of one call.
 const BATCH_MAX: usize = 512;
@@ -64,12 +64,7 @@ impl Exporter {
     ) -> Result<Self, Error> {
         // The path of traces is appended, as OpenTelemetry defines the setting.
         let url = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
-        // No proxy: reqwest reads it from the environment, which only `config` may read.
-        let client = Client::builder()
-            .no_proxy()
-            .redirect(Policy::none())
-            .connect_timeout(CONNECT_WITHIN)
-            .user_agent(concat!("flash-sale/", env!("CARGO_PKG_VERSION")))
+        let client = http_client::builder(CONNECT_WITHIN)
             .build()
             .map_err(Error::Client)?;
         Ok(Self {
