@@ -34,9 +34,16 @@ const BUSY: [&str; 2] = ["55P03", "40P01"];
 /// Applies the migrations that are missing now.
 pub(super) async fn all(connection: &DatabaseConnection) -> Result<(), SchemaError> {
     history::create_tables(connection).await?;
-    for migration in History::read(connection).await?.missing()? {
-        with_retries(connection, &migration).await?;
-        tracing::info!(migration = migration.name(), "migrated the schema");
+    let history = History::read(connection).await?;
+    let missing = history.missing()?;
+    for migration in &missing {
+        with_retries(connection, migration).await?;
+        if !history.is_empty() {
+            tracing::info!(migration = migration.name(), "migrated the schema");
+        }
+    }
+    if history.is_empty() {
+        tracing::info!(migrations = missing.len(), "created the schema");
     }
     Ok(())
 }

@@ -46,6 +46,11 @@ impl History {
         Ok(Self(applied))
     }
 
+    /// Whether no migration was applied: the database is new.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The migrations of this version that the database lacks, in order.
     ///
     /// # Errors
