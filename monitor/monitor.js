@@ -20,6 +20,8 @@ const tables = new Tables();
 let last = null;
 
 applyTheme();
+// Empty, they would only delay the first frame.
+for (const part of [element('charts'), element('tables')]) part.hidden = false;
 const charts = new Charts(element('charts'));
 
 /** A control whose value is part of the state; a value of the address that it does not have is added. */
