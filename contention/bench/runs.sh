@@ -26,6 +26,14 @@ offer_with_everything() {
   sql "$database" "UPDATE products SET hold_seconds = 3600, max_per_user = 1000, waitlist = true WHERE id = '$product'"
 }
 
+# offer_units STOCK: a new product with a row for each unit, for the design that takes such rows.
+units_a_second=20000
+offer_units() {
+  offer "$1"
+  sql "$database" "INSERT INTO units (product_id) SELECT '$product' FROM generate_series(1, $1)"
+  sql "$database" "VACUUM ANALYZE units"
+}
+
 # Two services: one with a rate limit in Redis that no user reaches, and one without a limit.
 limited=(--rate-limit-per-minute 100000000) unlimited=(--rate-limit-per-minute 0)
 
@@ -203,7 +211,7 @@ run_batch_1() {
 run_design() {
   fresh
   serve_design "$1"
-  offer 1000000000
+  if [ "$1" = skip-locked ]; then offer_units $((units_a_second * (duration + 1))); else offer 1000000000; fi
   measure "$1" "$connections" /orders "$product"
   close_shop
 }

@@ -1,8 +1,8 @@
 //! Baseline designs to compare the service with, and two helpers of `scripts/bench`.
 //!
 //! Every design answers the same `POST /orders` with the same order, with the service's own HTTP
-//! server, allocator and tables. None checks tokens, limits or idempotency keys, and none keeps
-//! metrics, which favours them over the service.
+//! server, allocator and tables, and checks the same tokens if it has their secret. None checks
+//! limits or idempotency keys, and none keeps metrics, which favours them over the service.
 //!
 //! They run behind the hidden command `contention designs`: `scripts/bench` calls it, and a run
 //! with `--baseline` starts the naive design with it.
@@ -11,17 +11,26 @@ use std::{ffi::OsString, net::SocketAddr};
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use flash_sale::{domain::Secret, tasks::Tasks};
+use flash_sale::{api::auth::Keys, config, domain::Secret, tasks::Tasks};
 use tokio::net::TcpListener;
 
-use self::{http::Baseline, naive::Naive, row_lock::RowLock, statement::SingleStatement};
+use self::{
+    database_lock::{DatabaseLock, Kind},
+    decrement::Decrement,
+    http::{Baseline, Shop},
+    naive::Naive,
+    skip_locked::SkipLocked,
+    statement::SingleStatement,
+};
 
 mod command;
+mod database_lock;
+mod decrement;
 mod hold;
 mod http;
 mod naive;
 mod pool;
-mod row_lock;
+mod skip_locked;
 mod statement;
 mod tokens;
 
@@ -68,7 +77,7 @@ struct Serve {
     #[arg(long, default_value_t = 20)]
     database_pool_max: u32,
 
-    /// Redis lock nodes; only the naive design uses them
+    /// Redis lock nodes, which the naive design uses; the decrement keeps the stock in the first
     #[arg(
         long,
         env = "REDIS_LOCK_URLS",
@@ -78,11 +87,21 @@ struct Serve {
     redis_lock_urls: Vec<Secret>,
 }
 
+/// The service's settings of tokens, which only the environment sets here.
+#[derive(Debug, Parser)]
+struct Login {
+    #[command(flatten)]
+    auth: config::Auth,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum BaselineKind {
     Naive,
     RowLock,
+    AdvisoryLock,
     Statement,
+    SkipLocked,
+    Decrement,
 }
 
 /// Runs a helper or serves a design; `arguments` begin with the program's name.
@@ -101,10 +120,16 @@ async fn serve(options: &Serve) -> anyhow::Result<()> {
     drop(rlimit::increase_nofile_limit(u64::MAX));
     let tasks = Tasks::default();
     let design = open(options, &tasks).await?;
+    let auth = Login::parse_from([COMMAND]).auth;
+    let keys = if auth.auth_secret.is_empty() {
+        None
+    } else {
+        Some(Keys::new(&auth.auth_secret, &auth)?)
+    };
     let listener = TcpListener::bind(options.listen)
         .await
         .with_context(|| format!("cannot listen on {}", options.listen))?;
-    http::run(listener, design, &tasks).await
+    http::run(listener, Shop { design, keys }, &tasks).await
 }
 
 async fn open(options: &Serve, tasks: &Tasks) -> anyhow::Result<Baseline> {
@@ -115,9 +140,19 @@ async fn open(options: &Serve, tasks: &Tasks) -> anyhow::Result<Baseline> {
             let nodes = &options.redis_lock_urls;
             Baseline::Naive(Naive::open(url, connections, nodes, tasks).await?)
         }
-        BaselineKind::RowLock => Baseline::RowLock(RowLock::open(url, connections).await?),
+        BaselineKind::RowLock => {
+            Baseline::DatabaseLock(DatabaseLock::open(url, connections, Kind::Row).await?)
+        }
+        BaselineKind::AdvisoryLock => {
+            Baseline::DatabaseLock(DatabaseLock::open(url, connections, Kind::Advisory).await?)
+        }
         BaselineKind::Statement => {
             Baseline::SingleStatement(SingleStatement::open(url, connections).await?)
+        }
+        BaselineKind::SkipLocked => Baseline::SkipLocked(SkipLocked::open(url, connections).await?),
+        BaselineKind::Decrement => {
+            let nodes = &options.redis_lock_urls;
+            Baseline::Decrement(Box::new(Decrement::open(url, connections, nodes).await?))
         }
     })
 }

@@ -9,11 +9,16 @@ use std::{
 use axum::{
     Json, Router,
     extract::State,
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use flash_sale::{api::serve, domain::Code, metrics::connections::Listener, tasks::Tasks};
+use flash_sale::{
+    api::{auth::Keys, serve},
+    domain::Code,
+    metrics::connections::Listener,
+    tasks::Tasks,
+};
 use serde_json::json;
 use tokio::{
     net::TcpListener,
@@ -21,9 +26,11 @@ use tokio::{
 };
 
 use super::{
-    command::{OrderCommand, OrderReply},
+    command::{OrderCommand, OrderReply, OrderRequest},
+    database_lock::DatabaseLock,
+    decrement::Decrement,
     naive::Naive,
-    row_lock::RowLock,
+    skip_locked::SkipLocked,
     statement::SingleStatement,
 };
 
@@ -40,28 +47,45 @@ const STOP_WITHIN: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) enum Baseline {
     Naive(Naive),
-    RowLock(RowLock),
+    DatabaseLock(DatabaseLock),
     SingleStatement(SingleStatement),
+    SkipLocked(SkipLocked),
+    Decrement(Box<Decrement>),
 }
 
 impl Baseline {
     async fn place(&self, command: OrderCommand) -> anyhow::Result<OrderReply> {
         match self {
             Self::Naive(design) => design.place(command).await,
-            Self::RowLock(design) => design.place(command).await,
+            Self::DatabaseLock(design) => design.place(command).await,
             Self::SingleStatement(design) => design.place(command).await,
+            Self::SkipLocked(design) => design.place(command).await,
+            Self::Decrement(design) => design.place(command).await,
+        }
+    }
+
+    /// Writes what the design has not written yet.
+    async fn finish(&self) -> anyhow::Result<()> {
+        match self {
+            Self::Naive(_) | Self::DatabaseLock(_) | Self::SingleStatement(_) => Ok(()),
+            Self::SkipLocked(design) => design.finish().await,
+            Self::Decrement(design) => design.finish().await,
         }
     }
 }
 
+/// A design, and the keys of its buyers' tokens; without keys nobody is asked for a token.
+#[derive(Debug)]
+pub(super) struct Shop {
+    pub(super) design: Baseline,
+    pub(super) keys: Option<Keys>,
+}
+
 /// Serves until the process receives SIGTERM; prints its address on standard output.
-pub(super) async fn run(
-    listener: TcpListener,
-    design: Baseline,
-    tasks: &Tasks,
-) -> anyhow::Result<()> {
+pub(super) async fn run(listener: TcpListener, shop: Shop, tasks: &Tasks) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
-    start(listener, design, tasks);
+    let shop = Arc::new(shop);
+    start(listener, Arc::clone(&shop), tasks);
     writeln!(io::stdout(), "listening on http://{address}")?;
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
@@ -71,20 +95,31 @@ pub(super) async fn run(
     tasks.stop();
     anyhow::ensure!(tasks.drained(STOP_WITHIN).await, "did not stop in time");
     anyhow::ensure!(!tasks.failed(), "a task failed");
-    Ok(())
+    shop.design.finish().await
 }
 
-fn start(listener: TcpListener, design: Baseline, tasks: &Tasks) {
+fn start(listener: TcpListener, shop: Arc<Shop>, tasks: &Tasks) {
     let router = Router::new()
         .route("/orders", post(place))
         .route("/health/live", get(async || "up"))
-        .with_state(Arc::new(design));
+        .with_state(shop);
     let serving = serve::serve(listener, router, BOUNDS, tasks.clone());
     tasks.spawn("listener", serving);
 }
 
-async fn place(State(design): State<Arc<Baseline>>, Json(command): Json<OrderCommand>) -> Response {
-    match design.place(command).await {
+async fn place(
+    State(shop): State<Arc<Shop>>,
+    headers: HeaderMap,
+    Json(request): Json<OrderRequest>,
+) -> Response {
+    let buyer = match &shop.keys {
+        Some(keys) => match keys.known_user(&headers) {
+            Some(user) => Some(user.id),
+            None => return refusal(Code::Unauthenticated),
+        },
+        None => None,
+    };
+    match shop.design.place(request.of(buyer)).await {
         Ok(OrderReply::Created(order)) => (StatusCode::CREATED, Json(order)).into_response(),
         Ok(OrderReply::SoldOut) => refusal(Code::SoldOut),
         Ok(OrderReply::HighDemand) => refusal(Code::HighDemand),

@@ -67,10 +67,11 @@ impl Naive {
     }
 
     async fn write(&self, command: OrderCommand, product: Product) -> anyhow::Result<OrderReply> {
+        let quantity = command.quantity;
         let order = order(command, product.price, product.currency.clone());
         let transaction = self.store.begin().await?;
         let mut stock = product.stock;
-        stock.sell(command.quantity);
+        stock.sell(quantity);
         let change = StockChange {
             product_id: product.id,
             version: product.version,

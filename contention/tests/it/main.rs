@@ -7,6 +7,7 @@
 
 mod breaches;
 mod cli;
+mod designs;
 mod lab;
 mod page;
 mod scenarios;

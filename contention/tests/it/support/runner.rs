@@ -15,8 +15,12 @@ pub(crate) struct Outcome {
     pub(crate) report: Value,
 }
 
+pub(crate) fn program_file() -> &'static str {
+    env!("CARGO_BIN_EXE_contention")
+}
+
 pub(crate) fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_contention"));
+    let mut command = Command::new(program_file());
     command.stdin(Stdio::null()).kill_on_drop(true);
     command
 }

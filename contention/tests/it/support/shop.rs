@@ -27,6 +27,8 @@ use test_support::{
 };
 use uuid::Uuid;
 
+use super::runner::program_file;
+
 pub(crate) const SECRET: &str = "only-for-the-tests-0123456789abcdef0123456789abcdef";
 const TTL: Duration = Duration::from_hours(1);
 const DATABASE: &str = "shop.db";
@@ -55,7 +57,7 @@ impl Shop {
         let directory = TempDir::new().unwrap();
         let log = directory.path().join("log");
         // The runner also contains the service.
-        let mut command = Command::new(env!("CARGO_BIN_EXE_contention"));
+        let mut command = Command::new(program_file());
         clear_environment(&mut command)
             .arg("serve")
             .env("LISTEN_ADDR", "127.0.0.1:0")
