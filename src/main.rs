@@ -11,7 +11,8 @@ use flash_sale::{
     config::{self, Command, LogFormat, Migrate},
     domain,
     store::{OpenPayment, OpenState, Store},
-    telemetry, verify,
+    telemetry::{self, output},
+    verify,
 };
 
 /// The log filter of `migrate`.
@@ -25,15 +26,14 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(refusal) => return refusal.tell(),
     };
-    match run(cli.command) {
-        Ok(code) => code,
-        Err(error) => {
-            // One line: the setting or the failed step, and its chain of causes.
-            let causes = domain::in_one_line(error.chain());
-            drop(writeln!(io::stderr(), "error: {causes}"));
-            ExitCode::FAILURE
-        }
-    }
+    let code = run(cli.command).unwrap_or_else(|error| {
+        // One line: the setting or the failed step, and its chain of causes.
+        let causes = domain::in_one_line(error.chain());
+        drop(output::Lines.write_all(format!("error: {causes}\n").as_bytes()));
+        ExitCode::FAILURE
+    });
+    output::flush(output::LAST_WITHIN);
+    code
 }
 
 #[tokio::main]

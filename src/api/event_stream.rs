@@ -8,7 +8,7 @@ use axum::response::{
 };
 use futures::{Stream, StreamExt, stream};
 
-use crate::domain::jitter;
+use crate::{domain::jitter, telemetry::request};
 
 /// Interval of keep-alive comments, by which both ends detect a lost connection.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -24,6 +24,7 @@ pub(super) fn respond(
     let events = stream::iter([first])
         .chain(events)
         .take_until(Box::pin(end));
+    let events = request::carry_stream(events);
     let events =
         Sse::new(events.map(Ok::<_, Infallible>)).keep_alive(KeepAlive::new().interval(HEARTBEAT));
     // nginx would hold events back until its buffer is full.

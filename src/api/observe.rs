@@ -106,8 +106,9 @@ pub(super) async fn observe(
     request.extensions_mut().insert(stored);
     let call = Call::new(&request, &outside.records, began, caller);
     let answered = async {
+        let open = call.begin(&outside.records);
         let response = answer(&state, &outside, request, next).await;
-        call.answered(&outside.records, &response);
+        open.answered(&response);
         response
     };
     let (mut response, ids) = current::serve(ids, answered).await;

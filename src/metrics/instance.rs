@@ -15,6 +15,7 @@ const REDIS_UP: &str = "flash_sale_redis_up";
 const LONGEST_QUEUE: &str = "flash_sale_lane_queue_longest";
 const MIGRATIONS: &str = "flash_sale_schema_migrations";
 const AUDIT: &str = "flash_sale_audit_entries_total";
+const LOG_LINES_DROPPED: &str = "flash_sale_log_lines_dropped_total";
 
 /// The commit of the build, if `FLASH_SALE_REVISION` named it when the program was compiled.
 const REVISION: &str = match option_env!("FLASH_SALE_REVISION") {
@@ -49,6 +50,11 @@ pub(super) fn init() {
         AUDIT,
         "Rows that this node added to the audit trail, by action."
     );
+    describe_counter!(
+        LOG_LINES_DROPPED,
+        "Log lines that were given up, because standard error was not read in time."
+    );
+    counter!(LOG_LINES_DROPPED).absolute(0);
     ready(false);
     longest_queue(0);
     for action in AuditAction::iter() {
@@ -124,6 +130,10 @@ pub fn redis_up(up: bool) {
 
 pub fn longest_queue(commands: usize) {
     gauge!(LONGEST_QUEUE).set(super::number(commands));
+}
+
+pub fn log_line_dropped() {
+    counter!(LOG_LINES_DROPPED).increment(1);
 }
 
 /// Counts rows of the audit trail; actions that only a later version knows share a label.

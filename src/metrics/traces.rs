@@ -7,7 +7,7 @@ const SPANS: &str = "flash_sale_trace_spans_total";
 pub(super) fn init() {
     describe_counter!(
         SPANS,
-        "Spans of traced requests by outcome: exported, or dropped because the collector does not keep up or does not answer."
+        "Spans of traced requests by outcome: exported, or dropped because the collector does not keep up, does not answer or rejects them."
     );
     exported(0);
     dropped(0);

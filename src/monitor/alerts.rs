@@ -2,7 +2,6 @@
 //! this node, and kept apart from the snapshots, so that an Alertmanager that is slow or down delays none.
 
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,7 +11,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use parking_lot::Mutex;
 use reqwest::{Body, Client, StatusCode, Url, header};
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
+use tokio::{task::JoinError, time::timeout};
 
 use crate::{
     config,
@@ -24,8 +23,9 @@ use crate::{
 const EVERY: Duration = Duration::from_secs(5);
 /// Less than `EVERY`, so that two calls never overlap.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
-/// An alert with its labels and annotations has about 1 KiB.
-const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// Thousands of alerts, which may well fire together: one with its labels and annotations has about
+/// 1 KiB.
+const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Alerts that viewers get; the others are counted.
 const SHOWN_MAX: usize = 10;
 /// Characters of a label or an annotation.
@@ -101,16 +101,35 @@ enum Failure {
     Broken,
     #[error("the answer is not a list of alerts")]
     Malformed(#[source] serde_json::Error),
+    #[error("the answer cannot be read")]
+    Read(#[source] JoinError),
 }
 
 /// An alert of Alertmanager's API, version 2.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Told {
-    labels: BTreeMap<String, String>,
+    labels: Labels,
     #[serde(default)]
-    annotations: BTreeMap<String, String>,
+    annotations: Annotations,
     starts_at: DateTime<Utc>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Labels {
+    alertname: String,
+    severity: String,
+    product: Option<String>,
+    instance: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Annotations {
+    summary: Option<String>,
+    description: Option<String>,
+    runbook_url: Option<String>,
 }
 
 impl Alertmanager {
@@ -162,12 +181,13 @@ impl Alertmanager {
     /// Forgets the alerts: nobody watched for a while.
     pub(super) fn pause(&mut self) {
         self.asked = None;
-        *self.known.lock() = Alerts::default();
+        // A call that is under way answers to nobody.
+        self.known = Arc::default();
     }
 }
 
 impl Call {
-    async fn ask(&self) -> Result<Vec<Told>, Failure> {
+    async fn ask(&self) -> Result<Vec<Alert>, Failure> {
         let answer = async {
             let call = self.client.get(self.url.clone());
             let call = call.header(header::ACCEPT, "application/json");
@@ -182,7 +202,9 @@ impl Call {
                 }
                 Failure::Broken
             })?;
-            serde_json::from_slice(&body.to_bytes()).map_err(Failure::Malformed)
+            // Megabytes take milliseconds: beside the workers of a runtime, which serve requests.
+            let read = tokio::task::spawn_blocking(move || read(&body.to_bytes()));
+            read.await.map_err(Failure::Read)?
         };
         let answered = timeout(ANSWER_WITHIN, answer).await;
         answered.unwrap_or(Err(Failure::Timeout))
@@ -190,9 +212,9 @@ impl Call {
 }
 
 impl Alerts {
-    fn take(&mut self, answer: Result<Vec<Told>, Failure>) {
-        let told = match answer {
-            Ok(told) => told,
+    fn take(&mut self, answer: Result<Vec<Alert>, Failure>) {
+        let mut firing = match answer {
+            Ok(firing) => firing,
             Err(failure) => {
                 let first: &(dyn std::error::Error + 'static) = &failure;
                 let chain = std::iter::successors(Some(first), |error| error.source());
@@ -200,7 +222,6 @@ impl Alerts {
                 return;
             }
         };
-        let mut firing: Vec<Alert> = told.iter().map(Alert::of).collect();
         firing.sort_by_key(|alert| (!alert.severe, std::cmp::Reverse(alert.since)));
         let total = firing.len();
         firing.truncate(SHOWN_MAX);
@@ -213,23 +234,30 @@ impl Alerts {
     }
 }
 
-impl Alert {
-    fn of(told: &Told) -> Self {
-        let label = |name: &str| told.labels.get(name).map(|text| shortened(text));
-        let annotation = |name: &str| told.annotations.get(name).map(|text| shortened(text));
-        let severity = label("severity").unwrap_or_default();
+fn read(answer: &[u8]) -> Result<Vec<Alert>, Failure> {
+    let told: Vec<Told> = serde_json::from_slice(answer).map_err(Failure::Malformed)?;
+    Ok(told.into_iter().map(Alert::from).collect())
+}
+
+impl From<Told> for Alert {
+    fn from(told: Told) -> Self {
+        let Told {
+            labels,
+            annotations,
+            starts_at,
+        } = told;
+        let short = |text: Option<String>| text.map(|text| shortened(&text));
+        // Some rules have only one of the two.
+        let summary = annotations.summary.or(annotations.description);
         Self {
-            name: label("alertname").unwrap_or_default(),
-            severe: SEVERE.contains(&&*severity),
-            severity,
-            // Some rules have only one of the two.
-            summary: annotation("summary")
-                .or_else(|| annotation("description"))
-                .unwrap_or_default(),
-            since: told.starts_at,
-            product: label("product"),
-            instance: label("instance"),
-            runbook: annotation("runbook_url"),
+            name: shortened(&labels.alertname),
+            severe: SEVERE.contains(&&*labels.severity),
+            severity: shortened(&labels.severity),
+            summary: short(summary).unwrap_or_default(),
+            since: starts_at,
+            product: short(labels.product),
+            instance: short(labels.instance),
+            runbook: short(annotations.runbook_url),
         }
     }
 }
@@ -246,14 +274,15 @@ fn transport(error: reqwest::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use tokio::{io::AsyncWriteExt, net::TcpListener};
 
     use super::*;
 
-    fn told(name: &str, severity: &str, minute: u32) -> Told {
+    fn told(name: &str, severity: &str, minute: u32) -> Alert {
         let labels = json!({ "alertname": name, "severity": severity });
         let since = format!("2026-01-01T00:{minute:02}:00Z");
         let alert = json!({ "labels": labels, "startsAt": since, "status": {} });
-        serde_json::from_value(alert).unwrap()
+        Alert::from(serde_json::from_value::<Told>(alert).unwrap())
     }
 
     fn names(alerts: &Alerts) -> Vec<&str> {
@@ -286,5 +315,30 @@ mod tests {
 
         alerts.take(Ok(Vec::new()));
         assert_eq!((alerts.total, alerts.fault), (0, None));
+    }
+    /// An answer that was under way when nobody watched any more is old when somebody watches again.
+    #[tokio::test]
+    async fn an_answer_that_comes_after_a_pause_is_not_shown() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let url = Url::parse(&format!("http://{address}/")).unwrap();
+        let client = http_client::builder(ANSWER_WITHIN).build().unwrap();
+        let mut alertmanager = Alertmanager {
+            call: Arc::new(Call { client, url }),
+            known: Arc::default(),
+            asked: None,
+        };
+        let tasks = Tasks::default();
+        alertmanager.look(Instant::now(), &tasks);
+        let (mut connection, _) = listener.accept().await.unwrap();
+
+        alertmanager.pause();
+        let body = r#"[{"labels":{},"startsAt":"2026-01-01T00:00:00Z"}]"#;
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+        let answer = head + body;
+        connection.write_all(answer.as_bytes()).await.unwrap();
+        assert!(tasks.drained(2 * ANSWER_WITHIN).await);
+
+        assert!(alertmanager.known.lock().answered_at.is_none());
     }
 }

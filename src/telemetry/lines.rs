@@ -1,4 +1,4 @@
-//! Log lines: those of a request name it by its id and its `traceparent`.
+//! Log lines: an event is one line, and those of a request name it by its id and its `traceparent`.
 
 use std::fmt::{self, Write};
 
@@ -59,14 +59,15 @@ fn write_named(
     name: fn(&mut String, &Ids) -> fmt::Result,
 ) -> fmt::Result {
     let mut line = String::new();
-    let named = request::with_ids(|ids| {
-        format(Writer::new(&mut line))?;
-        name(&mut line, ids)
-    });
-    match named {
-        Some(named) => named.and_then(|()| writer.write_str(&line)),
-        None => format(writer),
+    format(Writer::new(&mut line))?;
+    request::with_ids(|ids| name(&mut line, ids)).unwrap_or(Ok(()))?;
+    let text = line.trim_end();
+    if memchr::memchr2(b'\n', b'\r', text.as_bytes()).is_some() {
+        // Else what a panic or another server says could pass for a line of its own.
+        let text = text.replace('\n', "\\n").replace('\r', "\\r");
+        return writeln!(writer, "{text}");
     }
+    writer.write_str(&line)
 }
 
 /// Adds the ids to a line. A caller chooses its request id, so that it is quoted.
@@ -127,5 +128,13 @@ mod tests {
             "{text}"
         );
         assert!(text.ends_with("-00\"\n"), "{text}");
+    }
+    /// What a panic or another server says may have any form.
+    #[test]
+    fn a_text_of_several_lines_is_logged_as_one() {
+        let mut text = String::new();
+        let event = |mut writer: Writer<'_>| writer.write_str("WARN one\n INFO two\r three\n\n");
+        write_named(Writer::new(&mut text), event, named_text).unwrap();
+        assert_eq!(text, "WARN one\\n INFO two\\r three\n");
     }
 }

@@ -6,6 +6,7 @@
 use std::{cell::Cell, pin::pin};
 
 use axum::http::HeaderValue;
+use futures::{Stream, stream};
 
 use crate::domain::{Code, TraceContext};
 
@@ -64,6 +65,13 @@ pub fn carry<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
             None => work.await,
         }
     }
+}
+
+/// A stream that goes on for the current request after it was answered.
+pub fn carry_stream<T>(events: impl Stream<Item = T> + Send) -> impl Stream<Item = T> + Send {
+    let ids = with_ids(Ids::clone);
+    let mut events = Box::pin(events);
+    stream::poll_fn(move |context| on_behalf_of(ids.clone(), || events.as_mut().poll_next(context)))
 }
 
 /// Work for this request in a task that serves many.

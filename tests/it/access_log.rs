@@ -1,11 +1,18 @@
 //! The access log, and the ids of a request in the log and in problem documents.
 
+use std::{fs, io::Read, os::unix::fs::OpenOptionsExt, process::Command};
+
+use nix::libc::O_NONBLOCK;
 use rstest::rstest;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::support::{
-    SOON, eventually,
+    SOON,
+    events::Events,
+    eventually,
     gateway::{Fault, Gateway},
+    service::{Service, Settings},
     shop::{Backend, Shop},
     tokens,
 };
@@ -170,4 +177,78 @@ async fn failures_are_in_every_access_log(#[case] format: &str) {
         .filter(|line| line.contains("access"))
         .count();
     assert_eq!(access, 1, "{}", shop.log());
+}
+
+/// Also those that are logged while its stream is open.
+#[tokio::test]
+async fn the_lines_of_a_stream_name_its_request() {
+    let plan = Shop::plan(Backend::Sqlite).set("LOG_FORMAT", "json");
+    let shop = plan.set("RUST_LOG", "flash_sale=debug").open().await;
+    let follow = shop
+        .service()
+        .get("/me/events")
+        .bearer(&tokens::user("ann"));
+    let follow = follow.header("x-request-id", "the-stream");
+    let mut stream = Events::open(follow.header("traceparent", TRACEPARENT)).await;
+    stream.frame(SOON).await;
+
+    let rename = "ALTER TABLE orders RENAME TO gone";
+    shop.ledger.execute(rename).await;
+    let line = eventually("the stream cannot read", SOON, async || {
+        let is_it = |line: &Value| {
+            let text = line["fields"]["message"].as_str();
+            text.is_some_and(|text| text.contains("cannot read a user's orders"))
+        };
+        objects(&shop).into_iter().find(is_it)
+    })
+    .await;
+
+    assert_eq!(line["request_id"], "the-stream", "{line}");
+    let traceparent = line["traceparent"].as_str().unwrap_or_default();
+    assert!(traceparent.contains(TRACE), "{line}");
+}
+
+/// More lines than a pipe takes, with paths of a length that the log shows whole.
+const UNREAD: usize = 1_000;
+
+/// As of a container whose log driver is stuck.
+#[tokio::test]
+async fn a_log_that_nobody_reads_delays_no_request() {
+    let directory = TempDir::new().unwrap();
+    let pipe = directory.path().join("log");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let mut open = fs::File::options();
+    open.read(true).write(true).custom_flags(O_NONBLOCK);
+    let mut reader = open.open(&pipe).unwrap();
+    let mut settings = Settings::default();
+    settings.set("ACCESS_LOG", "1");
+    settings.set("AUTH_SECRET", tokens::SECRET);
+    let data = directory.path().join("data").display().to_string();
+    settings.set("DATA_DIR", &data);
+    let client = test_support::http::client().unwrap();
+    let mut service = Service::start(&settings, &pipe, client).await;
+
+    let long = "x".repeat(150);
+    for number in 0..UNREAD {
+        let call = service.get(&format!("/{long}/{number}"));
+        call.send().await.refusal(404, "not_found");
+    }
+    service.metrics().await;
+    assert!(service.stop().await.success());
+
+    let mut text = Vec::new();
+    // Ends with `WouldBlock`: this test could write too.
+    assert!(reader.read_to_end(&mut text).is_err());
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.len() > 10_000, "{}", text.len());
+    let access = text.lines().filter(|line| line.contains("access"));
+    for (number, line) in access.enumerate() {
+        assert!(line.contains(&format!("/{number}\"")), "{line}");
+    }
 }

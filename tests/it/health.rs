@@ -47,6 +47,7 @@ const METRICS: &[&str] = &[
     "flash_sale_request_timeout_seconds",
     "flash_sale_verify_problems",
     "flash_sale_trace_spans_total",
+    "flash_sale_log_lines_dropped_total",
 ];
 
 #[rstest]

@@ -11,6 +11,7 @@ use crate::support::{
     collector::{Collector, Span, Trace},
     eventually,
     front::Front,
+    gateway::{Fault, Gateway},
     race::together,
     rival::Rival,
     shop::{Backend, Shop},
@@ -266,4 +267,80 @@ async fn a_collector_that_hangs_delays_nothing() {
     collector.hang(true);
     call(shop.service().front(), 10).await;
     assert!(shop.nodes[0].stop().await.success());
+}
+
+/// The work of its caller's request goes on, and its spans have a parent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_whose_caller_leaves_is_recorded() {
+    let (collector, gateway) = (Collector::start().await, Gateway::start().await);
+    let plan = Shop::plan(Backend::Sqlite).paying(&gateway);
+    let plan = collector.traces(plan, "0").set("ACCESS_LOG", "1");
+    let shop = plan.open().await;
+    let terms = json!({ "hold_seconds": 600 });
+    let product = shop.service().product(1, terms).await;
+    let order = shop.service().buy("ann", product, 1).await.success(201);
+    let order = order["id"].as_str().unwrap().parse().unwrap();
+    gateway.set(Fault::Hold).await;
+
+    let confirm = shop.service().pay("ann", order, "pm_card_visa");
+    let confirm = confirm.header("x-request-id", "left");
+    let confirm = confirm.header("traceparent", traceparent(1, true));
+    let calls = gateway.calls().len();
+    let waiting = JoinSet::from_iter([confirm.try_send()]);
+    eventually("the payment is under way", SOON, async || {
+        when(gateway.calls().len() > calls)
+    })
+    .await;
+    drop(waiting);
+
+    let line = eventually("the log has the request", SOON, async || {
+        let log = shop.log();
+        let line = log
+            .lines()
+            .find(|line| line.contains("access:") && line.contains("\"left\""));
+        line.map(str::to_owned)
+    })
+    .await;
+    let route = "POST /orders/{id}/confirm";
+    assert!(
+        line.contains(&format!("access: {route} abandoned")),
+        "{line}"
+    );
+    assert!(line.contains(&trace_id(1)), "{line}");
+    let spans = eventually("the trace has arrived", SOON, async || {
+        let mut spans = collector.spans();
+        spans.retain(|span| span.trace == trace_id(1));
+        (!spans.is_empty()).then_some(spans)
+    })
+    .await;
+    let request = &spans[0];
+    assert!(request.is_request() && !request.failed, "{request:?}");
+    assert_eq!((&*request.name, &*request.parent), (route, CALLER));
+    let (result, id) = ("flash_sale.request.result", "flash_sale.request_id");
+    assert_says(request, &[(result, "abandoned"), (id, "left")]);
+}
+
+/// Of those that the collector does not keep, it says how many.
+#[tokio::test]
+async fn spans_that_the_collector_rejects_are_counted_and_logged() {
+    let collector = Collector::start().await;
+    let plan = collector.traces(Shop::plan(Backend::Sqlite), "0");
+    let shop = plan.open().await;
+    collector.reject(1);
+    let call = shop.service().get("/health/live");
+    let call = call.header("traceparent", traceparent(1, true));
+    call.send().await.success(200);
+
+    let outcome = |outcome| [("outcome", outcome)];
+    eventually("the span is counted as dropped", SOON, async || {
+        let metrics = shop.service().metrics().await;
+        when(metrics.shows("flash_sale_trace_spans_total", &outcome("dropped"), 1))
+    })
+    .await;
+    let metrics = shop.service().metrics().await;
+    assert!(metrics.shows("flash_sale_trace_spans_total", &outcome("exported"), 0));
+    eventually("the reason is in the log, in one line", SOON, async || {
+        when(shop.log().contains("rejects 1 of them: too old"))
+    })
+    .await;
 }

@@ -5,6 +5,7 @@ use std::{ffi::OsString, process::ExitCode};
 use flash_sale::{
     app,
     config::{self, Command},
+    telemetry::output,
 };
 
 pub(crate) const COMMAND: &str = "serve";
@@ -21,5 +22,7 @@ pub(crate) async fn run() -> anyhow::Result<ExitCode> {
     let Command::Serve(config) = cli.command else {
         return Ok(ExitCode::FAILURE);
     };
-    app::run(&config).await
+    let code = app::run(&config).await;
+    output::flush(output::LAST_WITHIN);
+    code
 }

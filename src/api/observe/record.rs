@@ -40,6 +40,30 @@ impl Records {
     }
 }
 
+/// A request that has no answer yet. If it is dropped, because its caller has left, that is recorded:
+/// else its other spans would have no parent.
+#[derive(Debug)]
+pub(super) struct Open<'a> {
+    call: &'a Call,
+    records: &'a Records,
+    is_answered: bool,
+}
+
+impl Open<'_> {
+    pub(super) fn answered(mut self, response: &Response) {
+        self.is_answered = true;
+        self.call.answered(self.records, response);
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            current::with_ids(|ids| self.call.record(self.records, None, ids));
+        }
+    }
+}
+
 /// A request, as far as the records of its answer need it.
 #[derive(Debug)]
 pub(super) struct Call {
@@ -68,8 +92,17 @@ impl Call {
         }
     }
 
+    /// The current request is about to be served.
+    pub(super) fn begin<'a>(&'a self, records: &'a Records) -> Open<'a> {
+        Open {
+            call: self,
+            records,
+            is_answered: false,
+        }
+    }
+
     /// Records the answer to the current request.
-    pub(super) fn answered(&self, records: &Records, response: &Response) {
+    fn answered(&self, records: &Records, response: &Response) {
         current::with_ids(|ids| {
             let id = ids.request();
             if let Some(FailureCause(cause)) = response.extensions().get() {
@@ -82,14 +115,14 @@ impl Call {
                 began: self.began,
                 id,
             });
-            if let Some(uri) = &self.uri {
-                self.record(records, response, ids, uri);
-            }
+            self.record(records, Some(response), ids);
         });
     }
 
-    fn record(&self, records: &Records, response: &Response, ids: &Ids, uri: &Uri) {
-        let is_failure = response.status().is_server_error();
+    /// Records the end of a request; the caller of one without a response has left.
+    fn record(&self, records: &Records, response: Option<&Response>, ids: &Ids) {
+        let Some(uri) = &self.uri else { return };
+        let is_failure = response.is_some_and(|response| response.status().is_server_error());
         let access_log = records.access_log;
         let is_shown = access_log.includes(ids.trace.span_id);
         if is_shown || (is_failure && !access_log.is_none()) {
@@ -100,12 +133,20 @@ impl Call {
         }
     }
 
-    fn log(&self, response: &Response, uri: &Uri) {
+    fn log(&self, response: Option<&Response>, uri: &Uri) {
         let (method, route, path) = (self.method, self.route(), shortened(uri));
-        let status = response.status().as_u16();
-        let code = current::problem().map(Code::name);
         let micros = self.began.elapsed().as_micros();
         let duration_ms = f64::from(u32::try_from(micros).unwrap_or(u32::MAX)) / 1_000.0;
+        let Some(response) = response else {
+            tracing::info!(
+                target: "access",
+                method, route, path, duration_ms, abandoned = true,
+                "{method} {route} abandoned"
+            );
+            return;
+        };
+        let status = response.status().as_u16();
+        let code = current::problem().map(Code::name);
         let bytes = response.body().size_hint().exact();
         tracing::info!(
             target: "access",
@@ -114,13 +155,17 @@ impl Call {
         );
     }
 
-    fn span(&self, response: &Response, ids: &Ids, uri: &Uri) -> Span {
-        let (method, status) = (self.method, response.status());
+    fn span(&self, response: Option<&Response>, ids: &Ids, uri: &Uri) -> Span {
+        let method = self.method;
+        let failed = response.is_some_and(|response| response.status().is_server_error());
         let mut attributes = vec![
             Attribute::text("http.request.method", method),
             Attribute::text("url.path", shortened(uri)),
-            Attribute::number("http.response.status_code", status.as_u16()),
             Attribute::text("flash_sale.request_id", ids.request().to_owned()),
+            match response.map(Response::status) {
+                Some(status) => Attribute::number("http.response.status_code", status.as_u16()),
+                None => Attribute::text("flash_sale.request.result", "abandoned"),
+            },
         ];
         if let Some(route) = &self.route {
             let route = route.as_str().to_owned();
@@ -128,7 +173,7 @@ impl Call {
         }
         if let Some(code) = current::problem() {
             attributes.push(Attribute::text("flash_sale.code", code.name()));
-            if status.is_server_error() {
+            if failed {
                 attributes.push(Attribute::text("error.type", code.name()));
             }
         }
@@ -141,7 +186,7 @@ impl Call {
             ended: Instant::now(),
             attributes,
             links: Vec::new(),
-            failed: status.is_server_error(),
+            failed,
         }
     }
 

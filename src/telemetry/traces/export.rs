@@ -6,10 +6,12 @@
 
 use std::{pin::pin, time::Duration};
 
-use reqwest::{Client, StatusCode, Url, header};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use prost::Message;
+use reqwest::{Client, Response, StatusCode, Url, header};
 use tokio::{
     sync::mpsc,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, timeout_at},
 };
 use uuid::Uuid;
 
@@ -24,6 +26,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 const EXPORT_WITHIN: Duration = Duration::from_secs(5);
 /// A longer answer is not read to its end, which costs the connection.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Characters of the reason that a collector gives.
+const REASON_MAX: usize = 200;
 
 /// Why there is nothing that exports.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +46,8 @@ enum Failure {
     Transport(#[source] reqwest::Error),
     #[error("the answer has the status {0}")]
     Status(StatusCode),
+    #[error("the collector rejects {spans} of them: {reason}")]
+    Rejected { spans: usize, reason: String },
 }
 
 /// Sends the spans of the queue to the collector.
@@ -132,12 +138,14 @@ impl Exporter {
     async fn send(&mut self, batch: &mut Vec<Span>) {
         self.clock = self.clock.followed(Clock::now());
         let body = otlp::encode(batch, self.clock, &self.resource);
-        let answered = timeout(EXPORT_WITHIN, self.post(body)).await;
-        let sent = answered.unwrap_or(Err(Failure::Timeout));
-        match &sent {
-            Ok(()) => metrics::traces::exported(batch.len()),
-            Err(_) => metrics::traces::dropped(batch.len()),
-        }
+        let sent = self.post(body).await;
+        let lost = match &sent {
+            Ok(()) => 0,
+            Err(Failure::Rejected { spans, .. }) => batch.len().min(*spans),
+            Err(Failure::Timeout | Failure::Transport(_) | Failure::Status(_)) => batch.len(),
+        };
+        metrics::traces::dropped(lost);
+        metrics::traces::exported(batch.len() - lost);
         batch.clear();
         self.note(sent);
     }
@@ -145,19 +153,23 @@ impl Exporter {
     async fn post(&self, body: Vec<u8>) -> Result<(), Failure> {
         let call = self.client.post(self.url.clone()).body(body);
         let call = call.header(header::CONTENT_TYPE, "application/x-protobuf");
-        let mut answer = call.send().await.map_err(transport)?;
+        let deadline = Instant::now() + EXPORT_WITHIN;
+        let answer = timeout_at(deadline, call.send()).await;
+        let answer = answer.map_err(|_| Failure::Timeout)?.map_err(transport)?;
         if !answer.status().is_success() {
             return Err(Failure::Status(answer.status()));
         }
-        // An answer that was read leaves the connection to the next call.
-        let mut length = 0;
-        while let Some(part) = answer.chunk().await.map_err(transport)? {
-            length += part.len();
-            if length > ANSWER_BYTES_MAX {
-                break;
-            }
+        // The spans have arrived: an answer that breaks off, or is none of OTLP, changes nothing.
+        let text = timeout_at(deadline, read(answer)).await.unwrap_or_default();
+        let answer = ExportTraceServiceResponse::decode(&*text).unwrap_or_default();
+        let rejected = answer.partial_success.unwrap_or_default();
+        match usize::try_from(rejected.rejected_spans) {
+            Ok(0) | Err(_) => Ok(()),
+            Ok(spans) => Err(Failure::Rejected {
+                spans,
+                reason: rejected.error_message.chars().take(REASON_MAX).collect(),
+            }),
         }
-        Ok(())
     }
 
     /// Logs the first failure, and the first success after it.
@@ -176,6 +188,22 @@ impl Exporter {
                 tracing::info!("OTEL_EXPORTER_OTLP_ENDPOINT: spans are exported again");
             }
             Err(_) | Ok(()) => {}
+        }
+    }
+}
+
+/// The body of an answer, empty if it breaks off or is too long. One that was read leaves the connection
+/// to the next call.
+async fn read(mut answer: Response) -> Vec<u8> {
+    let mut text = Vec::new();
+    loop {
+        match answer.chunk().await {
+            Ok(Some(part)) => text.extend_from_slice(&part),
+            Ok(None) => return text,
+            Err(_) => return Vec::new(),
+        }
+        if text.len() > ANSWER_BYTES_MAX {
+            return Vec::new();
         }
     }
 }

@@ -3,18 +3,23 @@
 use std::{
     collections::BTreeMap,
     fmt::Write,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use axum::{
     Router,
     body::Bytes,
     extract::State,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, header},
     routing::post,
 };
 use opentelemetry_proto::tonic::{
-    collector::trace::v1::ExportTraceServiceRequest,
+    collector::trace::v1::{
+        ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+    },
     common::v1::{KeyValue, any_value::Value},
     trace::v1::{self as message, span::SpanKind},
 };
@@ -35,6 +40,8 @@ struct Shared {
     spans: Mutex<Vec<Span>>,
     /// Calls that arrive meanwhile are not answered.
     hangs: watch::Sender<bool>,
+    /// Spans of each call that the collector says that it rejects.
+    rejects: AtomicI64,
 }
 
 /// A span as it arrived; ids are in hexadecimal.
@@ -62,6 +69,7 @@ impl Collector {
         let shared = Arc::new(Shared {
             spans: Mutex::default(),
             hangs: watch::channel(false).0,
+            rejects: AtomicI64::new(0),
         });
         let router = Router::new()
             .route("/v1/traces", post(receive))
@@ -86,6 +94,10 @@ impl Collector {
         self.shared.hangs.send_replace(hangs);
     }
 
+    pub(crate) fn reject(&self, spans: i64) {
+        self.shared.rejects.store(spans, Ordering::Relaxed);
+    }
+
     pub(crate) fn spans(&self) -> Vec<Span> {
         self.shared.spans.lock().unwrap().clone()
     }
@@ -103,7 +115,7 @@ impl Collector {
     }
 }
 
-async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> StatusCode {
+async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Vec<u8> {
     let mut hangs = shared.hangs.subscribe();
     hangs.wait_for(|hangs| !hangs).await.unwrap();
     assert_eq!(headers[header::CONTENT_TYPE], "application/x-protobuf");
@@ -115,7 +127,14 @@ async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: By
         arrived.extend(spans.map(|span| Span::new(span, of["service.name"].clone())));
     }
     shared.spans.lock().unwrap().extend(arrived);
-    StatusCode::OK
+    let partial_success = ExportTracePartialSuccess {
+        rejected_spans: shared.rejects.load(Ordering::Relaxed),
+        error_message: "too\nold".to_owned(),
+    };
+    let answer = ExportTraceServiceResponse {
+        partial_success: Some(partial_success),
+    };
+    answer.encode_to_vec()
 }
 
 impl Span {
