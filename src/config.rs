@@ -62,13 +62,15 @@ pub struct Serve {
         long,
         env,
         value_name = "LISTEN_ADDR",
-        default_value = "127.0.0.1:8080"
+        default_value = "127.0.0.1:8080",
+        value_parser = value::listener
     )]
     pub listen_addr: SocketAddr,
 
     /// Address of the live monitor (`/`), `/metrics` and `/health` for operators; separate from the API, so that it is
     /// never public by accident
-    #[arg(long, env, value_name = "OPS_ADDR", default_value = "127.0.0.1:9464")]
+    #[arg(long, env, value_name = "OPS_ADDR", default_value = "127.0.0.1:9464",
+          value_parser = value::listener)]
     pub ops_addr: SocketAddr,
 
     #[command(flatten)]
@@ -105,13 +107,14 @@ pub struct Serve {
 
     /// Products with a metric label of their own; later ones share `other`, because every label
     /// value permanently costs memory in Prometheus
-    #[arg(long, env, value_name = "METRICS_PRODUCTS_MAX", default_value_t = 200)]
-    pub metrics_products_max: usize,
+    #[arg(long, env, value_name = "METRICS_PRODUCTS_MAX", default_value_t = 200,
+          value_parser = value::number(0..=1_000_000))]
+    pub metrics_products_max: u32,
 
     /// Time between two checks of the invariants in the database, in seconds, which are exported as
     /// metrics; 0 disables them
     #[arg(long, env, value_name = "VERIFY_SECONDS", default_value_t = 300,
-          value_parser = clap::value_parser!(u32).range(0..=86_400))]
+          value_parser = value::number(0..=86_400))]
     pub verify_seconds: u32,
 
     #[command(flatten)]
@@ -145,7 +148,7 @@ pub struct Database {
     /// Connections to the database, at least 2: half of them write orders (`SQLite`: one), a fifth
     /// write payments, the rest read, so that reads and payments never delay orders
     #[arg(long, env, value_name = "DATABASE_POOL_MAX", default_value_t = 20,
-          value_parser = clap::value_parser!(u32).range(2..=1_000))]
+          value_parser = value::number(2..=1_000))]
     pub database_pool_max: u32,
 }
 
@@ -182,18 +185,18 @@ pub struct Redis {
 pub struct Limits {
     /// Orders of one batch, which share a lock and a transaction, at most; 1 disables batching
     #[arg(long, env, value_name = "ORDER_BATCH_MAX", default_value_t = 1_024,
-          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+          value_parser = value::number(1..=10_000))]
     pub order_batch_max: u32,
 
     /// Orders that may wait for one product on this node; further ones get `high_demand`
     #[arg(long, env, value_name = "LANE_QUEUE_MAX", default_value_t = 16_384,
-          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+          value_parser = value::number(1..=1_000_000))]
     pub lane_queue_max: u32,
 
     /// Order requests a minute that one user may send, over all nodes, before 429; 0 disables the
     /// limit, for a shop whose edge proxy has one
     #[arg(long, env, value_name = "RATE_LIMIT_PER_MINUTE", default_value_t = 1_000,
-          value_parser = clap::value_parser!(u32).range(0..=100_000_000))]
+          value_parser = value::number(0..=100_000_000))]
     pub rate_limit_per_minute: u32,
 
     /// Time limit for answering a request, in milliseconds

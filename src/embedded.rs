@@ -168,7 +168,7 @@ const SECRET_DIGITS: usize = 64;
 /// cannot lead to an empty key, with which any caller could sign tokens.
 pub fn auth_secret(data_dir: &Path) -> io::Result<Secret> {
     folder::open(data_dir)?;
-    let path = data_dir.join("auth_secret");
+    let path = secret_path(data_dir);
     if !path.exists() {
         let draft = data_dir.join(format!("auth_secret.{}", std::process::id()));
         write_secret(&draft)?;
@@ -185,6 +185,11 @@ pub fn auth_secret(data_dir: &Path) -> io::Result<Secret> {
         return Err(io::Error::other("auth_secret is damaged; remove it"));
     }
     Ok(Secret::new(secret))
+}
+
+/// Where the generated secret is, or will be.
+pub fn secret_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("auth_secret")
 }
 
 fn write_secret(path: &Path) -> io::Result<()> {

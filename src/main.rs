@@ -9,7 +9,7 @@ use flash_sale::{
     api::auth::{self, Role, sign::Signer},
     app,
     config::{self, Command, LogFormat, Migrate},
-    domain,
+    domain, embedded,
     store::{OpenPayment, OpenState, Store},
     telemetry::{self, output},
     verify,
@@ -55,8 +55,19 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 fn token(config: &config::Token) -> anyhow::Result<ExitCode> {
+    let path = embedded::secret_path(&config.data_dir);
+    let had_secret = !config.auth.auth_secret.is_empty() || path.exists();
     let secrets = app::auth_secrets(&config.auth, &config.data_dir)?;
     let secret = secrets.first().ok_or(auth::Error::NoSecret)?;
+    if !had_secret {
+        // In the wrong folder, or without the nodes' AUTH_SECRET, every answer would be 401.
+        let path = path.display();
+        writeln!(
+            io::stderr(),
+            "AUTH_SECRET is not set: signing with a new secret in {path}, which a service that \
+             runs with another one refuses"
+        )?;
+    }
     let signer = Signer::new(secret, &config.auth);
     let role = if config.admin {
         Role::Admin

@@ -59,7 +59,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 
 /// Installs the recorder. Every histogram gets buckets: without them it becomes a summary, which
 /// cannot be aggregated over nodes.
-pub fn record(products_max: usize) -> anyhow::Result<PrometheusHandle> {
+pub fn record(products_max: u32) -> anyhow::Result<PrometheusHandle> {
     let handle = PrometheusBuilder::new()
         .set_buckets(&metrics::SECONDS_BUCKETS)?
         .set_buckets_for_metric(
@@ -71,7 +71,7 @@ pub fn record(products_max: usize) -> anyhow::Result<PrometheusHandle> {
             &metrics::BATCH_BUCKETS,
         )?
         .install_recorder()?;
-    metrics::init(products_max);
+    metrics::init(usize::try_from(products_max)?);
     Ok(handle)
 }
 

@@ -87,6 +87,7 @@ export class Card {
     this.notice.append(h('p', {}, notice.text), ...this.nextStep(notice));
     const step = this.notice.querySelector('button');
     if (step) step.dataset.first = '';
+    this.nameButtons(this.notice);
   }
 
   nextStep({ step }) {
@@ -118,6 +119,14 @@ export class Card {
     const actions = { buy: 'buy', soon: 'soon', over: 'over', 'sold-out': 'soldOut', ordering: 'ordering', held: 'held',
       paying: 'paying', waiting: 'waiting' };
     this.action.replaceChildren(...this[actions[phase]](order));
+    this.nameButtons(this.action);
+  }
+
+  /** A list of buttons is of no use where each one is called the same. */
+  nameButtons(place) {
+    for (const one of place.querySelectorAll('button')) {
+      one.setAttribute('aria-label', `${one.textContent}: ${this.drop.product.name}`);
+    }
   }
 
   buy() {
@@ -127,8 +136,6 @@ export class Card {
     drop.quantity = Math.min(drop.quantity, most);
     const buy = button('Buy', 'primary', () => shop.buy(drop, { quantity: drop.quantity }));
     buy.dataset.first = '';
-    // A list of buttons is of no use where each one is called the same.
-    buy.setAttribute('aria-label', `Buy ${drop.product.name}`);
     if (most === 1) return [buy];
     const id = `quantity-${drop.product.id}`;
     const options = Array.from({ length: most }, (_, index) => h('option', { value: index + 1 }, String(index + 1)));
@@ -144,7 +151,6 @@ export class Card {
     this.tick = now => setText(timer, duration(opens - now));
     const wait = button('Buy', 'primary', () => announce(`It opens in ${duration(opens - this.shop.now())}.`));
     wait.setAttribute('aria-disabled', 'true');
-    wait.setAttribute('aria-label', `Buy ${this.drop.product.name}`);
     wait.dataset.first = '';
     return [h('p', { className: 'clock' }, 'Opens in ', timer), wait];
   }

@@ -234,7 +234,7 @@ class Shop {
   noteChange(drop, before, order) {
     if (order.status === 'confirmed') this.notify(drop, paid(order));
     if (order.status === 'expired') {
-      this.notify(drop, { text: 'Your hold has ended, and the unit went back on sale.', step: 'none', tone: 'warn' });
+      this.notify(drop, { text: 'Your hold has ended. What you held goes to the next buyer.', step: 'none', tone: 'warn' });
     }
     if (before.status === 'confirming' && order.status === 'pending') {
       this.notify(drop, { text: 'The payment did not succeed. Your hold goes on: try another card.', step: 'none', tone: 'bad' });

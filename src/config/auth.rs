@@ -35,7 +35,7 @@ pub struct Auth {
     /// How often the identity provider's keys are read again, in seconds: a key that it has removed
     /// is accepted for that long
     #[arg(long, env, value_name = "AUTH_JWKS_REFRESH_SECONDS", default_value_t = 300,
-          value_parser = clap::value_parser!(u32).range(1..=86_400))]
+          value_parser = value::number(1..=86_400))]
     pub auth_jwks_refresh_seconds: u32,
 
     /// The `iss` that every token must have

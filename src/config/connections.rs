@@ -17,30 +17,30 @@ pub struct Connections {
     /// them. A further one gets the place of one that waits for a request or for its client; while
     /// all are served it waits to be accepted
     #[arg(long, env, value_name = "CONNECTIONS_MAX", default_value_t = 20_000,
-          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+          value_parser = value::number(1..=1_000_000))]
     pub connections_max: u32,
 
     /// Event streams at once, below `CONNECTIONS_MAX`, so that requests always find a connection;
     /// further ones get 503. Half of `CONNECTIONS_MAX` when not given
     #[arg(long, env, value_name = "STREAMS_MAX",
-          value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+          value_parser = value::number(0..=1_000_000))]
     pub streams_max: Option<u32>,
 
     /// Event streams of one signed-in user at once; 0 disables the limit
     #[arg(long, env, value_name = "STREAMS_PER_USER_MAX", default_value_t = 5,
-          value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+          value_parser = value::number(0..=1_000_000))]
     pub streams_per_user_max: u32,
 
     /// Event streams of one client address at once; 0 disables the limit. 50 when not given and
     /// `TRUSTED_PROXIES` is set, else no limit: behind a proxy all clients have its address
     #[arg(long, env, value_name = "STREAMS_PER_ADDRESS_MAX",
-          value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+          value_parser = value::number(0..=1_000_000))]
     pub streams_per_address_max: Option<u32>,
 
     /// Requests a minute of one client address (IPv6: of its /64 network), on this node, before
     /// 429; checked before any token; 0 disables the limit
     #[arg(long, env, value_name = "ADDRESS_RATE_LIMIT_PER_MINUTE", default_value_t = 0,
-          value_parser = clap::value_parser!(u32).range(0..=100_000_000))]
+          value_parser = value::number(0..=100_000_000))]
     pub address_rate_limit_per_minute: u32,
 
     /// Addresses and networks of the proxies in front, comma-separated. Their `X-Forwarded-For`

@@ -43,6 +43,25 @@ impl Environment {
     }
 }
 
+/// Adds to the help of each secret the variable that names its file.
+pub(super) fn with_files_of_secrets(command: Command) -> Command {
+    command.mut_subcommands(|subcommand| {
+        subcommand.mut_args(|arg| {
+            let (Some(help), Some(file)) = (arg.get_help(), file_variable(&arg)) else {
+                return arg;
+            };
+            let help = format!("{help}. Or the path of its file in {file}");
+            arg.help(help)
+        })
+    })
+}
+
+/// `NAME_FILE` of a secret.
+fn file_variable(arg: &Arg) -> Option<String> {
+    let name = arg.get_env().and_then(OsStr::to_str)?;
+    arg.is_hide_env_values_set().then(|| format!("{name}_FILE"))
+}
+
 /// The argument without its variable if that is empty, and the flag that its secret's file stands
 /// for. A flag of the command line wins over both.
 fn resolve(arg: Arg, given: &[OsString]) -> (Arg, Result<Option<OsString>, String>) {
@@ -51,7 +70,7 @@ fn resolve(arg: Arg, given: &[OsString]) -> (Arg, Result<Option<OsString>, Strin
     };
     let variable = env::var_os(&name);
     let is_set = variable.as_ref().is_some_and(|value| !value.is_empty());
-    let file = arg.is_hide_env_values_set().then(|| format!("{name}_FILE"));
+    let file = file_variable(&arg);
     let flag = format!("--{}", arg.get_long().unwrap_or_default());
     let lists = arg.get_value_delimiter().is_some();
     let arg = if variable.is_some() && !is_set {

@@ -3,7 +3,7 @@
 use clap::Args;
 use reqwest::Url;
 
-use super::Error;
+use super::{Error, value};
 use crate::domain::Secret;
 
 /// Shorter passwords are found by trying.
@@ -19,7 +19,7 @@ pub struct Monitor {
     /// Viewers of the live monitor at once; further ones get 503. Fewer if the limit of open files
     /// has no room for them
     #[arg(long, env, value_name = "MONITOR_VIEWERS_MAX", default_value_t = 1_000,
-          value_parser = clap::value_parser!(u32).range(0..=100_000))]
+          value_parser = value::number(0..=100_000))]
     pub monitor_viewers_max: u32,
 
     /// Alertmanager whose firing alerts the live monitor shows, `http(s)://[user:password@]host[:port][/path]`; a query

@@ -8,7 +8,10 @@ use std::{
 
 use clap::{CommandFactory, FromArgMatches, error::ErrorKind};
 
-use super::{Cli, environment::Environment};
+use super::{
+    Cli,
+    environment::{self, Environment},
+};
 
 /// A command line without a command to run: it is invalid, or requests help or the version.
 #[derive(Debug)]
@@ -50,7 +53,7 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Cli, Refusal> 
     if !names_command {
         arguments.insert(1.min(arguments.len()), OsString::from("serve"));
     }
-    let command = with_settings(Cli::command());
+    let command = with_settings(environment::with_files_of_secrets(Cli::command()));
     let subcommand = arguments.get(1).and_then(|name| name.to_str());
     let command = match subcommand.filter(|name| command.find_subcommand(name).is_some()) {
         Some(name) => {
@@ -68,7 +71,7 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Cli, Refusal> 
 
 /// Shows the settings of `serve` in the general help too.
 fn with_settings(command: clap::Command) -> clap::Command {
-    let mut built = Cli::command();
+    let mut built = command.clone();
     // Otherwise the usage would lack the program's name.
     built.build();
     let settings = built

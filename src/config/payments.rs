@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{Error, Serve};
+use super::{Error, Serve, value};
 use crate::domain::Secret;
 
 const URL_FORM: &str = "https://host[:port], without a user, a query or a fragment";
@@ -43,7 +43,7 @@ pub struct Payments {
     /// How long a buyer may take to authenticate a payment (3-D Secure), in seconds; the order holds
     /// its units meanwhile
     #[arg(long, env, value_name = "PAYMENT_AUTHENTICATION_SECONDS", default_value_t = 600,
-          value_parser = clap::value_parser!(u32).range(1..=3_600))]
+          value_parser = value::number(1..=3_600))]
     pub payment_authentication_seconds: u32,
 }
 

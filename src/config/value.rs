@@ -1,12 +1,34 @@
 //! Value parsers: durations with units and bounds, items of lists.
 
-use std::{net::IpAddr, str::FromStr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    str::FromStr,
+    time::Duration,
+};
 
 use ipnet::IpNet;
 
 /// An item of a comma-separated list, without the white space around it.
 pub(super) fn trimmed<T: FromStr>(text: &str) -> Result<T, T::Err> {
     text.trim().parse()
+}
+
+/// clap's own parser says of a text only that it has an invalid digit.
+pub(super) fn number(bounds: RangeInclusive<u32>) -> impl Fn(&str) -> Result<u32, String> + Clone {
+    move |text| match text.parse() {
+        Ok(number) if bounds.contains(&number) => Ok(number),
+        Ok(_) | Err(_) => {
+            let (least, most) = (bounds.start(), bounds.end());
+            Err(format!("give a whole number from {least} to {most}"))
+        }
+    }
+}
+
+/// No name: a listener that moves with the answer of a name server would be found by surprise.
+pub(super) fn listener(text: &str) -> Result<SocketAddr, String> {
+    let bad = |_| "give an IP address and a port, such as 127.0.0.1:8080".to_owned();
+    text.parse().map_err(bad)
 }
 
 fn millis(text: &str, least: u64, most: u64) -> Result<Duration, String> {
@@ -83,6 +105,16 @@ mod tests {
         assert!(holds("fd00::/8", "fd12::1"));
         for bad in ["", "10.0.0.0/33", "proxy.example", "10.0.0.*"] {
             assert!(super::network(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_number_has_its_bounds_in_the_error() {
+        let number = super::number(2..=1_000);
+        assert_eq!(number("2"), Ok(2));
+        for bad in ["1", "1001", "-1", "many", "1.5", ""] {
+            let expected = "give a whole number from 2 to 1000".to_owned();
+            assert_eq!(number(bad), Err(expected), "{bad}");
         }
     }
 

@@ -7,7 +7,7 @@ use crate::domain::in_one_line;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nothing was written.
-    #[error("the database cannot be reached")]
+    #[error("{}", situation(.0))]
     Unreachable(#[source] DbErr),
     /// The outcome of a write is unknown; a read has no answer.
     #[error("the database did not answer in time")]
@@ -73,6 +73,22 @@ impl Error {
     }
 }
 
+/// What an operator looks for: a row that a session keeps locked is no database that is down.
+fn situation(error: &DbErr) -> &'static str {
+    match sqlx_error(error) {
+        Some(sqlx::Error::PoolTimedOut) => {
+            "the database cannot be reached: no connection in time (is the server up at this address?)"
+        }
+        Some(sqlx::Error::Database(refusal)) => match refusal.code().as_deref() {
+            Some(LOCK_NOT_AVAILABLE) => "another session of the database keeps a row locked",
+            Some(QUERY_CANCELED) => "the database did not finish a statement in time",
+            Some(READ_ONLY) => "the database only reads",
+            Some(_) | None => "the database cannot be used now",
+        },
+        Some(_) | None => "the database cannot be reached",
+    }
+}
+
 /// The constraints that requests can violate; the migrations define their names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Constraint {
@@ -107,12 +123,25 @@ const CONSTRAINTS: [(Constraint, &str, &str); 5] = [
     ),
 ];
 
-/// SQLSTATE classes and codes of transient errors: connection failures, too many connections,
+/// SQLSTATE classes and codes of transient errors: connection failures, a login that is refused (its
+/// password is being replaced), too many connections,
 /// shutdown, statement and lock time-outs, serialization and deadlock, a transaction ended for
 /// idling while its node was paused, a read-only server after a fail-over.
-const TRANSIENT: [&str; 8] = [
-    "08", "53", "57", "55P03", "40001", "40P01", "25P03", READ_ONLY,
+const TRANSIENT: [&str; 9] = [
+    "08",
+    "28",
+    "53",
+    "57",
+    LOCK_NOT_AVAILABLE,
+    "40001",
+    "40P01",
+    "25P03",
+    READ_ONLY,
 ];
+/// SQLSTATE of `lock_timeout`.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+/// SQLSTATE of `statement_timeout`.
+const QUERY_CANCELED: &str = "57014";
 /// SQLSTATE of a write that a server refuses because it only reads.
 const READ_ONLY: &str = "25006";
 /// SQLSTATE codes of a closed connection: server shutdown, or idle for too long.

@@ -185,6 +185,8 @@ fn an_invalid_setting_stops_the_start_with_one_line_that_names_it(
         "{stderr}"
     );
     assert_eq!(text(&output.stdout), "");
+    // It says what can be given, and not only that this cannot.
+    assert!(!stderr.contains("invalid digit") && !stderr.contains("syntax"));
 }
 
 #[test]

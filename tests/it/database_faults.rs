@@ -5,10 +5,13 @@ use std::time::{Duration, Instant};
 use rstest::rstest;
 use serde_json::json;
 use test_support::postgres::Postgres;
+use uuid::Uuid;
 
 use crate::support::{
     SOON, eventually,
+    ledger::Ledger,
     load::{Load, Told, door},
+    postgres::Database,
     shop::{Backend, Shop},
     when,
 };
@@ -165,4 +168,36 @@ async fn an_unresponsive_database_blocks_no_request() {
         (service.buy("carl", product, 1).await.status == 201).then_some(())
     })
     .await;
+}
+
+/// As while a password is replaced: buyers may try again, and nobody looks for a bug.
+#[tokio::test]
+async fn a_server_that_does_not_let_the_service_in_is_unavailable() {
+    let database = Database::create().await;
+    let role = format!("r_{}", Uuid::now_v7().simple());
+    let ledger = Ledger::open(&database.url()).await;
+    let create = format!("CREATE ROLE {role} LOGIN SUPERUSER");
+    ledger.execute(&create).await;
+    let url = database.url().replace("postgres@", &format!("{role}@"));
+    assert_ne!(url, database.url());
+    let shop = Shop::plan(Backend::Postgres)
+        .database(&url, &database.url())
+        .open()
+        .await;
+    let product = shop.service().product(5, json!({})).await;
+    shop.service().buy("ann", product, 1).await.success(201);
+
+    let end = format!(
+        "SELECT pg_terminate_backend(pid)::text FROM pg_stat_activity WHERE usename = '{role}'"
+    );
+    ledger.execute(&format!("ALTER ROLE {role} NOLOGIN")).await;
+    assert_ne!(ledger.texts(&end).await, [""; 0]);
+    database_is(&shop, "down").await;
+    let answer = shop.service().buy("bob", product, 1).await;
+    answer.refusal(503, "unavailable");
+
+    ledger.execute(&format!("ALTER ROLE {role} LOGIN")).await;
+    database_is(&shop, "up").await;
+    shop.service().buy("bob", product, 1).await.success(201);
+    shop.assert_books(product).await;
 }

@@ -16,7 +16,12 @@ use crate::support::{
 async fn connections(database: &DatabaseConnection) -> BTreeSet<i32> {
     let service = "SELECT pid FROM pg_stat_activity \
         WHERE datname = current_database() AND application_name = 'flash-sale'";
-    let statement = Statement::from_string(DbBackend::Postgres, service);
+    pids(database, service).await
+}
+
+/// The first column, which holds process ids.
+async fn pids(database: &DatabaseConnection, sql: &str) -> BTreeSet<i32> {
+    let statement = Statement::from_string(DbBackend::Postgres, sql);
     let rows = database.query_all_raw(statement).await.unwrap();
     rows.iter()
         .map(|row| row.try_get_by_index(0).unwrap())
@@ -62,6 +67,56 @@ async fn a_locked_row_costs_no_connection_and_no_order_on_another_product() {
     .await;
     shop.assert_books(locked).await;
     shop.assert_books(free).await;
+}
+
+/// The session may be busy or idle. The service's own, which wait for it, are none to end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_query_of_the_runbook_names_the_session_that_keeps_a_row_locked() {
+    let runbook = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/RUNBOOK.md");
+    let runbook = std::fs::read_to_string(runbook).unwrap();
+    let (_, section) = runbook.split_once("## FlashSaleLaneStuck").unwrap();
+    let (_, query) = section.split_once("```sql").unwrap();
+    let (query, _) = query.split_once("```").unwrap();
+    let shop = Shop::open(Backend::Postgres).await;
+    let product = shop.service().product(10, json!({})).await;
+    let database = ledger::connect(&shop.database_url).await;
+    let other = ledger::connect(&shop.database_url).await;
+    let other_pid = pids(&other, "SELECT pg_backend_pid()").await;
+
+    let transaction = other.begin().await.unwrap();
+    let lock = format!("SELECT 1 FROM products WHERE id = '{product}' FOR UPDATE");
+    transaction.execute_unprepared(&lock).await.unwrap();
+    let diagnosis = async {
+        let said = "the log says that a session keeps a row locked";
+        eventually(said, SOON, async || {
+            shop.service().buy("ann", product, 1).await;
+            when(shop.log().contains("keeps a row locked"))
+        })
+        .await;
+    };
+    let cure = async {
+        let found = eventually("the query names a session", SOON, async || {
+            let found = pids(&database, query).await;
+            (!found.is_empty()).then_some(found)
+        })
+        .await;
+        assert_eq!(found, other_pid);
+        diagnosis.await;
+        for pid in found {
+            let end = format!("SELECT pg_terminate_backend({pid})");
+            database.execute_unprepared(&end).await.unwrap();
+        }
+    };
+    let waiting = shop.service().buy("bob", product, 1);
+    let busy = transaction.execute_unprepared("SELECT pg_sleep(120)");
+    let (ended, _, ()) = tokio::join!(busy, waiting, cure);
+
+    assert!(ended.is_err(), "the session was ended");
+    eventually("the product sells again", SOON, async || {
+        when(shop.service().buy("carl", product, 1).await.status == 201)
+    })
+    .await;
+    shop.assert_books(product).await;
 }
 
 /// The server ends a statement before its caller would take it for silent.

@@ -92,6 +92,12 @@ async fn the_page_shows_the_numbers_of_the_metrics_and_of_the_api() {
         browser.until(&tab, condition).await.unwrap();
     }
     page::assert_light(&mut browser, &tab).await;
+    let cut = "[...document.querySelectorAll('.scroll')].filter(table => table.scrollWidth > table.clientWidth)
+        .map(table => table.ariaLabel)";
+    for width in [1280, 1440, 2560] {
+        browser.set_width(&tab, width).await.unwrap();
+        assert_eq!(browser.run(&tab, cut).await.unwrap(), json!([]), "{width}");
+    }
     let markup = "document.querySelectorAll('main b b, main script, main img, option b').length";
     assert_eq!(browser.run(&tab, markup).await.unwrap(), 0);
     let title = browser.run(&tab, "document.title").await.unwrap();

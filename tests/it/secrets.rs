@@ -19,7 +19,7 @@ use crate::{
     support::{
         postgres::Database,
         redis::Nodes,
-        service::{Service, Settings},
+        service::{Service, Settings, program},
         shop::{Backend, Shop},
         tokens,
     },
@@ -246,4 +246,43 @@ async fn private_redis_nodes_need_a_password_that_no_command_line_shows() {
     }
     let (status, health) = shop.service().health().await;
     assert_eq!((status, &health["redis"]), (200, &json!("up")), "{health}");
+}
+
+#[test]
+fn the_help_of_a_secret_names_the_variable_of_its_file() {
+    for (command, names) in [
+        ("serve", &["AUTH_SECRET", "PAYMENT_KEY", "OPS_PASSWORD"][..]),
+        ("token", &["AUTH_SECRET"]),
+        ("verify", &["DATABASE_URL"]),
+    ] {
+        let help = program().args([command, "--help"]).output().unwrap().stdout;
+        let help = String::from_utf8(help).unwrap();
+        for name in names {
+            assert!(help.contains(&format!("{name}_FILE")), "{name}:\n{help}");
+        }
+        assert!(!help.contains("LOCK_TTL_MS_FILE"), "{help}");
+    }
+}
+
+/// Who runs it in another folder than the service learns why the answer is 401.
+#[test]
+fn a_token_of_a_new_secret_comes_with_a_warning() {
+    let folder = TempDir::new().unwrap();
+    let warning = |secret: &str| {
+        let mut command = program();
+        command.args(["token", "--user", "ann"]);
+        command.env("DATA_DIR", folder.path());
+        command.env("AUTH_SECRET", secret);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let token = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(token.trim().split('.').count(), 3, "{token}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+
+    assert_eq!(warning(tokens::SECRET), "");
+    let first = warning("");
+    assert!(first.contains(folder.path().to_str().unwrap()), "{first}");
+    assert_eq!(first.lines().count(), 1, "{first}");
+    assert_eq!(warning(""), "");
 }

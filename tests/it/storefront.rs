@@ -238,7 +238,7 @@ async fn a_drop_opens_when_its_countdown_ends_and_the_keyboard_buys_it() {
     let focus = "document.activeElement.getAttribute('aria-label')";
     for _ in 0..TABS_MAX {
         visitor.browser.press(&ann, "Tab").await.unwrap();
-        if visitor.run(focus).await == "Buy Record" {
+        if visitor.run(focus).await == "Buy: Record" {
             break;
         }
     }
@@ -270,6 +270,9 @@ async fn names_with_markup_are_text() {
         "<b>Bold</b><script>document.title = 'broken in'</script><img src=x onerror=alert(1)>";
     let description = json!({ "description": name });
     drop_of(front, name, 5, description).await;
+    for sold_out in ["Seat", "Badge"] {
+        drop_of(front, sold_out, 0, json!({})).await;
+    }
     let mut browser = Browser::start().unwrap();
     let ann = enter(&mut browser, front).await;
     let mut visitor = at(&mut browser, &ann);

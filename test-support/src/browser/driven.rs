@@ -185,6 +185,15 @@ impl Browser {
         Ok(())
     }
 
+    /// Changes the width of the page, in CSS pixels.
+    pub async fn set_width(&mut self, tab: &Tab, width: u32) -> anyhow::Result<()> {
+        let size =
+            json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false });
+        self.call(Some(tab), "Emulation.setDeviceMetricsOverride", size)
+            .await?;
+        Ok(())
+    }
+
     /// Carries out `action`, and breaks the connection of the next request to the address after the
     /// service has answered it. `*` in the address stands for any text.
     pub async fn lose_answer(

@@ -19,6 +19,11 @@ const VIOLATIONS: &str =
     .filter(rule => ['serious', 'critical'].includes(rule.impact))
     .map(rule => `${rule.id}: ${rule.nodes.map(node => node.html).join(' ')}`))";
 
+/// Names that several buttons have: who goes through a list of them cannot tell which is which.
+const NAMESAKES: &str = "[...document.querySelectorAll('button')]
+    .filter(button => button.checkVisibility()).map(button => button.getAttribute('aria-label') ?? button.innerText)
+    .filter((name, at, names) => names.indexOf(name) !== at)";
+
 pub(crate) async fn assert_light(browser: &mut Browser, tab: &Tab) {
     let weight = browser.run(tab, WEIGHT).await.unwrap();
     let weight = weight.as_u64().unwrap();
@@ -33,6 +38,8 @@ pub(crate) async fn assert_accessible(browser: &mut Browser, tab: &Tab) {
         let found = browser.run(tab, VIOLATIONS).await.unwrap();
         assert_eq!(found, Value::Array(Vec::new()), "{theme:?}");
     }
+    let namesakes = browser.run(tab, NAMESAKES).await.unwrap();
+    assert_eq!(namesakes, Value::Array(Vec::new()));
 }
 
 /// The script, which a Python package ships.
