@@ -8,6 +8,7 @@ use std::{
 
 use flash_sale::{
     app,
+    domain::Secret,
     embedded::RedisNodes,
     store::{Connections, Store, Url},
     verify,
@@ -59,7 +60,7 @@ impl Served {
         let store = Store::connect(&Url::new(url.expose()), connections).await;
         let log = folder.path().join("design.log");
         let locks = nodes.urls();
-        let locks: Vec<&str> = locks.iter().map(|url| url.expose()).collect();
+        let locks: Vec<&str> = locks.iter().map(Secret::expose).collect();
         let mut command = Command::new(program_file());
         clear_environment(&mut command)
             .args(["designs", "--design", design])
