@@ -129,8 +129,8 @@ impl Store {
                 ..TransactionOptions::default()
             })
         };
-        let begun = bounded_with_retry(trust, BEGIN_TIMEOUT, begin).await?;
-        Ok(Transaction::begun(begun))
+        let inner = bounded_with_retry(trust, BEGIN_TIMEOUT, begin).await?;
+        Ok(Transaction::begun(inner))
     }
 
     /// Takes one connection for work of which at most one statement writes. On PostgreSQL each

@@ -89,10 +89,14 @@ impl Session {
 }
 
 async fn acquire(pool: &PgPool) -> Result<PoolConnection<Postgres>, DbErr> {
-    pool.acquire().await.map_err(|error| match error {
-        sqlx::Error::PoolTimedOut => DbErr::ConnectionAcquire(ConnAcquireErr::Timeout),
-        sqlx::Error::PoolClosed => DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed),
-        error => DbErr::Conn(sqlx_error(error)),
+    pool.acquire().await.map_err(|error| {
+        if matches!(error, sqlx::Error::PoolTimedOut) {
+            return DbErr::ConnectionAcquire(ConnAcquireErr::Timeout);
+        }
+        if matches!(error, sqlx::Error::PoolClosed) {
+            return DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed);
+        }
+        DbErr::Conn(sqlx_error(error))
     })
 }
 
