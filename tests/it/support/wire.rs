@@ -47,7 +47,7 @@ impl Wire {
         // The type is not part of the length.
         let kind = usize::from(self.has_started);
         let length = self.rest.get(kind..kind + 4)?.try_into().unwrap();
-        let length = kind + u32::from_be_bytes(length) as usize;
+        let length = kind + usize::try_from(u32::from_be_bytes(length)).unwrap();
         if self.rest.len() < length {
             return None;
         }
