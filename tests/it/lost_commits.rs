@@ -18,13 +18,21 @@ use crate::support::{
 
 /// `REQUEST_TIMEOUT_MS` and a margin for a busy machine.
 const ANSWERED_WITHIN: Duration = Duration::from_millis(5_700);
+/// Enough to settle every commit on a busy machine, in milliseconds.
+const PATIENT: &str = "40000";
 
 async fn behind_a_proxy() -> (Database, Proxy, Shop) {
+    answering_within("5000").await
+}
+
+/// The service answers within so many milliseconds.
+async fn answering_within(timeout: &str) -> (Database, Proxy, Shop) {
     let database = Database::create().await;
     let proxy = Proxy::before(&database.url()).await;
     let through = proxy.url(&database.url());
     let shop = Shop::plan(Backend::Postgres)
         .database(&through, &database.url())
+        .set("REQUEST_TIMEOUT_MS", timeout)
         .open()
         .await;
     (database, proxy, shop)
@@ -137,7 +145,7 @@ async fn lost_commits_under_load_sell_nothing_twice() {
 /// of the commit been read only, it would match now, and the second would meet its order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sale_that_arrives_after_it_was_settled_sells_nothing() {
-    let (_database, proxy, shop) = behind_a_proxy().await;
+    let (_database, proxy, shop) = answering_within(PATIENT).await;
     let product = shop.service().product(5, json!({})).await;
     shop.service().buy("ann", product, 1).await.success(201);
 
@@ -175,7 +183,7 @@ async fn sells_once_despite(cut: Cut, proxy: &Proxy, shop: &Shop, product: Uuid)
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exchange_that_is_cut_off_anywhere_sells_once() {
     const LAST: usize = 28;
-    let (_database, proxy, shop) = behind_a_proxy().await;
+    let (_database, proxy, shop) = answering_within(PATIENT).await;
     let product = shop.service().product(1_000_000, json!({})).await;
     let mut sold = 0;
 
@@ -196,9 +204,9 @@ async fn an_exchange_that_is_cut_off_anywhere_sells_once() {
         }
         sold += 1;
         proxy.break_all().await;
-        assert!(end > 10 * step, "{from:?} {sender:?}: {end}");
+        assert!(end > 3 * step, "{from:?} {sender:?}: {end}");
         if sender == Sender::Server {
-            for after in end - step - LAST..end {
+            for after in end.saturating_sub(step + LAST)..end {
                 sells_once_despite(cut(after), &proxy, &shop, product).await;
                 sold += 1;
             }

@@ -161,7 +161,7 @@ proptest! {
 
     #[test]
     fn orders_that_join_no_waitlist_only_sell(
-        stock in 0..60, reserved in 0..20, skips in any::<bool>(),
+        stock in 0..60, reserved in 0..20_i32, skips in any::<bool>(),
         commands in prop::collection::vec(command(), 0..80),
     ) {
         let mut product = product(stock, None);
