@@ -143,7 +143,8 @@ impl Checkout {
         began: Instant,
     ) -> Result<Confirmed, Error> {
         if order.status == OrderStatus::Confirmed {
-            return Ok(Confirmed::Done(Box::new(order.clone())));
+            let order = self.parts.store.durable_order(order.id).await?;
+            return Ok(Confirmed::read(order));
         }
         if self.parts.gateway.is_none() && order.total > 0 {
             return Err(Error::Disabled);

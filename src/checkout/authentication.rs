@@ -111,7 +111,7 @@ impl Parts {
         if let Some(waiting) = self.store.waiting_payment(id).await? {
             return Ok(requires_action(waiting.attempt.order, &waiting.action));
         }
-        Ok(Confirmed::read(self.store.order(id).await?))
+        Ok(Confirmed::read(self.store.durable_order(id).await?))
     }
 
     /// Asks the gateway for the payment's state, and ends the attempt where it has ended.

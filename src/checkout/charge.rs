@@ -185,7 +185,7 @@ impl Parts {
 
     /// What became of an attempt that another caller owns or has ended.
     async fn ended_elsewhere(&self, id: OrderId) -> Result<Confirmed, Error> {
-        let read = self.store.order(id).await;
+        let read = self.store.durable_order(id).await;
         let order = read.map_err(|_: store::Error| Error::OutcomeUnknown(id))?;
         let status = order.as_ref().map(|order| order.status);
         if status == Some(OrderStatus::Confirming) {

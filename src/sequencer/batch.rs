@@ -1,13 +1,15 @@
-//! Writes one batch: reads facts, decides and writes the changes in one transaction.
+//! Writes one batch: reads facts, decides, and writes the changes atomically.
 //!
 //! The fence makes it safe without any lock: after any other write of the product since the row
-//! was read, the update of this batch matches no row.
+//! was read, the update of this batch matches no row. A batch that only sells therefore needs no
+//! transaction around its facts and its one statement.
 
 use chrono::{DateTime, Utc};
 
 use super::{
     decide::{Decision, Facts, decide},
     facts::facts,
+    lane::RowSource,
     pending::PendingBatch,
     trace::BatchTrace,
 };
@@ -51,6 +53,7 @@ pub(super) struct Batch<'a> {
     /// The database's time.
     at: DateTime<Utc>,
     references: References,
+    source: RowSource,
     decision: Decision,
     may_be_durable: bool,
     trace: BatchTrace,
@@ -62,12 +65,14 @@ impl<'a> Batch<'a> {
         pending: &'a PendingBatch,
         at: DateTime<Utc>,
         references: References,
+        source: RowSource,
     ) -> Self {
         Self {
             product,
             pending,
             at,
             references,
+            source,
             decision: Decision::default(),
             may_be_durable: false,
             trace: BatchTrace::default(),
@@ -81,8 +86,9 @@ impl<'a> Batch<'a> {
 
     /// Decides the batch and writes the decision.
     ///
-    /// `before_commit` is called with the stock on hand after the batch, if that has changed.
-    /// Without a transaction there must be nothing to look up or to write.
+    /// `before_commit` is called with the stock on hand after the batch, if that changes, before
+    /// the statement that commits. Without a transaction there must be nothing to look up or to
+    /// write.
     pub(super) async fn decide_and_commit(
         &mut self,
         transaction: Option<Transaction>,
@@ -102,35 +108,84 @@ impl<'a> Batch<'a> {
         let commands = self.pending.commands();
         self.decision = decide(product, facts, commands, at, self.references.draw);
         self.decision.more |= more;
-        let Some(transaction) = transaction.filter(|_| self.decision.has_changes(product)) else {
+        let Some(transaction) = transaction else {
             return Ok(Written::Unchanged);
         };
+        if !self.decision.has_changes(product) {
+            self.end_unchanged(transaction).await?;
+            return Ok(Written::Unchanged);
+        }
         if self.references.look_up {
             self.redraw_references(&transaction).await?;
         }
+        let on_hand = self.decision.stock.on_hand;
+        let before_commit = || {
+            if on_hand != product.stock.on_hand {
+                before_commit(on_hand);
+            }
+        };
+        if transaction.commits_by_itself() {
+            self.write(&transaction, before_commit).await
+        } else {
+            self.write_and_commit(transaction, before_commit).await
+        }
+    }
+
+    /// Ends a batch that changes nothing. What its replies tell of earlier writes is made durable
+    /// before, unless the batch is decided again on a row that is read.
+    async fn end_unchanged(&mut self, transaction: Transaction) -> Result<(), Error> {
+        if self.source == RowSource::Database && self.decision.tells_of_writes() {
+            self.begin_statement("standbys", &transaction);
+            transaction.end_durably(self.product.id).await?;
+            self.trace.end_step();
+        }
+        Ok(())
+    }
+
+    /// Writes the decision with one statement, which commits.
+    async fn write(
+        &mut self,
+        transaction: &Transaction,
+        before_commit: impl FnOnce(),
+    ) -> Result<Written, Error> {
+        before_commit();
+        self.begin_statement("write", transaction);
+        self.may_be_durable = true;
+        let sent = self.send_changes(transaction).await;
+        // An error of the server means that it has not committed.
+        self.may_be_durable = matches!(sent, Err(Error::CommitUnknown(_)));
+        if let Some(not_written) = not_written(sent)? {
+            return Ok(not_written);
+        }
+        self.trace.end_step();
+        Ok(self.committed())
+    }
+
+    /// Writes the decision with several statements, and commits them.
+    async fn write_and_commit(
+        &mut self,
+        transaction: Transaction,
+        before_commit: impl FnOnce(),
+    ) -> Result<Written, Error> {
         self.begin_statement("write", &transaction);
-        match self.send_changes(&transaction).await {
-            Ok(true) => self.trace.end_step(),
-            Ok(false) => return Ok(Written::Stale),
-            Err(Error::Violates(Constraint::Reference)) => return Ok(Written::ReferenceTaken),
-            Err(error) => return Err(error),
+        let sent = self.send_changes(&transaction).await;
+        if let Some(not_written) = not_written(sent)? {
+            return Ok(not_written);
         }
-        if self.decision.stock.on_hand != product.stock.on_hand {
-            before_commit(self.decision.stock.on_hand);
-        }
+        self.trace.end_step();
+        before_commit();
         self.begin_statement("commit", &transaction);
         self.may_be_durable = true;
-        match transaction.commit().await {
-            Ok(()) => {
-                self.trace.end_step();
-                let after = after(product, &self.decision, at);
-                Ok(Written::Committed(Box::new(after)))
-            }
-            Err(error) => {
-                self.may_be_durable = matches!(error, Error::CommitUnknown(_));
-                Err(error)
-            }
-        }
+        let committed = transaction.commit().await;
+        self.may_be_durable = matches!(committed, Err(Error::CommitUnknown(_)));
+        committed?;
+        self.trace.end_step();
+        Ok(self.committed())
+    }
+
+    fn committed(&self) -> Written {
+        let after = after(self.product, &self.decision, self.at);
+        Written::Committed(Box::new(after))
     }
 
     /// Draws another reference for each new order whose reference exists.
@@ -178,7 +233,7 @@ impl<'a> Batch<'a> {
         Ok(ended)
     }
 
-    /// Whether the commit was sent, so that the batch may be durable.
+    /// Whether the statement that commits was sent, so that the batch may be durable.
     pub(super) fn may_be_durable(&self) -> bool {
         self.may_be_durable
     }
@@ -189,6 +244,16 @@ impl<'a> Batch<'a> {
 
     fn begin_statement(&mut self, name: &'static str, transaction: &Transaction) {
         self.trace.begin_statement(name, transaction.system());
+    }
+}
+
+/// The result of a batch whose changes were sent and are not written; `None` if they are.
+fn not_written(sent: Result<bool, Error>) -> Result<Option<Written>, Error> {
+    match sent {
+        Ok(true) => Ok(None),
+        Ok(false) => Ok(Some(Written::Stale)),
+        Err(Error::Violates(Constraint::Reference)) => Ok(Some(Written::ReferenceTaken)),
+        Err(error) => Err(error),
     }
 }
 

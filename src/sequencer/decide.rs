@@ -133,6 +133,27 @@ impl Decision {
             && !self.new.orders.is_empty()
     }
 
+    /// Whether a reply says that something is written. In a decision without changes it was learned
+    /// from a row that an earlier batch wrote.
+    pub(super) fn tells_of_writes(&self) -> bool {
+        self.replies.iter().any(|reply| match reply {
+            Reply::Order(outcome) => match outcome {
+                Outcome::Created(_)
+                | Outcome::Replayed(_)
+                | Outcome::Waitlisted(_)
+                | Outcome::WaitReplayed(_) => true,
+                Outcome::Refused(_) => false,
+            },
+            Reply::Restocked | Reply::Cancelled(_) | Reply::Left => true,
+            Reply::RestockTooLarge
+            | Reply::RestockTooSmall { .. }
+            | Reply::NotCancelled(_)
+            | Reply::NotWaiting
+            | Reply::HoldsExpired
+            | Reply::NoProduct => false,
+        })
+    }
+
     /// Units of the new orders.
     pub(super) fn units(&self) -> u64 {
         let units = self.new.orders.iter().map(|new| new.order.quantity);

@@ -1,4 +1,9 @@
 //! Reads the facts that a batch needs: keys, units per user, orders, expired holds, the waitlist.
+//!
+//! Each statement sees its own moment, with or without a transaction. That suffices: whatever makes
+//! keys, live orders or places raises the product's version, so when the fenced write matches the
+//! row of the decision, nothing of this has changed since that row was read. A payment changes an
+//! order without raising it: the write that releases an order therefore names the order's status.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -35,9 +40,13 @@ pub(super) async fn facts(
     let mut facts = Facts::default();
     let keys: Vec<_> = requests(pending).filter_map(key).collect();
     if !keys.is_empty() {
-        let records = &mut facts.idempotency_records;
-        *records = transaction.orders_by_key(product.id, &keys).await?;
-        records.extend(transaction.entries_by_key(product.id, &keys).await?);
+        // A row of a known key never goes away, so it is still there for the next statements.
+        let keys = transaction.known_keys(product.id, &keys).await?;
+        if !keys.is_empty() {
+            let records = &mut facts.idempotency_records;
+            *records = transaction.orders_by_key(product.id, &keys).await?;
+            records.extend(transaction.entries_by_key(product.id, &keys).await?);
+        }
     }
     let (mut cancelled, mut leaves) = (Vec::new(), 0);
     let (mut waitlist_users, mut returns_units, mut expires_holds) = (Vec::new(), false, false);

@@ -1,7 +1,7 @@
 //! The lane: a task that is the single writer of one product on this node.
 //!
 //! It gathers pending commands, takes the lock of the stock level that it read, decides and writes
-//! the batch in one transaction, replies to all callers, and releases the lock off the response
+//! the batch with one commit, replies to all callers, and releases the lock off the response
 //! path. While one batch commits, the next one gathers, so the batch size follows the load.
 //!
 //! A decision that writes may use the row as the lane's last commit left it, because the fence
@@ -9,15 +9,12 @@
 //! a row that was read after its commands had arrived.
 
 use std::{
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     time::timeout,
 };
 
@@ -102,8 +99,8 @@ struct ProductRow {
 }
 
 /// Where the row comes from, which decides whether refusals may be based on it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum RowSource {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RowSource {
     /// Read after the batch's commands had arrived.
     Database,
     /// This lane's last commit.
@@ -287,22 +284,23 @@ impl Lane {
         };
         let product = &row.product;
         self.update_gauges(product);
+        // Told once this node knows whether another one waits for the product.
+        let (tell, alone) = oneshot::channel();
         if !pending.may_write(product) {
-            return Box::pin(self.write_and_reply(pending, &row, &AtomicBool::new(false))).await;
+            return Box::pin(self.write_and_reply(pending, &row, alone)).await;
         }
         let guard = match self.lock(product, begun).await {
             Ok(guard) => guard,
             Err(busy) => return busy,
         };
         let (redis, name) = (self.parts().redis.clone(), self.name.clone());
-        let alone = AtomicBool::new(false);
-        let rival = async {
+        let rival = async move {
             let rival = handover::other_node_waits(redis.as_ref(), product.id, &name).await;
             // Without an answer, another node may wait for its turn.
-            alone.store(rival == Some(false), Relaxed);
+            let _ = tell.send(rival == Some(false));
             rival
         };
-        let write = Box::pin(self.write_and_reply(pending, &row, &alone));
+        let write = Box::pin(self.write_and_reply(pending, &row, alone));
         let (step, rival) = handover::alongside(write, rival).await;
         if let Some(guard) = guard {
             let cached = self.cached_product.as_ref();

@@ -91,6 +91,17 @@ impl PendingBatch {
         })
     }
 
+    /// Whether all that the batch can change is to sell: it then writes with one statement.
+    pub(super) fn may_only_sell(&self, product: &Product) -> bool {
+        self.commands().all(|command| match command {
+            Command::Order(request) => !(product.waitlist && request.waitlist),
+            Command::Restock(..)
+            | Command::Cancel(..)
+            | Command::Leave(_)
+            | Command::ExpireHolds => false,
+        })
+    }
+
     /// Whether the batch needs the database: to write, or to look up idempotency keys and limits.
     pub(super) fn need_transaction(&self, product: &Product) -> bool {
         let has_key = |command: &Command| match command {

@@ -1,7 +1,10 @@
-//! Settles a commit whose answer was lost: finds out whether the database committed it.
+//! Settles a commit whose answer was lost: finds out whether the database committed it, by a write.
 //!
-//! A new connection locks the product's row. Once it has that lock, the lost transaction has
-//! ended, and its rows are visible either all or not at all.
+//! A read proves nothing: the lost statement may still be on its way to the server, and what a
+//! commit wrote is visible even if its wait for the standbys was interrupted. So a new connection
+//! raises the product's version where it is still the one that the batch was decided on. If it is,
+//! the lost statement can never match any more; else the batch is looked up, and a commit that
+//! waits for the standbys stands behind what is found.
 
 use std::time::{Duration, Instant};
 
@@ -54,15 +57,19 @@ async fn look_up(
     before: &Product,
     decision: &Decision,
 ) -> Result<CommitStatus, Error> {
-    let transaction = store.begin().await?;
-    let Some(row) = transaction.lock_product(before.id).await? else {
-        return Ok(CommitStatus::RolledBack);
-    };
-    if row.version == before.version {
+    let transaction = store.begin_self_committing().await?;
+    if transaction.supersede(before.id, before.version).await? {
+        transaction.commit().await?;
         return Ok(CommitStatus::RolledBack);
     }
+    let Some(row) = transaction.product(before.id).await? else {
+        return Ok(CommitStatus::RolledBack);
+    };
     Ok(match is_written(&transaction, before, decision).await? {
-        Some(true) => CommitStatus::Committed(Box::new(row)),
+        Some(true) => {
+            transaction.end_durably(before.id).await?;
+            CommitStatus::Committed(Box::new(row))
+        }
         Some(false) => CommitStatus::RolledBack,
         None => CommitStatus::Unknown,
     })

@@ -66,6 +66,21 @@ impl Error {
         !matches!(**cause, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed)
     }
 
+    /// The error of a statement that commits: one after which it may have been executed leaves the
+    /// outcome of the commit unknown.
+    pub(super) fn of_commit(self) -> Self {
+        if !self.may_have_written() {
+            return self;
+        }
+        match self {
+            Self::Unreachable(source) => Self::CommitUnknown(Some(source)),
+            other @ (Self::Silent
+            | Self::CommitUnknown(_)
+            | Self::Violates(_)
+            | Self::Refused(_)) => other,
+        }
+    }
+
     /// The error with its causes, in one line, for the log.
     pub fn chain(&self) -> String {
         let first: &dyn std::error::Error = self;

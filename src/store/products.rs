@@ -7,11 +7,11 @@ use chrono::{DateTime, Utc};
 use entities::products::{ActiveModel, COLUMN, Column, Entity, Model};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
+    ColumnTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
     sea_query::Expr,
 };
 
-use super::{Result, Store, Transaction};
+use super::{Error, Result, Store, Transaction};
 use crate::domain::{
     Actor, AuditAction, AuditRow, Change, Product, ProductId, StockLevel, product_state,
 };
@@ -316,6 +316,11 @@ impl Transaction {
     /// The fence: writes the stock, or returns false when the product's version has moved on since
     /// `change.version`.
     pub async fn write_stock(&self, change: StockChange, now: DateTime<Utc>) -> Result<bool> {
+        if self.commits_by_itself() {
+            // The stock would be durable without the rows that follow it.
+            let reason = "a write of several statements needs a transaction";
+            return Err(Error::Refused(DbErr::Custom(reason.to_owned())));
+        }
         let written = Entity::update_many()
             .col_expr(Column::Stock, Expr::value(change.stock.on_hand))
             .col_expr(Column::StockTotal, Expr::value(change.stock.total))
@@ -327,6 +332,25 @@ impl Transaction {
             .exec(&self.inner)
             .await?;
         Ok(written.rows_affected == 1)
+    }
+
+    /// Raises the product's version where it is still `version`, and changes nothing else: a
+    /// statement that was sent with that version can then never match. False when another write
+    /// has raised it; this waits for one that has not ended.
+    pub async fn supersede(&self, id: ProductId, version: i64) -> Result<bool> {
+        let raised = Entity::update_many()
+            .col_expr(Column::Version, next_version())
+            .filter(COLUMN.id.eq(id))
+            .filter(COLUMN.version.eq(version))
+            .exec(&self.inner)
+            .await?;
+        Ok(raised.rows_affected == 1)
+    }
+
+    /// Reads the product's row.
+    pub async fn product(&self, id: ProductId) -> Result<Option<Product>> {
+        let row = Entity::find_by_id(id).one(&self.inner).await?;
+        Ok(row.map(Product::from))
     }
 
     /// Reads the product's row and locks it against other writers until the transaction ends.

@@ -94,6 +94,13 @@ impl Postgres {
         self.execute("SELECT pg_reload_conf()").await
     }
 
+    /// Commits wait for these standbys from now on, as `synchronous_standby_names` has them.
+    pub async fn wait_for_standbys(&self, names: &str) -> anyhow::Result<()> {
+        let set = format!("ALTER SYSTEM SET synchronous_standby_names = '{names}'");
+        self.execute(&set).await?;
+        self.execute("SELECT pg_reload_conf()").await
+    }
+
     /// Runs a statement, in a session that may write on a server that only reads.
     async fn execute(&self, statement: &str) -> anyhow::Result<()> {
         let connection = self.connect_in_time().await?;

@@ -4,25 +4,35 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::support::{
     SOON, eventually,
     load::{Load, door},
     postgres::Database,
-    proxy::{Fault, Proxy},
+    proxy::{Cut, Fault, Proxy, Sender},
     shop::{Backend, Shop},
     when,
+    wire::Role,
 };
 
 /// `REQUEST_TIMEOUT_MS` and a margin for a busy machine.
 const ANSWERED_WITHIN: Duration = Duration::from_millis(5_700);
+/// Enough to settle every commit on a busy machine, in milliseconds.
+const PATIENT: &str = "40000";
 
 async fn behind_a_proxy() -> (Database, Proxy, Shop) {
+    answering_within("5000").await
+}
+
+/// The service answers within so many milliseconds.
+async fn answering_within(timeout: &str) -> (Database, Proxy, Shop) {
     let database = Database::create().await;
     let proxy = Proxy::before(&database.url()).await;
     let through = proxy.url(&database.url());
     let shop = Shop::plan(Backend::Postgres)
         .database(&through, &database.url())
+        .set("REQUEST_TIMEOUT_MS", timeout)
         .open()
         .await;
     (database, proxy, shop)
@@ -127,6 +137,83 @@ async fn lost_commits_under_load_sell_nothing_twice() {
         rows.iter()
             .all(|row| received.orders.contains(&row.id.to_string()))
     );
+    shop.assert_books(product).await;
+}
+
+/// The client loses its connection with a sale that is still on its way to the server. The service
+/// places the order again, and the first statement arrives just before the second: had the status
+/// of the commit been read only, it would match now, and the second would meet its order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sale_that_arrives_after_it_was_settled_sells_nothing() {
+    let (_database, proxy, shop) = answering_within(PATIENT).await;
+    let product = shop.service().product(5, json!({})).await;
+    shop.service().buy("ann", product, 1).await.success(201);
+
+    proxy.set(Fault::DelaySale);
+    let answer = shop.service().order("bob", product, 2).key("k").send();
+    let answer = answer.await;
+
+    assert_eq!(proxy.hits(), 1);
+    let order = answer.success(201);
+    assert_eq!(answer.header("idempotency-replayed"), None);
+    let rows = shop.ledger.orders(product).await;
+    assert_eq!(rows.len(), 2);
+    assert!(rows.iter().any(|row| order["id"] == json!(row.id)));
+    assert_eq!(shop.ledger.product(product).await.stock, 2);
+    shop.assert_books(product).await;
+}
+
+/// A batch whose exchange with the database was cut off after `cut`: the buyer gets the order, made
+/// once and not found by its key. False if the exchange was shorter.
+async fn sells_once_despite(cut: Cut, proxy: &Proxy, shop: &Shop, product: Uuid) -> bool {
+    proxy.set(Fault::Cut(cut));
+    let buyer = Uuid::now_v7().to_string();
+    let call = shop.service().order(&buyer, product, 1).key("k");
+    let answer = call.send().await;
+    let order = answer.success(201);
+    let replayed = answer.header("idempotency-replayed");
+    assert_eq!(replayed, None, "{cut:?}");
+    let id = order["id"].as_str().unwrap();
+    assert!(shop.ledger.has_order(id).await, "{cut:?}");
+    proxy.hits() > 0
+}
+
+/// In steps through the whole exchange, and after each byte of the server's last messages, which
+/// say that the statement was executed, and then that it has committed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exchange_that_is_cut_off_anywhere_sells_once() {
+    const LAST: usize = 28;
+    let (_database, proxy, shop) = answering_within(PATIENT).await;
+    let product = shop.service().product(1_000_000, json!({})).await;
+    let mut sold = 0;
+
+    for (from, sender, step) in [
+        (Role::Keys, Sender::Client, 150),
+        (Role::Sale, Sender::Client, 31),
+        (Role::Keys, Sender::Server, 11),
+    ] {
+        let cut = |after| Cut {
+            from,
+            sender,
+            after,
+        };
+        let mut end = 0;
+        while sells_once_despite(cut(end), &proxy, &shop, product).await {
+            end += step;
+            sold += 1;
+        }
+        sold += 1;
+        proxy.break_all().await;
+        assert!(end > 3 * step, "{from:?} {sender:?}: {end}");
+        if sender == Sender::Server {
+            for after in end.saturating_sub(step + LAST)..end {
+                sells_once_despite(cut(after), &proxy, &shop, product).await;
+                sold += 1;
+            }
+        }
+    }
+
+    assert_eq!(shop.ledger.orders(product).await.len(), sold);
     shop.assert_books(product).await;
 }
 

@@ -82,6 +82,7 @@ mod refusals;
 mod secrets;
 mod shutdown;
 mod sold_out;
+mod standbys;
 mod stock_stream;
 mod storefront;
 mod streams;

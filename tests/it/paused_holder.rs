@@ -98,7 +98,7 @@ impl Held {
 
     /// Starts an order that has its lock and blocks in its transaction until the fault is removed.
     async fn block(&self) -> JoinSet<Answer> {
-        self.proxy.set(Fault::HoldTransaction);
+        self.proxy.set(Fault::HoldSale);
         let (front, product) = (self.shop.service().front(), self.product);
         let late = JoinSet::from_iter([async move { front.buy("late", product, 1).await }]);
         eventually("the holder blocks", SOON, async || {

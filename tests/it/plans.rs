@@ -82,7 +82,7 @@ async fn flush_counts(shop: &mut Shop) {
 }
 
 /// The queries of `src/store`, with values in place of parameters.
-const QUERIES: [(&str, &str); 12] = [
+const QUERIES: [(&str, &str); 13] = [
     (
         "the next expiry",
         "SELECT * FROM orders WHERE status = 'pending' AND expires_at IS NOT NULL \
@@ -111,6 +111,15 @@ const QUERIES: [(&str, &str); 12] = [
         "SELECT found.* FROM unnest(ARRAY['old-1'], ARRAY['key-1']) AS asked (user_id, key) \
          CROSS JOIN LATERAL (SELECT * FROM orders WHERE product_id = $product \
             AND user_id = asked.user_id AND idempotency_key = asked.key LIMIT 1) AS found",
+    ),
+    (
+        "known keys",
+        "SELECT asked.user_id, asked.key FROM unnest(ARRAY['old-1'], ARRAY['key-1']) \
+            AS asked (user_id, key) CROSS JOIN LATERAL ( \
+            (SELECT 1 FROM orders WHERE product_id = $product AND user_id = asked.user_id \
+                AND idempotency_key = asked.key LIMIT 1) \
+            UNION ALL (SELECT 1 FROM waitlist_entries WHERE product_id = $product \
+                AND user_id = asked.user_id AND idempotency_key = asked.key LIMIT 1)) AS found",
     ),
     (
         "places by key",

@@ -26,6 +26,7 @@ pub(crate) mod shop;
 pub(crate) mod tokens;
 pub(crate) mod upgrade;
 pub(crate) mod webhook;
+pub(crate) mod wire;
 
 use std::{
     path::PathBuf,

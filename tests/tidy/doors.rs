@@ -16,6 +16,7 @@ const DOORS: &[Door] = &[
             "NewOrders",
             "NewEntry",
             "write_stock",
+            "supersede",
             "sell_orders",
             "insert_orders",
             "release_orders",

@@ -160,6 +160,19 @@ proptest! {
     }
 
     #[test]
+    fn orders_that_join_no_waitlist_only_sell(
+        stock in 0..60, reserved in 0..20_i32, skips in any::<bool>(),
+        commands in prop::collection::vec(command(), 0..80),
+    ) {
+        let mut product = product(stock, None);
+        product.stock.reserved = reserved.min(stock);
+        (product.waitlist, product.waitlist_skip) = (true, skips);
+        let orders = commands.iter().filter(|command| matches!(command, Command::Order(_)));
+        let decision = decide(&product, Facts::default(), orders, now(), reference);
+        prop_assert!(decision.only_sells() || !decision.has_changes(&product));
+    }
+
+    #[test]
     fn a_key_buys_once(commands in prop::collection::vec(command(), 0..80)) {
         let decision = run(&product(500, None), &commands);
         let keys: Vec<_> = decision.new.orders.iter()

@@ -4,7 +4,7 @@
 //! and request it before it releases the current one. It does so only while orders are queued
 //! here and no other node waits for the product.
 
-use std::time::Duration;
+use std::{future::Future, time::Duration};
 
 use tokio::sync::oneshot;
 
@@ -25,11 +25,20 @@ pub(super) struct LockPrefetch {
 }
 
 impl LockPrefetch {
-    /// Starts to acquire the lock of `product` at `stock`.
-    pub(super) fn start(lock: &Lock, product: ProductId, stock: i32, tasks: &Tasks) -> Self {
+    /// Acquires the lock of `product` at `stock` once it is known to be `wanted`.
+    pub(super) fn start(
+        lock: &Lock,
+        product: ProductId,
+        stock: i32,
+        tasks: &Tasks,
+        wanted: impl Future<Output = bool> + Send + 'static,
+    ) -> Self {
         let (sender, attempt) = oneshot::channel();
         let lock = lock.clone();
         tasks.spawn("lock prefetch", async move {
+            if !wanted.await {
+                return;
+            }
             let attempt = lock.try_acquire(product, stock).await;
             if let Err(Attempt::Acquired(guard)) = sender.send(attempt) {
                 guard.release().await;
@@ -73,13 +82,17 @@ mod tests {
 
     const TTL: Duration = Duration::from_mins(1);
 
+    fn start(lock: &Lock, product: ProductId, stock: i32, tasks: &Tasks) -> LockPrefetch {
+        LockPrefetch::start(lock, product, stock, tasks, std::future::ready(true))
+    }
+
     #[tokio::test]
     async fn an_unused_prefetched_lock_is_released() {
         let (lock, product) = (Lock::local(TTL), ProductId::now_v7());
         let tasks = Tasks::default();
 
-        LockPrefetch::start(&lock, product, 5, &tasks).release(&tasks);
-        let other_level = LockPrefetch::start(&lock, product, 3, &tasks).take_at(2, &tasks);
+        start(&lock, product, 5, &tasks).release(&tasks);
+        let other_level = start(&lock, product, 3, &tasks).take_at(2, &tasks);
 
         assert!(other_level.await.is_none());
         assert!(tasks.drained(TTL).await);
@@ -93,13 +106,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_lock_that_is_not_wanted_is_not_taken() {
+        let (lock, product) = (Lock::local(TTL), ProductId::now_v7());
+        let tasks = Tasks::default();
+
+        let wanted = std::future::ready(false);
+        let prefetch = LockPrefetch::start(&lock, product, 5, &tasks, wanted);
+
+        assert!(prefetch.take_at(5, &tasks).await.is_none());
+        let attempt = lock.try_acquire(product, 5).await;
+        assert!(matches!(attempt, Attempt::Acquired(_)), "{attempt:?}");
+    }
+
+    #[tokio::test]
     async fn a_prefetched_lock_is_busy_for_others() {
         let (lock, product) = (Lock::local(TTL), ProductId::now_v7());
         let tasks = Tasks::default();
 
-        let taken = LockPrefetch::start(&lock, product, 5, &tasks)
-            .take_at(5, &tasks)
-            .await;
+        let taken = start(&lock, product, 5, &tasks).take_at(5, &tasks).await;
 
         assert!(matches!(taken, Some(Attempt::Acquired(_))), "{taken:?}");
         let second = lock.try_acquire(product, 5).await;

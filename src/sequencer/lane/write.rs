@@ -1,18 +1,18 @@
 //! The lane's write step: claims the batch, writes it within its time, settles a lost commit.
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
-    time::Instant,
-};
+use std::time::Instant;
 
-use tokio::time::timeout;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 
 use super::{
     super::{
         Error,
         batch::{Batch, References, Written},
         decide::Decision,
-        pending::PendingBatch,
+        pending::{PendingBatch, PendingCommand},
         settle::{self, CommitStatus},
     },
     Lane, LockPrefetch, ProductRow, RowSource, Step,
@@ -34,12 +34,13 @@ const SETTLE_WITHIN: f64 = 0.25;
 impl Lane {
     /// Writes the batch and replies to it.
     ///
-    /// While it commits, the next level's lock is prefetched, if this node is `alone` by then.
+    /// While it commits, the next level's lock is prefetched, once this node is told that it is
+    /// `alone`.
     pub(super) async fn write_and_reply(
         &mut self,
         pending: &mut PendingBatch,
         row: &ProductRow,
-        alone: &AtomicBool,
+        alone: oneshot::Receiver<bool>,
     ) -> Step {
         let product = &row.product;
         // Before the claim: callers may abandon commands that wait for a connection.
@@ -55,7 +56,7 @@ impl Lane {
         };
         let at = self.parts().store.now();
         let trace = std::mem::take(&mut self.trace);
-        let mut batch = Batch::new(product, pending, at, references).traced(trace);
+        let mut batch = Batch::new(product, pending, at, references, row.source).traced(trace);
         let written = self.write_in_time(&mut batch, transaction, alone).await;
         let may_be_durable = batch.may_be_durable();
         let (decision, trace) = batch.into_decision();
@@ -97,7 +98,7 @@ impl Lane {
         }
     }
 
-    /// A transaction, if the batch needs one.
+    /// A transaction, or a connection for the one statement of a batch that can only sell.
     async fn begin(
         &mut self,
         pending: &PendingBatch,
@@ -106,8 +107,13 @@ impl Lane {
         if !pending.need_transaction(product) {
             return Ok(None);
         }
-        self.begin_statement("begin");
-        let transaction = self.parts().store.begin().await?;
+        let transaction = if self.parts().store.is_postgres() && pending.may_only_sell(product) {
+            self.begin_statement("connection");
+            self.parts().store.begin_self_committing().await?
+        } else {
+            self.begin_statement("begin");
+            self.parts().store.begin().await?
+        };
         self.trace.end_step();
         Ok(Some(transaction))
     }
@@ -117,14 +123,16 @@ impl Lane {
         &mut self,
         batch: &mut Batch<'_>,
         transaction: Option<Transaction>,
-        alone: &AtomicBool,
+        alone: oneshot::Receiver<bool>,
     ) -> Result<Written, store::Error> {
         let parts = self.parts();
         let mut prefetch = None;
         let before_commit = |on_hand| {
-            if on_hand > 0 && alone.load(Relaxed) && !self.inbox.is_empty() {
+            if on_hand > 0 {
+                let wanted = is_wanted(alone, self.queue.clone());
                 let (lock, tasks) = (&parts.lock, &parts.tasks);
-                prefetch = Some(LockPrefetch::start(lock, self.product_id, on_hand, tasks));
+                let started = LockPrefetch::start(lock, self.product_id, on_hand, tasks, wanted);
+                prefetch = Some(started);
             }
         };
         let writing = batch.decide_and_commit(transaction, before_commit);
@@ -196,4 +204,13 @@ impl Lane {
             .and_then(|busy| busy.written((&product).into()));
         self.cached_product = Some(product);
     }
+}
+
+/// Whether a prefetched lock would be used: this node is `alone`, and has orders for a next batch.
+async fn is_wanted(
+    alone: oneshot::Receiver<bool>,
+    queue: mpsc::WeakSender<PendingCommand>,
+) -> bool {
+    let has_orders = |queue: mpsc::Sender<_>| queue.capacity() < queue.max_capacity();
+    alone.await == Ok(true) && queue.upgrade().is_some_and(has_orders)
 }

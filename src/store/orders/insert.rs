@@ -69,7 +69,8 @@ impl Transaction {
     /// sells costs one round trip: where the fenced update matches no row, no order is inserted.
     ///
     /// # Errors
-    /// As of [`Transaction::insert_orders`].
+    /// As of [`Transaction::insert_orders`]; [`crate::store::Error::CommitUnknown`] when the
+    /// statement commits by itself and its answer was lost.
     pub async fn sell_orders(
         &self,
         change: StockChange,
@@ -92,7 +93,8 @@ impl Transaction {
         let sql = format!(
             "WITH fence AS ({fence} RETURNING id) {insert} WHERE EXISTS (SELECT id FROM fence)"
         );
-        let inserted = self.inner.execute_raw(parameters.statement(sql)).await?;
+        let inserted = self.inner.execute_raw(parameters.statement(sql)).await;
+        let inserted = self.sent(inserted)?;
         Ok(inserted.rows_affected() > 0)
     }
 }

@@ -79,6 +79,7 @@ impl Store {
             known.provider == payment.provider && known.reference == payment.reference
         });
         if is_same && order.status == OrderStatus::Confirmed {
+            let order = self.durable_order(id).await?.unwrap_or(order);
             return Ok(ExternalConfirmation::Repeated(Box::new(order)));
         }
         Ok(ExternalConfirmation::WrongStatus(status_now(&order, now)))

@@ -12,6 +12,7 @@ use tokio::{
 };
 
 use super::super::{Error, QUERY_TIMEOUT, Result, Store, Transaction, bounded, trust::Trust};
+use crate::domain::{Order, OrderId};
 
 #[derive(Clone, Debug)]
 pub(in crate::store) struct Pool {
@@ -76,6 +77,24 @@ impl Store {
         self.in_time_on(self.payment_trust(), change).await
     }
 
+    /// The order, once its row is as durable as a commit (see [`Transaction::end_durably`]): for
+    /// answers that say that it was paid.
+    pub async fn durable_order(&self, id: OrderId) -> Result<Option<Order>> {
+        if !self.is_postgres() {
+            return self.order(id).await;
+        }
+        let _place = self.payment_place().await?;
+        let trust = self.payment_trust();
+        let begin = self.begin_self_committing_on(self.payments(), trust);
+        let transaction = begin.await?;
+        self.in_payment_time(async {
+            let order = transaction.order(id).await?;
+            transaction.end_durably_for_order(id).await?;
+            Ok(order)
+        })
+        .await
+    }
+
     async fn payment_place(&self) -> Result<OwnedSemaphorePermit> {
         let place = Arc::clone(&self.payments.places).acquire_owned();
         match timeout(QUERY_TIMEOUT, place).await {
@@ -86,7 +105,7 @@ impl Store {
         }
     }
 
-    fn payment_trust(&self) -> &Trust {
+    fn payment_trust(&self) -> &Arc<Trust> {
         if self.payments.own.is_some() {
             &self.trust.payments
         } else {

@@ -53,6 +53,6 @@ mod tests {
 
     #[tokio::test]
     async fn sqlite_probes_the_index_for_each_key() {
-        assert_probes_each_key(BY_KEY_SQLITE).await;
+        assert_probes_each_key(BY_KEY_SQLITE, 1).await;
     }
 }

@@ -94,7 +94,7 @@ impl Store {
         let statement = Statement::from_string(self.read.get_database_backend(), SERVICEABLE);
         let search = async || {
             let inner = self.read.begin().await?;
-            let transaction = Transaction { inner };
+            let transaction = Transaction::begun(inner);
             let rows = transaction.inner.query_all_raw(statement.clone());
             let rows = transaction.in_order_of_index(rows).await?;
             transaction.inner.commit().await?;

@@ -1,6 +1,6 @@
-//! TCP proxy for PostgreSQL that breaks connections at chosen points of a transaction.
+//! TCP proxy for PostgreSQL that breaks connections at chosen points of a batch.
 //!
-//! It recognizes statements by their text: drivers send BEGIN and COMMIT as simple queries.
+//! The statement that commits is COMMIT, or the one of a batch that only sells (`wire.rs`).
 
 use std::sync::{
     Arc, Mutex,
@@ -13,25 +13,55 @@ use tokio::{
         TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::watch,
+    sync::{Notify, watch},
     task::JoinSet,
 };
+
+use super::wire::{Message, Role, Wire, contains};
+
+/// PostgreSQL is ready for the next statement, outside of a transaction: what came before has
+/// committed or was rolled back.
+const READY: &[u8] = b"Z\0\0\0\x05I";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     None,
-    /// The next COMMIT reaches the server; its answer is lost with the connection.
+    /// The next commit reaches the server; its answer is lost with the connection.
     LoseCommitAnswer,
     /// The same, and from then on no connection reaches the server.
     LoseCommitAnswerAndServer,
-    /// The connection breaks before the next COMMIT reaches the server.
+    /// The connection breaks before the next commit reaches the server.
     LoseCommit,
     /// The same, and from then on no connection reaches the server.
     LoseCommitAndServer,
-    /// Data after a BEGIN on the same connection waits until the fault is removed.
-    HoldTransaction,
+    /// The next sale waits, before it is prepared, until the fault is removed.
+    HoldSale,
+    /// The client loses its connection with the next sale, which is on its way: it reaches the
+    /// server just before the sale after it.
+    DelaySale,
+    /// A sale is on its way; the next one waits for it.
+    SaleIsDelayed,
+    /// The connection of the next batch breaks.
+    Cut(Cut),
     /// All connections are broken, new ones too.
     Down,
+}
+
+/// Where the exchange of a batch is cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cut {
+    /// The first message of the exchange: with [`Role::Keys`] the first of the batch.
+    pub(crate) from: Role,
+    /// Who sends the bytes that are counted.
+    pub(crate) sender: Sender,
+    /// So many of them arrive.
+    pub(crate) after: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sender {
+    Client,
+    Server,
 }
 
 #[derive(Debug)]
@@ -50,6 +80,7 @@ impl Proxy {
             server: Arc::new(Mutex::new(address_of(database_url))),
             fault: watch::channel(Fault::None).0,
             hits: Arc::default(),
+            delay: Arc::default(),
         };
         let mut acceptor = JoinSet::new();
         acceptor.spawn(accept(listener, shared.clone()));
@@ -123,6 +154,38 @@ struct Shared {
     server: Arc<Mutex<String>>,
     fault: watch::Sender<Fault>,
     hits: Arc<AtomicUsize>,
+    delay: Arc<Delay>,
+}
+
+/// A sale that is on its way.
+#[derive(Debug, Default)]
+struct Delay {
+    /// The next sale is about to reach the server.
+    next: Notify,
+    /// The server has answered the delayed one.
+    answered: Notify,
+}
+
+/// One connection.
+#[derive(Debug, Default)]
+struct Link {
+    losing: AtomicBool,
+    cut: Mutex<Option<Cut>>,
+    client_is_lost: Notify,
+    server_is_ready: Notify,
+}
+
+impl Link {
+    /// How many of these bytes may pass, and whether the connection then breaks.
+    fn passes(&self, sender: Sender, bytes: usize) -> (usize, bool) {
+        let mut cut = self.cut.lock().unwrap();
+        let Some(cut) = cut.as_mut().filter(|cut| cut.sender == sender) else {
+            return (bytes, false);
+        };
+        let passes = cut.after.min(bytes);
+        cut.after -= passes;
+        (passes, cut.after == 0)
+    }
 }
 
 impl Shared {
@@ -137,45 +200,106 @@ impl Shared {
         };
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
-        let losing = AtomicBool::new(false);
+        let link = Link::default();
         // The first branch that ends closes the connection: all four halves are dropped.
         tokio::select! {
-            () = self.forward(from_client, to_server, &losing) => {}
-            () = self.back(from_server, to_client, &losing) => {}
+            () = self.forward(from_client, to_server, &link) => {}
+            () = self.back(from_server, to_client, &link) => {}
             _ = fault.wait_for(|fault| *fault == Fault::Down) => {}
         }
     }
 
-    async fn forward(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, losing: &AtomicBool) {
+    async fn forward(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, link: &Link) {
         let mut buffer = vec![0; 64 * 1024];
-        let mut begun = false;
+        let mut wire = Wire::default();
+        let mut delayed: Option<Vec<u8>> = None;
         while let Ok(read @ 1..) = from.read(&mut buffer).await {
-            let bytes = &buffer[..read];
-            if begun {
-                self.hold().await;
-            }
-            begun = contains(bytes, b"BEGIN");
-            if contains(bytes, b"COMMIT") && self.lose_commit(losing) {
-                return;
-            }
-            if to.write_all(bytes).await.is_err() {
-                return;
+            for message in wire.messages(&buffer[..read]) {
+                if let Some(delayed) = &mut delayed {
+                    delayed.extend(&message.bytes);
+                    if message.role == Role::Sync {
+                        return self.deliver_late(delayed, to, link).await;
+                    }
+                    continue;
+                }
+                if self.delays(&message) {
+                    delayed = Some(message.bytes);
+                    continue;
+                }
+                self.hold(&message).await;
+                self.begin_cut(&message, link);
+                let commits = matches!(message.role, Role::Sale | Role::Commit);
+                if commits && self.lose_commit(&link.losing) {
+                    return;
+                }
+                let (passes, breaks) = link.passes(Sender::Client, message.bytes.len());
+                let sent = to.write_all(&message.bytes[..passes]).await;
+                if sent.is_err() || self.counts(breaks) {
+                    return;
+                }
             }
         }
     }
 
-    async fn hold(&self) {
+    async fn hold(&self, message: &Message) {
         let mut fault = self.fault.subscribe();
-        if *fault.borrow() == Fault::HoldTransaction {
+        let is_sale = matches!(message.role, Role::PrepareSale | Role::Sale);
+        if is_sale && *fault.borrow() == Fault::HoldSale {
             self.hits.fetch_add(1, Ordering::SeqCst);
-            fault
-                .wait_for(|fault| *fault != Fault::HoldTransaction)
-                .await
-                .unwrap();
+            let removed = fault.wait_for(|fault| *fault != Fault::HoldSale);
+            removed.await.unwrap();
+        }
+        if message.role == Role::Sale && self.replace(Fault::SaleIsDelayed, Fault::None) {
+            self.delay.next.notify_one();
+            self.delay.answered.notified().await;
         }
     }
 
-    /// Whether to drop this COMMIT; sets `losing` if its answer is to be dropped.
+    /// Whether this is the sale to be delayed.
+    fn delays(&self, message: &Message) -> bool {
+        let delays =
+            message.role == Role::Sale && self.replace(Fault::DelaySale, Fault::SaleIsDelayed);
+        self.counts(delays)
+    }
+
+    /// Breaks the client's side, and gives the server what it sent once the next sale comes.
+    async fn deliver_late(&self, sale: &[u8], mut to: OwnedWriteHalf, link: &Link) {
+        link.client_is_lost.notify_one();
+        self.delay.next.notified().await;
+        to.write_all(sale).await.unwrap();
+        link.server_is_ready.notified().await;
+        self.delay.answered.notify_one();
+    }
+
+    fn begin_cut(&self, message: &Message, link: &Link) {
+        let Fault::Cut(cut) = *self.fault.borrow() else {
+            return;
+        };
+        let is_batch = matches!(message.role, Role::Keys | Role::PrepareSale | Role::Sale);
+        let begins = message.role == cut.from || (cut.from == Role::Keys && is_batch);
+        if begins && self.replace(Fault::Cut(cut), Fault::None) {
+            *link.cut.lock().unwrap() = Some(cut);
+        }
+    }
+
+    /// Replaces this fault; false if it is another one.
+    fn replace(&self, fault: Fault, by: Fault) -> bool {
+        self.fault.send_if_modified(|now| {
+            let is_set = *now == fault;
+            if is_set {
+                *now = by;
+            }
+            is_set
+        })
+    }
+
+    /// Counts a statement that the fault has affected.
+    fn counts(&self, affected: bool) -> bool {
+        self.hits.fetch_add(usize::from(affected), Ordering::SeqCst);
+        affected
+    }
+
+    /// Whether to drop this commit; sets `losing` if its answer is to be dropped.
     fn lose_commit(&self, losing: &AtomicBool) -> bool {
         let mut dropped = false;
         self.fault.send_if_modified(|fault| {
@@ -187,7 +311,12 @@ impl Shared {
                     *fault = Fault::None;
                 }
                 Fault::LoseCommitAnswerAndServer => losing.store(true, Ordering::SeqCst),
-                Fault::None | Fault::HoldTransaction | Fault::Down => return false,
+                Fault::None
+                | Fault::HoldSale
+                | Fault::DelaySale
+                | Fault::SaleIsDelayed
+                | Fault::Cut(_)
+                | Fault::Down => return false,
             }
             self.hits.fetch_add(1, Ordering::SeqCst);
             true
@@ -195,27 +324,36 @@ impl Shared {
         dropped
     }
 
-    async fn back(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, losing: &AtomicBool) {
+    async fn back(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, link: &Link) {
         let mut buffer = vec![0; 64 * 1024];
-        while let Ok(read @ 1..) = from.read(&mut buffer).await {
-            if losing.load(Ordering::SeqCst) {
+        let mut client_is_lost = false;
+        loop {
+            let read = tokio::select! {
+                read = from.read(&mut buffer) => read,
+                () = link.client_is_lost.notified() => {
+                    to.shutdown().await.unwrap();
+                    client_is_lost = true;
+                    continue;
+                }
+            };
+            let Ok(read @ 1..) = read else { return };
+            let bytes = &buffer[..read];
+            if client_is_lost {
+                if contains(bytes, READY) {
+                    link.server_is_ready.notify_one();
+                }
+                continue;
+            }
+            if link.losing.load(Ordering::SeqCst) {
                 // The server has answered, so the transaction is durable.
-                self.fault.send_if_modified(|fault| {
-                    let goes_down = *fault == Fault::LoseCommitAnswerAndServer;
-                    if goes_down {
-                        *fault = Fault::Down;
-                    }
-                    goes_down
-                });
+                self.replace(Fault::LoseCommitAnswerAndServer, Fault::Down);
                 return;
             }
-            if to.write_all(&buffer[..read]).await.is_err() {
+            let (passes, breaks) = link.passes(Sender::Server, bytes.len());
+            let sent = to.write_all(&bytes[..passes]).await;
+            if sent.is_err() || self.counts(breaks) {
                 return;
             }
         }
     }
-}
-
-fn contains(bytes: &[u8], word: &[u8]) -> bool {
-    bytes.windows(word.len()).any(|window| window == word)
 }
