@@ -162,4 +162,10 @@ END $$;
 CREATE TRIGGER keep_skus_unique AFTER INSERT OR DELETE OR UPDATE OF sku, archived_at ON products
     FOR EACH ROW EXECUTE FUNCTION keep_skus_unique();
 
-ANALYZE products, orders, waitlist_entries, product_skus;
+-- Not where there are no rows: PostgreSQL would plan to read the tables from end to end until it next analyzes them.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM products) THEN
+        ANALYZE products, orders, waitlist_entries, product_skus;
+    END IF;
+END $$;

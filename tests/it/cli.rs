@@ -302,10 +302,7 @@ fn help_names_every_setting_and_shows_no_secret() {
 #[rstest]
 #[case("DATABASE_URL", "mysql://user:hunter2secret@127.0.0.1:1/shop")]
 #[case("DATABASE_DIRECT_URL", "mysql://user:hunter2secret@127.0.0.1:1/shop")]
-#[case(
-    "DATABASE_DIRECT_URL",
-    "postgres://user:hunter2secret@127.0.0.1:1/shop"
-)]
+#[case("DATABASE_DIRECT_URL", "postgres://u:hunter2secret@127.0.0.1:1/shop")]
 #[case(
     "DATABASE_URL",
     "postgres://user:hunter2secret@127.0.0.1:notaport/shop"
