@@ -35,6 +35,8 @@ has() {
       [ -x "/Applications/Chromium.app/Contents/MacOS/Chromium" ] ;;
     # Debian keeps a part of Python's own library in a package of its own.
     python-venv) python3 -c 'import venv, ensurepip' 2>/dev/null ;;
+    # Debian keeps it where only root's PATH leads.
+    pgbouncer) command -v pgbouncer || [ -x /usr/sbin/pgbouncer ] ;;
     *) command -v "$1" ;;
   esac >/dev/null
 }

@@ -11,7 +11,7 @@ use crate::{
         self, SharedState,
         auth::{Keys, provider::Provider, sign::Signer},
     },
-    config::{self, Migrate},
+    config,
     domain::{self, Secret},
     embedded,
     jobs::{
@@ -23,7 +23,7 @@ use crate::{
     redis::Redis,
     sequencer,
     stock_events::StockEvents,
-    store::{Connections, Store, Url},
+    store::Url,
     tasks::{RequestRuntime, Tasks},
     telemetry::{self, traces::Tracer},
     user_events::UserEvents,
@@ -37,9 +37,13 @@ use self::{
     state::Credentials,
 };
 
-pub use self::run::run;
+pub use self::{
+    database::{WRITE_WITHIN, connect_store, open_store},
+    run::run,
+};
 
 mod connect;
+mod database;
 mod demo;
 mod files;
 mod run;
@@ -166,7 +170,7 @@ impl App {
         let bounds = connections(config, Listener::Operations);
         let router = api::ops_router(&app.state, operations);
         serve(ops_listener, router, bounds, serving, &app.tasks);
-        app.log_start(&database_url(&config.database)?);
+        app.log_start(&database::url(&config.database)?);
         Ok(app)
     }
 
@@ -254,75 +258,6 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The last spans may be exported for this long.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// The time that a batch has to write at the default time-out of requests, for commands that serve
-/// none.
-pub const WRITE_WITHIN: Duration = Duration::from_millis(1_250);
-
-/// Opens the database after what `migrate` says about its schema.
-pub async fn open_store(
-    config: &config::Database,
-    migrate: Migrate,
-    write_within: Duration,
-) -> anyhow::Result<Store> {
-    let url = database_url(config)?;
-    prepare_folder(config)?;
-    match migrate {
-        Migrate::Auto => Store::migrate(&url)
-            .await
-            .with_context(|| format!("{}: cannot prepare {url:?}", source_of_url(config)))?,
-        Migrate::Check => Store::check_schema(&url)
-            .await
-            .with_context(|| format!("MIGRATE=check: cannot use the schema of {url:?}"))?,
-        Migrate::Off => {}
-    }
-    connect_store(config, write_within).await
-}
-
-/// Opens the database without migrating it.
-pub async fn connect_store(
-    config: &config::Database,
-    write_within: Duration,
-) -> anyhow::Result<Store> {
-    let url = database_url(config)?;
-    let source = source_of_url(config);
-    if let Some(file) = url.path().filter(|_| url.is_missing_file()) {
-        anyhow::bail!("{source}: there is no database {file}");
-    }
-    let connections = Connections {
-        max: config.database_pool_max,
-        write_within,
-    };
-    Store::connect(&url, connections)
-        .await
-        .with_context(|| format!("{source}: cannot open {url:?}"))
-}
-
-/// The setting that decides which database is used.
-fn source_of_url(config: &config::Database) -> &'static str {
-    match config.database_url {
-        Some(_) => "DATABASE_URL",
-        None => "DATA_DIR",
-    }
-}
-
-fn database_url(config: &config::Database) -> anyhow::Result<Url> {
-    config.check()?;
-    let embedded = embedded::database_path(&config.data_dir);
-    Ok(Url::choose(config.database_url.as_ref(), &embedded))
-}
-
-/// The folder of the embedded database, which is created if it is missing.
-fn prepare_folder(config: &config::Database) -> anyhow::Result<()> {
-    if config.database_url.is_some() {
-        return Ok(());
-    }
-    let folder = &config.data_dir;
-    embedded::open_folder(folder)
-        .with_context(|| format!("DATA_DIR: cannot create {}", folder.display()))?;
-    embedded::make_database_private(folder)
-        .with_context(|| format!("DATA_DIR: cannot change modes in {}", folder.display()))
-}
 
 /// The secrets of HS256 tokens, of which the first one signs: the configured ones, or the one
 /// generated into `data_dir`; none when only public keys are configured.

@@ -145,6 +145,11 @@ pub struct Database {
     #[arg(long, env, value_name = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<Secret>,
 
+    /// The server of `DATABASE_URL` without the pooler in between, for migrations: they hold a lock for
+    /// as long as a session lasts. `DATABASE_URL` when not given
+    #[arg(long, env, value_name = "DATABASE_DIRECT_URL", hide_env_values = true)]
+    pub database_direct_url: Option<Secret>,
+
     /// Connections to the database, at least 2: half of them write orders (`SQLite`: one), a fifth
     /// write payments, the rest read, so that reads and payments never delay orders
     #[arg(long, env, value_name = "DATABASE_POOL_MAX", default_value_t = 20,

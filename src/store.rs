@@ -29,7 +29,8 @@ mod orders;
 mod payments;
 mod products;
 mod secrets;
-mod session;
+mod self_committing;
+mod sessions;
 #[cfg(test)]
 mod sqlite_plans;
 mod transaction;
@@ -51,6 +52,7 @@ pub use self::{
         OpenPayment, OpenState, PaymentAttempt, PaymentEnd, StrayPayment, WaitingPayment,
     },
     products::{Archived, Listing, NewProduct, ProductPatch, StockChange},
+    sessions::ConnectError,
     waitlist_entries::{NewEntry, Queued},
     writable::Condition,
 };
@@ -75,24 +77,38 @@ pub struct Store {
 }
 
 impl Store {
-    /// Connects to an existing schema.
+    /// Connects; reads and writes need the schema.
     ///
     /// # Errors
-    /// When the database cannot be reached.
-    pub async fn connect(url: &Url, connections: Connections) -> Result<Self> {
+    /// When the database cannot be reached, or a pooler before it shares its sessions.
+    pub async fn connect(
+        url: &Url,
+        connections: Connections,
+    ) -> std::result::Result<Self, ConnectError> {
         connect::check_syntax(url)?;
         let trust = Arc::<connect::PoolTrust>::default();
         let options = connect::options(url, connections, &trust);
+        let open = |options| async { Database::connect(options).await.map_err(Error::from) };
         let store = Self {
-            write: Database::connect(options.write).await?,
-            read: Database::connect(options.read).await?,
+            write: open(options.write).await?,
+            read: open(options.read).await?,
             payments: payments::Pool::connect(options.payments).await?,
             trust,
             clock: Arc::new(clock::Clock::new()),
             writable: Arc::default(),
         };
+        if store.is_postgres() {
+            let pools = [Some(&store.write), Some(&store.read), store.payments.own()];
+            sessions::check_pools(pools.into_iter().flatten()).await?;
+        }
         store.read_clock().await?;
         Ok(store)
+    }
+
+    /// Checks that every connection to this PostgreSQL server keeps a session of its own.
+    pub async fn check_sessions(url: &Url) -> std::result::Result<(), ConnectError> {
+        connect::check_syntax(url)?;
+        sessions::check_server(url).await
     }
 
     /// Applies the missing migrations; several nodes may call it at once. Changes nothing when none
@@ -149,7 +165,7 @@ impl Store {
         if !self.is_postgres() {
             return self.begin_on(pool, trust).await;
         }
-        let session = session::Session::open(pool.get_postgres_connection_pool(), trust);
+        let session = self_committing::Session::open(pool.get_postgres_connection_pool(), trust);
         let session = bounded(trust, BEGIN_TIMEOUT, session).await?;
         Ok(Transaction::self_committing(session))
     }

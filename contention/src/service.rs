@@ -185,6 +185,7 @@ impl Service {
                 .map(|dir| dir.path().to_owned())
                 .unwrap_or_default(),
             database_url: Some(database.url().clone()),
+            database_direct_url: None,
             database_pool_max: 4,
         };
         let store = app::connect_store(&config, app::WRITE_WITHIN);

@@ -5,12 +5,9 @@
 //! `orders_user_id_id_idx`; of entries they need `waitlist_entries_user_id_idempotency_key_idx`,
 //! which a later version may drop.
 
-use sea_orm_migration::{
-    prelude::*,
-    sea_orm::{DbBackend, Statement},
-};
+use sea_orm_migration::prelude::*;
 
-use crate::indexes::{concurrently, drop_index};
+use crate::indexes::{Index, build_index, drop_index};
 
 #[derive(Debug, DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -40,10 +37,10 @@ impl MigrationTrait for Migration {
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         for (table, name) in PER_PRODUCT {
-            let columns = format!("{table} (product_id, user_id, idempotency_key)");
-            create(manager, "UNIQUE INDEX", name, &columns).await?;
+            let columns = "product_id, user_id, idempotency_key";
+            create(manager, "UNIQUE INDEX", name, (table, columns)).await?;
         }
-        let columns = "waitlist_entries (user_id, idempotency_key)";
+        let columns = ("waitlist_entries", "user_id, idempotency_key");
         create(manager, "INDEX", FOR_OLDER_VERSIONS, columns).await?;
         for (_, name) in PER_USER {
             drop_index(manager, name).await?;
@@ -54,8 +51,8 @@ impl MigrationTrait for Migration {
     /// Fails where a user has used a key for two products.
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         for (table, name) in PER_USER {
-            let columns = format!("{table} (user_id, idempotency_key)");
-            create(manager, "UNIQUE INDEX", name, &columns).await?;
+            let columns = "user_id, idempotency_key";
+            create(manager, "UNIQUE INDEX", name, (table, columns)).await?;
         }
         drop_index(manager, FOR_OLDER_VERSIONS).await?;
         for (_, name) in PER_PRODUCT {
@@ -69,29 +66,18 @@ async fn create(
     manager: &SchemaManager<'_>,
     kind: &str,
     name: &str,
-    columns: &str,
+    (table, columns): (&str, &str),
 ) -> Result<(), DbErr> {
-    if is_usable(manager, name).await? {
-        return Ok(());
-    }
-    // A build that was interrupted leaves an unusable index.
-    drop_index(manager, name).await?;
-    let beside_sales = concurrently(manager);
-    let sql = format!(
-        "CREATE {kind} {beside_sales} {name} ON {columns} WHERE idempotency_key IS NOT NULL"
-    );
-    manager.get_connection().execute_unprepared(&sql).await?;
-    Ok(())
-}
-
-/// Whether a former try has built the index. SQLite keeps nothing of a try that failed.
-async fn is_usable(manager: &SchemaManager<'_>, name: &str) -> Result<bool, DbErr> {
-    if manager.get_database_backend() != DbBackend::Postgres {
-        return Ok(false);
-    }
-    let usable =
-        format!("SELECT 1 FROM pg_index WHERE indexrelid = to_regclass('{name}') AND indisvalid");
-    let usable = Statement::from_string(DbBackend::Postgres, usable);
-    let found = manager.get_connection().query_one_raw(usable).await?;
-    Ok(found.is_some())
+    let definition = format!("({columns}) WHERE idempotency_key IS NOT NULL");
+    let definition = &definition;
+    build_index(
+        manager,
+        &Index {
+            kind,
+            name,
+            table,
+            definition,
+        },
+    )
+    .await
 }

@@ -50,19 +50,21 @@ pub enum Error {
     NoAudience,
     #[error("AUTH_AUDIENCE: an audience is empty")]
     BlankAudience,
-    #[error("DATABASE_URL: sslmode is none of {}", SSL_MODES.join(", "))]
-    SslMode,
+    #[error("DATABASE_DIRECT_URL: needs a DATABASE_URL of PostgreSQL, whose server it leads to")]
+    DirectAlone,
+    #[error("{0}: sslmode is none of {list}", list = SSL_MODES.join(", "))]
+    SslMode(&'static str),
     #[error("PGSSLMODE: is none of {}", SSL_MODES.join(", "))]
     SslModeVariable,
-    #[error("DATABASE_URL: has a parameter that is none of {}", PARAMETERS.join(", "))]
-    Parameter,
-    #[error("DATABASE_URL: has a parameter twice, and only one of them would count")]
-    ParameterTwice,
+    #[error("{0}: has a parameter that is none of {list}", list = PARAMETERS.join(", "))]
+    Parameter(&'static str),
+    #[error("{0}: has a parameter twice, and only one of them would count")]
+    ParameterTwice(&'static str),
     #[error(
-        "DATABASE_URL: has a fragment (#…), which is ignored with the parameters in it; write # in \
-         a password as %23"
+        "{0}: has a fragment (#…), which is ignored with the parameters in it; write # in a password \
+         as %23"
     )]
-    Fragment,
+    Fragment(&'static str),
     #[error("PAYMENT_KEY: PAYMENTS=stripe needs the secret key of an account")]
     NoPaymentKey,
     #[error("PAYMENT_KEY: is not a key: give visible ASCII characters without a colon")]
@@ -173,8 +175,18 @@ impl Database {
             Some(url) if !url_has_scheme(url.expose(), &["postgres", "postgresql", "sqlite"]) => {
                 Err(Error::Url("DATABASE_URL", DATABASE_FORM))
             }
-            Some(url) if url.expose().starts_with("postgres") => check_parameters(url.expose()),
+            Some(url) if url.expose().starts_with("postgres") => {
+                check_parameters("DATABASE_URL", url.expose())
+            }
             Some(_) | None => Ok(()),
+        }?;
+        match &self.database_direct_url {
+            Some(url) if !url_has_scheme(url.expose(), &["postgres", "postgresql"]) => {
+                Err(Error::Url("DATABASE_DIRECT_URL", "postgres://…"))
+            }
+            Some(_) if self.is_sqlite() => Err(Error::DirectAlone),
+            Some(url) => check_parameters("DATABASE_DIRECT_URL", url.expose()),
+            None => Ok(()),
         }
     }
 }
@@ -216,23 +228,23 @@ impl Redis {
 }
 
 /// The errors quote nothing: a password with a question mark looks like a parameter.
-fn check_parameters(url: &str) -> Result<(), Error> {
+fn check_parameters(setting: &'static str, url: &str) -> Result<(), Error> {
     if url.contains('#') {
-        return Err(Error::Fragment);
+        return Err(Error::Fragment(setting));
     }
     let (_, query) = url.split_once('?').unwrap_or_default();
     let mut seen = HashSet::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         if matches!(name, "sslmode" | "ssl-mode") && !is_ssl_mode(value) {
-            return Err(Error::SslMode);
+            return Err(Error::SslMode(setting));
         }
         let is_option = name.starts_with("options[") || name.starts_with("options%5B");
         if !is_option && !PARAMETERS.contains(&name) {
-            return Err(Error::Parameter);
+            return Err(Error::Parameter(setting));
         }
         if !seen.insert(canonical(name)) {
-            return Err(Error::ParameterTwice);
+            return Err(Error::ParameterTwice(setting));
         }
     }
     match std::env::var_os("PGSSLMODE") {

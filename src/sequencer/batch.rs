@@ -220,14 +220,21 @@ impl<'a> Batch<'a> {
         for release in Release::ALL {
             let orders = decision.released_by(release);
             // The buyer may have begun to pay since the order was read.
-            if !transaction.release_orders(release, &orders).await? {
+            if !transaction
+                .release_orders(product.id, release, &orders)
+                .await?
+            {
                 return Ok(false);
             }
         }
         transaction.insert_orders(&decision.new).await?;
         // Before the new entries: a user who left may have joined again.
-        let ended = transaction.leave_entries(&decision.left).await?
-            && transaction.offer_entries(&decision.offered).await?;
+        let ended = transaction
+            .leave_entries(product.id, &decision.left)
+            .await?
+            && transaction
+                .offer_entries(product.id, &decision.offered)
+                .await?;
         transaction.insert_entries(&decision.joined).await?;
         transaction.insert_audit(&decision.audit).await?;
         Ok(ended)

@@ -82,13 +82,13 @@ async fn is_written(
     decision: &Decision,
 ) -> Result<Option<bool>, Error> {
     if let Some(new) = decision.new.orders.first() {
-        return Ok(Some(transaction.has_order(new.order.id).await?));
+        return Ok(Some(transaction.has_order(before.id, new.order.id).await?));
     }
     if let Some(row) = decision.audit.first() {
         return Ok(Some(transaction.has_audit(row.id).await?));
     }
     if let Some(new) = decision.joined.first() {
-        return Ok(Some(transaction.has_entry(new.entry.id).await?));
+        return Ok(Some(transaction.has_entry(before.id, new.entry.id).await?));
     }
     let nothing_ended = decision.released.is_empty() && decision.left.is_empty();
     if nothing_ended || decision.stock.total != before.stock.total {
@@ -97,9 +97,14 @@ async fn is_written(
     // Another node may have ended some of the same orders: only all of them prove this decision.
     for release in Release::ALL {
         let orders = decision.released_by(release);
-        if !transaction.are_released(release, &orders).await? {
+        if !transaction
+            .are_released(before.id, release, &orders)
+            .await?
+        {
             return Ok(Some(false));
         }
     }
-    Ok(Some(transaction.have_left(&decision.left).await?))
+    Ok(Some(
+        transaction.have_left(before.id, &decision.left).await?,
+    ))
 }

@@ -8,7 +8,7 @@ use sea_orm::{
     sqlx::{self, Connection as _, sqlite},
 };
 
-use super::{Error, Result, trust::Trust};
+use super::{Error, Result, sessions, trust::Trust};
 use crate::metrics;
 
 /// Time limit to get a free connection; after it the database counts as unreachable.
@@ -177,26 +177,29 @@ fn postgres(
     };
     let statement_timeout = setting(connections.statement_timeout(access));
     let lock_timeout = setting(connections.lock_timeout());
+    let settings = sessions::settings(&[
+        ("enable_seqscan", seqscan),
+        // A plan that has no other way than a forbidden one counts as costly, and PostgreSQL would
+        // compile it for a second before it reads four rows.
+        ("jit", "off"),
+        ("statement_timeout", &statement_timeout),
+        ("lock_timeout", &lock_timeout),
+        (
+            "idle_in_transaction_session_timeout",
+            IDLE_IN_TRANSACTION_TIMEOUT_MS,
+        ),
+    ]);
     let mut options = common(url, connections.max);
     options.set_application_name("flash-sale");
-    options.map_sqlx_postgres_opts(move |options| {
-        options.options([
-            ("enable_seqscan", seqscan),
-            // A plan that has no other way than a forbidden one counts as costly, and PostgreSQL
-            // would compile it for a second before it reads four rows.
-            ("jit", "off"),
-            ("statement_timeout", statement_timeout.as_str()),
-            ("lock_timeout", lock_timeout.as_str()),
-            (
-                "idle_in_transaction_session_timeout",
-                IDLE_IN_TRANSACTION_TIMEOUT_MS,
-            ),
-        ])
-    });
+    options.map_sqlx_postgres_opts(sessions::without_unknown_parameters);
     // sqlx pings a returned connection without a time limit, and the connection occupies its slot
     // meanwhile: without this limit, a pool with unresponsive connections would never recover.
-    options.map_sqlx_postgres_pool_opts(|pool| {
-        pool.after_release(|connection, _| {
+    options.map_sqlx_postgres_pool_opts(move |pool| {
+        let settings = Arc::clone(&settings);
+        pool.after_connect(move |connection, _| {
+            sessions::set_up(connection, Arc::clone(&settings)).boxed()
+        })
+        .after_release(|connection, _| {
             async move {
                 match tokio::time::timeout(RETURN_TIMEOUT, connection.ping()).await {
                     Ok(result) => result.map(|()| true),

@@ -12,7 +12,7 @@ use std::{
 
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbErr, Statement};
 
-use super::{connect, connect::Url};
+use super::{connect, connect::Url, sessions};
 use crate::domain::jitter;
 
 use self::history::History;
@@ -115,6 +115,7 @@ async fn open(url: &Url) -> Result<DatabaseConnection, DbErr> {
         .acquire_timeout(CONNECT_TIMEOUT)
         .connect_timeout(CONNECT_TIMEOUT)
         .sqlx_logging(false)
+        .map_sqlx_postgres_opts(sessions::without_unknown_parameters)
         .map_sqlx_sqlite_opts(|options| options.busy_timeout(apply::GIVE_UP));
     Database::connect(options).await
 }

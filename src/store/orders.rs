@@ -299,9 +299,10 @@ impl Transaction {
         Ok(row.map(Order::from))
     }
 
-    /// Whether the order exists.
-    pub async fn has_order(&self, id: OrderId) -> Result<bool> {
-        Ok(Entity::find_by_id(id).one(&self.inner).await?.is_some())
+    /// Whether the product has this order.
+    pub async fn has_order(&self, product: ProductId, id: OrderId) -> Result<bool> {
+        let query = Entity::find_by_id(id).filter(COLUMN.product_id.eq(product));
+        Ok(query.one(&self.inner).await?.is_some())
     }
 }
 

@@ -5,7 +5,7 @@ use sea_orm::{
     prelude::async_trait::async_trait,
 };
 
-use super::{Error, Result, session::Session, system};
+use super::{Error, Result, self_committing::Session, system};
 use crate::domain::{OrderId, ProductId};
 
 /// Writes the row of a table, but only where commits wait for standbys: its commit then waits until

@@ -171,21 +171,23 @@ impl Transaction {
         Ok(waiting.collect())
     }
 
-    /// Whether the entry exists.
-    pub async fn has_entry(&self, id: Uuid) -> Result<bool> {
+    /// Whether the product has this entry.
+    pub async fn has_entry(&self, product: ProductId, id: Uuid) -> Result<bool> {
         let count = Entity::find()
+            .filter(COLUMN.product_id.eq(product))
             .filter(Column::Id.eq(id))
             .count(&self.inner)
             .await?;
         Ok(count > 0)
     }
 
-    /// Whether all of these entries have left the waitlist.
-    pub async fn have_left(&self, ids: &[Uuid]) -> Result<bool> {
+    /// Whether all of these entries of the product have left the waitlist.
+    pub async fn have_left(&self, product: ProductId, ids: &[Uuid]) -> Result<bool> {
         if ids.is_empty() {
             return Ok(true);
         }
         let left = Entity::find()
+            .filter(COLUMN.product_id.eq(product))
             .filter(Column::Id.is_in(padded(ids.to_vec())))
             .filter(Column::Status.eq(Status::Left))
             .count(&self.inner)

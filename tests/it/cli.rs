@@ -20,6 +20,7 @@ const SETTINGS: &[&str] = &[
     "OPS_ADDR",
     "DATA_DIR",
     "DATABASE_URL",
+    "DATABASE_DIRECT_URL",
     "DATABASE_POOL_MAX",
     "MIGRATE",
     "REDIS_LOCK_URLS",
@@ -302,6 +303,8 @@ fn help_names_every_setting_and_shows_no_secret() {
 /// A password in an invalid URL must not appear in the log.
 #[rstest]
 #[case("DATABASE_URL", "mysql://user:hunter2secret@127.0.0.1:1/shop")]
+#[case("DATABASE_DIRECT_URL", "mysql://user:hunter2secret@127.0.0.1:1/shop")]
+#[case("DATABASE_DIRECT_URL", "postgres://u:hunter2secret@127.0.0.1:1/shop")]
 #[case(
     "DATABASE_URL",
     "postgres://user:hunter2secret@127.0.0.1:notaport/shop"
@@ -344,7 +347,7 @@ async fn a_flag_is_equivalent_to_its_variable() {
 #[tokio::test]
 async fn migrating_twice_changes_nothing(#[case] backend: Backend) {
     let directory = TempDir::new().unwrap();
-    let database = Database::create().await;
+    let database = Database::empty().await;
     let mut settings = vec![("DATA_DIR", directory.path().display().to_string())];
     if backend == Backend::Postgres {
         settings.push(("DATABASE_URL", database.url()));
@@ -371,7 +374,7 @@ async fn migrating_twice_changes_nothing(#[case] backend: Backend) {
 /// Nodes of one release start together: one migrates, the others wait for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_migrations_succeed() {
-    let database = Database::create().await;
+    let database = Database::empty().await;
     let running: Vec<_> = (0..4)
         .map(|_| {
             let mut command = program();

@@ -248,7 +248,8 @@ async fn every_list_of_admins_is_read_by_an_index_and_not_sorted() {
     let fill = format!(
         "INSERT INTO orders (id, reference, product_id, user_id, quantity, unit_price, currency, \
             status, created_at, expires_at) \
-         SELECT gen_random_uuid(), 'OLD-' || n, '{product}', 'old-' || n % 5000, 1, 1, 'EUR', \
+         SELECT gen_random_uuid(), 'OLD-' || n, CASE n % 2 WHEN 0 THEN '{product}' \
+            ELSE md5((n % 64)::text)::uuid END, 'old-' || n % 5000, 1, 1, 'EUR', \
             CASE n % 1000 WHEN 0 THEN 'expired' WHEN 1 THEN 'confirming' ELSE 'cancelled' END, \
             now() - n * interval '1 second', now() FROM generate_series(1, 200000) AS n"
     );

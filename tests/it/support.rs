@@ -14,6 +14,7 @@ pub(crate) mod load;
 pub(crate) mod localstripe;
 pub(crate) mod openid;
 pub(crate) mod page;
+pub(crate) mod pgbouncer;
 pub(crate) mod postgres;
 pub(crate) mod prometheus;
 pub(crate) mod proxy;

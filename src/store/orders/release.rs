@@ -8,7 +8,7 @@ use entities::{
 use sea_orm::{ColumnTrait, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, sea_query::Expr};
 
 use super::super::{Result, Transaction, padded};
-use crate::domain::{OrderId, OrderStatus};
+use crate::domain::{OrderId, OrderStatus, ProductId};
 
 /// The reason for ending an order, and the status that the order must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,17 +33,28 @@ impl Release {
     }
 }
 
+/// Conditions of the status in words that no index has: orders are found by their ids. With the
+/// product beside them, the planner would read all live orders of a product that it takes for few.
+const IS_PENDING: &str = "status || '' = 'pending'";
+const IS_CONFIRMED: &str = "status || '' = 'confirmed'";
+
 impl Transaction {
-    /// Releases orders; false when one of them no longer has the required status.
-    pub async fn release_orders(&self, release: Release, ids: &[OrderId]) -> Result<bool> {
+    /// Releases orders of the product; false when one of them no longer has the required status.
+    pub async fn release_orders(
+        &self,
+        product: ProductId,
+        release: Release,
+        ids: &[OrderId],
+    ) -> Result<bool> {
         if ids.is_empty() {
             return Ok(true);
         }
         let mut update = Entity::update_many()
             .col_expr(Column::Status, Expr::value(Status::from(release.status())))
+            .filter(Column::ProductId.eq(product))
             .filter(Column::Id.is_in(padded(ids.to_vec())));
         update = match release {
-            Release::Cancel | Release::Expire => update.filter(Expr::cust("status = 'pending'")),
+            Release::Cancel | Release::Expire => update.filter(Expr::cust(IS_PENDING)),
             Release::Undo => update
                 .col_expr(
                     Column::PaymentStatus,
@@ -56,7 +67,7 @@ impl Transaction {
                 )
                 .col_expr(Column::PaymentAskedAt, Expr::cust("NULL"))
                 .col_expr(Column::PaymentLease, Expr::cust("NULL"))
-                .filter(Expr::cust("status = 'confirmed'"))
+                .filter(Expr::cust(IS_CONFIRMED))
                 .filter(
                     Column::PaymentId
                         .is_null()
@@ -67,12 +78,18 @@ impl Transaction {
         Ok(usize::try_from(released) == Ok(ids.len()))
     }
 
-    /// Whether all of these orders have the status that this release sets.
-    pub async fn are_released(&self, release: Release, ids: &[OrderId]) -> Result<bool> {
+    /// Whether all of these orders of the product have the status that this release sets.
+    pub async fn are_released(
+        &self,
+        product: ProductId,
+        release: Release,
+        ids: &[OrderId],
+    ) -> Result<bool> {
         if ids.is_empty() {
             return Ok(true);
         }
         let released = Entity::find()
+            .filter(Column::ProductId.eq(product))
             .filter(Column::Id.is_in(padded(ids.to_vec())))
             .filter(Column::Status.eq(Status::from(release.status())))
             .count(&self.inner)

@@ -133,10 +133,16 @@ impl Transaction {
 
     /// The first waiting entries, up to `limit`.
     pub async fn queue(&self, product: ProductId, limit: u64) -> Result<Vec<Queued>> {
-        let rows = Entity::find()
+        let mut query = Entity::find()
             .filter(COLUMN.product_id.gte(product))
             .filter(COLUMN.product_id.lte(product))
-            .filter(Expr::cust("status = 'waiting'"))
+            .filter(Expr::cust("status = 'waiting'"));
+        if self.is_postgres() {
+            // Finds the partition, if there are any, where a range cannot; an equality would take
+            // the order by product away.
+            query = query.filter(COLUMN.product_id.is_in([product, product]));
+        }
+        let rows = query
             .order_by_asc(Column::ProductId)
             .order_by_asc(Column::Position)
             .limit(limit)
@@ -162,8 +168,12 @@ impl Transaction {
         Ok(())
     }
 
-    /// Marks entries as offered; false when one of them is no longer waiting.
-    pub async fn offer_entries(&self, offers: &[(Uuid, OrderId)]) -> Result<bool> {
+    /// Marks entries of the product as offered; false when one of them is no longer waiting.
+    pub async fn offer_entries(
+        &self,
+        product: ProductId,
+        offers: &[(Uuid, OrderId)],
+    ) -> Result<bool> {
         let mut written = 0;
         for chunk in offers.chunks(ROWS) {
             let mut orders = Expr::case(Expr::cust("FALSE"), Expr::col(Column::OrderId));
@@ -174,6 +184,7 @@ impl Transaction {
             let update = Entity::update_many()
                 .col_expr(Column::OrderId, orders.into())
                 .col_expr(Column::Status, Expr::value(Status::Offered))
+                .filter(COLUMN.product_id.eq(product))
                 .filter(Column::Id.is_in(ids))
                 .filter(Expr::cust(STILL_WAITING));
             written += update.exec(&self.inner).await?.rows_affected;
@@ -181,13 +192,14 @@ impl Transaction {
         Ok(usize::try_from(written) == Ok(offers.len()))
     }
 
-    /// Marks entries as left; false when one of them is no longer waiting.
-    pub async fn leave_entries(&self, entries: &[Uuid]) -> Result<bool> {
+    /// Marks entries of the product as left; false when one of them is no longer waiting.
+    pub async fn leave_entries(&self, product: ProductId, entries: &[Uuid]) -> Result<bool> {
         if entries.is_empty() {
             return Ok(true);
         }
         let update = Entity::update_many()
             .col_expr(Column::Status, Expr::value(Status::Left))
+            .filter(COLUMN.product_id.eq(product))
             .filter(Column::Id.is_in(padded(entries.to_vec())))
             .filter(Expr::cust(STILL_WAITING));
         let left = update.exec(&self.inner).await?.rows_affected;

@@ -30,7 +30,7 @@ use crate::cli::refused_start;
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) directory: TempDir,
-    _database: Option<Database>,
+    pub(crate) database: Option<Database>,
     pub(crate) url: String,
 }
 
@@ -39,7 +39,7 @@ impl Place {
         let directory = TempDir::new().unwrap();
         let database = match backend {
             Backend::Sqlite => None,
-            Backend::Postgres | Backend::ThreeNodes => Some(Database::create().await),
+            Backend::Postgres | Backend::ThreeNodes => Some(Database::empty().await),
         };
         let url = match &database {
             Some(database) => database.url(),
@@ -47,7 +47,7 @@ impl Place {
         };
         Self {
             directory,
-            _database: database,
+            database,
             url,
         }
     }

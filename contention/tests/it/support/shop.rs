@@ -123,6 +123,7 @@ impl Shop {
         let config = config::Database {
             data_dir: self.folder(),
             database_url: Some(url_in(&self.directory).parse().unwrap()),
+            database_direct_url: None,
             database_pool_max: 1,
         };
         let store = app::connect_store(&config, app::WRITE_WITHIN)
