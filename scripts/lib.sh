@@ -26,6 +26,9 @@ postgres_bin() {
   [ -n "$initdb" ] && dirname "$initdb"
 }
 
+# postgres_version: prints the major version of the programs in that folder.
+postgres_version() { "$(postgres_bin)/postgres" --version | sed -E 's/[^0-9]*([0-9]+).*/\1/'; }
+
 has() {
   case $1 in
     postgresql) postgres_bin ;;
@@ -55,6 +58,10 @@ packages() {
     dnf:chromium) echo chromium dejavu-sans-fonts ;;
     apk:chromium) echo chromium font-dejavu ;;
     apt-get:python-venv) echo python3 python3-venv ;;
+    # The extension is for one version of the server. No other distribution packages it.
+    apt-get:pg_autoctl) echo pg-auto-failover-cli "postgresql-$(postgres_version)-auto-failover" ;;
+    apt-get:redis-cli) echo redis-tools ;;
+    apt-get:psql) echo postgresql-client ;;
     *:python-venv) echo python3 ;;
     apt-get:systemd-analyze | dnf:systemd-analyze) echo systemd ;;
     dnf:kubectl) echo kubernetes-client ;;
