@@ -35,14 +35,16 @@ prepare_folder() {
   for name in monitor $postgres_nodes; do mkdir "$dir/$name/run"; done
   if [ "$(id -u)" = 0 ]; then
     for name in monitor $postgres_nodes; do chown postgres "$dir/$name" "$dir/$name/run"; done
-    chmod o+x "$dir"
+    let_through "$dir/pg-1"
     (cd / && "${as_postgres[@]}" test -w "$dir/pg-1") ||
       die "PostgreSQL runs as user postgres here, who cannot reach $dir: choose a folder below /var/tmp"
   fi
 }
 
+# make_secret: that of the nodes is the caller's AUTH_SECRET, or a new one.
 make_secret() {
-  (umask 077 && od -An -N 32 -tx1 /dev/urandom | tr -d ' \n' >"$dir/secret")
+  (umask 077 && printf %s "${AUTH_SECRET:-$(od -An -N 32 -tx1 /dev/urandom | tr -d ' \n')}" >"$dir/secret")
+  unset AUTH_SECRET
 }
 
 # choose_port PART: a free one that no other part has been given.
@@ -147,15 +149,17 @@ call_autoctl() {
 }
 
 # A dead machine is noticed after 1.5 s; the two that are left compare what they have, and one becomes the primary. The
-# old one gets no quorum from then on, so the time that it has to step down may be short.
+# old one gets no quorum from then on, so the time that it has to step down may be short. On a machine that is busy with
+# other things these times would take a slow answer for a dead machine: FAILOVER_FACTOR multiplies them.
 tune_monitor() {
+  local factor=${FAILOVER_FACTOR:-1}
   cat >>"$dir/monitor/data/postgresql.conf" <<END
-pgautofailover.health_check_period = 500
-pgautofailover.health_check_timeout = 500
+pgautofailover.health_check_period = $((500 * factor))
+pgautofailover.health_check_timeout = $((500 * factor))
 pgautofailover.health_check_max_retries = 2
 pgautofailover.health_check_retry_delay = 300
-pgautofailover.node_considered_unhealthy_timeout = 1500
-pgautofailover.primary_demote_timeout = 1200
+pgautofailover.node_considered_unhealthy_timeout = $((1500 * factor))
+pgautofailover.primary_demote_timeout = $((1200 * factor))
 END
 }
 

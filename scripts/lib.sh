@@ -29,6 +29,17 @@ postgres_bin() {
 # postgres_version: prints the major version of the programs in that folder.
 postgres_version() { "$(postgres_bin)/postgres" --version | sed -E 's/[^0-9]*([0-9]+).*/\1/'; }
 
+# let_through DIR: a fresh `mktemp -d` is closed to other users; lets them traverse the folders above DIR, not list them.
+let_through() {
+  local parent=$1
+  while parent=$(dirname "$parent"); do
+    case $parent in
+      /tmp/* | /var/tmp/* | "${TMPDIR:-/tmp}"/*) chmod o+x "$parent" ;;
+      *) break ;;
+    esac
+  done
+}
+
 has() {
   case $1 in
     postgresql) postgres_bin ;;

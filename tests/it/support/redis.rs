@@ -122,6 +122,10 @@ impl Node {
         self.process = spawn(self.port, &self.directory, options);
     }
 
+    pub(crate) async fn answers(&mut self) {
+        assert!(self.is_ready().await, "redis-server starts");
+    }
+
     pub(crate) async fn run<T: FromRedisValue>(&self, words: &[&str]) -> T {
         let mut command = cmd(words[0]);
         for word in &words[1..] {
