@@ -197,6 +197,7 @@ primary_of_postgres() {
   return 1
 }
 monitor_state() {
+  # shellcheck disable=SC2016 # the dollars are PostgreSQL's quotes
   ask monitor 'SELECT nodename, reportedstate, CASE health WHEN 1 THEN $$healthy$$ ELSE $$not healthy$$ END
     FROM pgautofailover.node ORDER BY 1' pg_auto_failover
 }
@@ -250,7 +251,7 @@ start_node() {
   launch "$name" env DATABASE_URL="$(database_url)" REDIS_URL="$(redis_url)" REDIS_LOCK_URLS="$(lock_urls)" \
     AUTH_SECRET_FILE="$dir/secret" DATA_DIR="$dir/$name/data" SHUTDOWN_DELAY_MS="${SHUTDOWN_DELAY_MS:-5000}" \
     LISTEN_ADDR="127.0.0.1:$(port_of "$name")" OPS_ADDR="127.0.0.1:$(port_of "ops-$number")" \
-    "$binary" serve ${flags[0]+"${flags[@]}"}
+    "${binary:?}" serve ${flags[0]+"${flags[@]}"}
   wait_for 60 node_ready "$name" || die "$name is not ready: see $dir/$name/log"
 }
 node_ready() { is_down "$1" || http_get "127.0.0.1:$(port_of "$1")" /health/ready >/dev/null; }

@@ -87,5 +87,6 @@ async fn no_confirmed_order_is_lost_when_machines_of_the_database_die() {
     ledger.assert_conserved(product).await;
     let mut verify = program();
     verify.args(["verify", "--database-url", &cluster.database_url]);
-    assert!(verify.status().unwrap().success());
+    let verified = verify.output().unwrap();
+    assert!(verified.status.success(), "{verified:?}");
 }
