@@ -68,14 +68,15 @@ launch() {
   local name=$1
   shift
   start_group "$@" >>"$dir/$name/log" 2>&1
+  # shellcheck disable=SC2154 # start_group sets it
   echo "$child" >"$dir/$name/pid"
 }
 
-# tree PID: the process and all that it has started, itself first.
+# tree PID: the process and all that it has started. From one listing: a server has a hundred processes.
 tree() {
-  local child
-  echo "$1"
-  for child in $(ps -A -o pid= -o ppid= | awk -v parent="$1" '$2 == parent { print $1 }'); do tree "$child"; done
+  ps -A -o pid= -o ppid= | awk -v root="$1" '
+    { parent[$1] = $2 }
+    END { for (pid in parent) { up = pid; while (up != root && up in parent) up = parent[up]; if (up == root) print pid } }'
 }
 
 # signal_part SIGNAL PART: STOP and CONT go to all of its processes, other signals to the first.

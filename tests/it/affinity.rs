@@ -1,4 +1,4 @@
-//! HAProxy with the shipped configuration: all requests about a product reach one node, and none is
+//! `HAProxy` with the shipped configuration: all requests about a product reach one node, and none is
 //! sent twice.
 
 use std::sync::{
@@ -74,7 +74,7 @@ async fn requests_of(node: &Service) -> usize {
     format!("{sum:.0}").parse().unwrap()
 }
 
-/// The nodes behind HAProxy that are alive, by their numbers, each with the streams that it serves.
+/// The nodes behind `HAProxy` that are alive, by their numbers, each with the streams that it serves.
 struct Nodes<'a> {
     front: &'a Front,
     alive: Vec<(usize, &'a Service, Vec<Events>)>,
@@ -118,7 +118,7 @@ impl<'a> Nodes<'a> {
         self.alive[place].0
     }
 
-    /// Opens a stream and keeps it: HAProxy tells a node only later that a client has gone.
+    /// Opens a stream and keeps it: `HAProxy` tells a node only later that a client has gone.
     async fn stream(&mut self, product: Uuid, owner: usize) {
         let path = format!("/products/{product}/events");
         let stream = Events::open(self.front.get(&path)).await;

@@ -66,8 +66,8 @@ async fn no_confirmed_order_is_lost_when_machines_of_the_database_die() {
 
     cluster.run(&["kill", "standbys"]).await;
     // Those that were confirmed before it died have been told by then.
-    let told = fails(&load, 5 * BUYERS).await;
-    let alone = fails(&load, 10 * BUYERS).await;
+    let told = fails(&load, 2 * BUYERS).await;
+    let alone = fails(&load, 3 * BUYERS).await;
     assert_eq!(
         told.orders.len(),
         alone.orders.len(),

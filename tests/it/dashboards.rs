@@ -22,7 +22,7 @@ use crate::support::{
 const FILLED_WITHIN: Duration = Duration::from_secs(40);
 
 /// Every query of the panels. Those of a run's own metrics are tested with the runs
-/// (`contention/tests/it/lab.rs`), those of HAProxy and PostgreSQL with a cluster
+/// (`contention/tests/it/lab.rs`), those of `HAProxy` and PostgreSQL with a cluster
 /// (`cluster_faults.rs`).
 fn queries() -> Vec<Query> {
     let files = fs::read_dir(repository("grafana/dashboards")).unwrap();

@@ -1,4 +1,4 @@
-//! A rolling change: all nodes are replaced one by one behind HAProxy while buyers order.
+//! A rolling change: all nodes are replaced one by one behind `HAProxy` while buyers order.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! The cluster of `scripts/cluster`: PostgreSQL with fail-over, three nodes, HAProxy in front of both.
+//! The cluster of `scripts/cluster`: PostgreSQL with fail-over, three nodes, `HAProxy` in front of both.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use super::{SOON, eventually, front::Front, repository, shop::slot, tokens, when
 /// Three PostgreSQL nodes are made anew; most of it is waiting.
 const STARTS_WITHIN: Duration = Duration::from_mins(4);
 /// A busy machine is not a dead one: what the fail-over manager waits for takes so much longer.
-const FAILOVER_FACTOR: &str = "3";
+const FAILOVER_FACTOR: &str = "2";
 
 #[derive(Debug)]
 pub(crate) struct Cluster {

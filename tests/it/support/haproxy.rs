@@ -1,4 +1,4 @@
-//! HAProxy of a test, with the configuration that `deploy/` ships.
+//! `HAProxy` of a test, with the configuration that `deploy/` ships.
 
 use std::process::{Command, Stdio};
 
