@@ -50,9 +50,19 @@ make_secret() {
 # choose_port PART: a free one that no other part has been given.
 choose_port() {
   local port
-  port=$(case $1 in haproxy) echo 8080 ;; prometheus) echo 9090 ;; *) free_port ;; esac)
-  while port_taken "$port" || cat "$dir"/*/port 2>/dev/null | grep -qx "$port"; do port=$(free_port); done
+  # A test leaves the usual ones to others.
+  port=$(case ${STOP_WITH:+test-}$1 in haproxy) echo 8080 ;; prometheus) echo 9090 ;; *) a_port "$1" ;; esac)
+  while port_taken "$port" || cat "$dir"/*/port 2>/dev/null | grep -qx "$port"; do port=$(a_port "$1"); done
   echo "$port" >"$dir/$1/port"
+}
+# A member of a Redis Cluster listens 10,000 ports higher as well, which has to be below the range of outgoing connections.
+a_port() {
+  local port
+  port=$(free_port)
+  case $1 in
+    redis-*) while [ "$port" -gt 22700 ] || port_taken $((port + 10000)); do port=$(free_port); done ;;
+  esac
+  echo "$port"
 }
 port_of() { cat "$dir/$1/port"; }
 
@@ -121,14 +131,16 @@ start_part() {
 
 # PostgreSQL
 
-database_url() { echo "postgres://postgres@127.0.0.1:$(port_of haproxy-db)/shop"; }
+# It refuses to run as root. initdb names the superuser after the user that runs it.
+as_postgres=(env) superuser=$(id -un)
+if [ "$superuser" = root ]; then
+  as_postgres=(setpriv --reuid=postgres --regid=postgres --init-groups env) superuser=postgres
+fi
+
+database_url() { echo "postgres://$superuser@127.0.0.1:$(port_of haproxy-db)/shop"; }
 monitor_url() { echo "postgres://autoctl_node@127.0.0.1:$(port_of monitor)/pg_auto_failover"; }
 # ask PART SQL: an answer of this server, within two seconds.
-ask() { PGCONNECT_TIMEOUT=2 timeout 2 psql -qtAX -h 127.0.0.1 -p "$(port_of "$1")" -U postgres -d "${3:-postgres}" -c "$2" 2>/dev/null; }
-
-# PostgreSQL refuses to run as root.
-as_postgres=(env)
-if [ "$(id -u)" = 0 ]; then as_postgres=(setpriv --reuid=postgres --regid=postgres --init-groups env); fi
+ask() { PGCONNECT_TIMEOUT=2 timeout 2 psql -qtAX -h 127.0.0.1 -p "$(port_of "$1")" -U "$superuser" -d "${3:-postgres}" -c "$2" 2>/dev/null; }
 
 # autoctl PART ARGUMENT…: becomes pg_autoctl, so call it in a shell of its own. With all files in the part's folder; from the
 # root folder, because PostgreSQL's user may not enter the caller's; with a UTF-8 locale, from which initdb takes the
@@ -173,7 +185,7 @@ start_postgres_nodes() {
   wait_for 60 monitor_answers || die "the monitor does not answer: see $dir/monitor/log"
   for name in $postgres_nodes; do
     call_autoctl "$name" create postgres --pgdata "$dir/$name/data" --pgport "$(port_of "$name")" --listen 127.0.0.1 \
-      --hostname 127.0.0.1 --name "$name" --dbname shop --monitor "$(monitor_url)" --auth trust --no-ssl
+      --hostname 127.0.0.1 --name "$name" --username "$superuser" --dbname shop --monitor "$(monitor_url)" --auth trust --no-ssl
     call_autoctl "$name" config set --pgdata "$dir/$name/data" timeout.network_partition_timeout 1
     # The standbys copy it. Three service nodes, and load of other kinds.
     [ "$name" != pg-1 ] || echo 'max_connections = 300' >>"$dir/$name/data/postgresql.conf"
@@ -283,7 +295,7 @@ haproxy_servers() {
 
 start_exporter() {
   has prometheus-postgres-exporter || return 0
-  launch "$1" env DATA_SOURCE_NAME="postgresql://postgres@127.0.0.1:$(port_of "pg-${1#exporter-}")/postgres?sslmode=disable" \
+  launch "$1" env DATA_SOURCE_NAME="postgresql://$superuser@127.0.0.1:$(port_of "pg-${1#exporter-}")/postgres?sslmode=disable" \
     prometheus-postgres-exporter --web.listen-address="127.0.0.1:$(port_of "$1")" --disable-settings-metrics
 }
 

@@ -2,6 +2,9 @@
 # Functions shared by the scripts in this folder; sourced, never run.
 # Plain bash 3.2 and nothing else: a fresh machine may have no curl, no python and no jq.
 
+# Debian keeps haproxy there, which is not on the PATH of an ordinary user.
+export PATH="$PATH:/usr/sbin"
+
 say() { echo "${0##*/}: $*" >&2; }
 die() { say "$*"; exit 1; }
 

@@ -19,10 +19,10 @@ use crate::support::{
 const SLOTS: [[&str; 2]; 3] = [["0", "5460"], ["5461", "10922"], ["10923", "16383"]];
 const LIMIT: usize = 20;
 
-/// Three primaries, and a replica of the one that has the rate limits.
-async fn cluster() -> Nodes {
-    let mut nodes = Nodes::start(4).await;
-    for node in &mut nodes.0 {
+/// Tries again should another process have taken its second port, 10,000 above the first.
+async fn member() -> Node {
+    for _ in 0..5 {
+        let mut node = Nodes::start(1).await.0.remove(0);
         node.restart_as(&[
             "--cluster-enabled",
             "yes",
@@ -31,8 +31,21 @@ async fn cluster() -> Nodes {
             "--repl-diskless-sync-delay",
             "0",
         ]);
-        node.answers().await;
+        if node.is_ready().await {
+            return node;
+        }
     }
+    panic!("a member of a Redis Cluster starts");
+}
+
+/// Three primaries, and a replica of the one that has the rate limits.
+async fn cluster() -> Nodes {
+    let nodes = Nodes(vec![
+        member().await,
+        member().await,
+        member().await,
+        member().await,
+    ]);
     let first = nodes.0[0].port().to_string();
     for (node, [from, to]) in nodes.0.iter().zip(SLOTS) {
         node.run::<()>(&["CLUSTER", "ADDSLOTSRANGE", from, to])

@@ -122,10 +122,6 @@ impl Node {
         self.process = spawn(self.port, &self.directory, options);
     }
 
-    pub(crate) async fn answers(&mut self) {
-        assert!(self.is_ready().await, "redis-server starts");
-    }
-
     pub(crate) async fn run<T: FromRedisValue>(&self, words: &[&str]) -> T {
         let mut command = cmd(words[0]);
         for word in &words[1..] {
@@ -157,7 +153,8 @@ impl Node {
         }
     }
 
-    async fn is_ready(&mut self) -> bool {
+    /// Waits until it answers or has ended.
+    pub(crate) async fn is_ready(&mut self) -> bool {
         eventually("redis-server answers or ends", STARTS_WITHIN, async || {
             if self.process.exited().unwrap().is_some() {
                 return Some(false);
