@@ -2,6 +2,9 @@
 # Functions shared by the scripts in this folder; sourced, never run.
 # Plain bash 3.2 and nothing else: a fresh machine may have no curl, no python and no jq.
 
+# Debian keeps haproxy there, which is not on the PATH of an ordinary user.
+export PATH="$PATH:/usr/sbin"
+
 say() { echo "${0##*/}: $*" >&2; }
 die() { say "$*"; exit 1; }
 
@@ -24,6 +27,20 @@ postgres_bin() {
     done | sort -V | tail -n 1
   )
   [ -n "$initdb" ] && dirname "$initdb"
+}
+
+# postgres_version: prints the major version of the programs in that folder.
+postgres_version() { "$(postgres_bin)/postgres" --version | sed -E 's/[^0-9]*([0-9]+).*/\1/'; }
+
+# let_through DIR: a fresh `mktemp -d` is closed to other users; lets them traverse the folders above DIR, not list them.
+let_through() {
+  local parent=$1
+  while parent=$(dirname "$parent"); do
+    case $parent in
+      /tmp/* | /var/tmp/* | "${TMPDIR:-/tmp}"/*) chmod o+x "$parent" ;;
+      *) break ;;
+    esac
+  done
 }
 
 has() {
@@ -57,6 +74,10 @@ packages() {
     dnf:chromium) echo chromium dejavu-sans-fonts ;;
     apk:chromium) echo chromium font-dejavu ;;
     apt-get:python-venv) echo python3 python3-venv ;;
+    # The extension is for one version of the server. No other distribution packages it.
+    apt-get:pg_autoctl) echo pg-auto-failover-cli "postgresql-$(postgres_version)-auto-failover" ;;
+    apt-get:redis-cli) echo redis-tools ;;
+    apt-get:psql) echo postgresql-client ;;
     *:python-venv) echo python3 ;;
     apt-get:systemd-analyze | dnf:systemd-analyze) echo systemd ;;
     dnf:kubectl) echo kubernetes-client ;;

@@ -81,8 +81,12 @@ async fn call<R: FromValue>(
     words.push(Value::from(count));
     words.extend(keys.iter().map(Value::from));
     words.extend(arguments.iter().cloned());
-    // The first key follows the script and the number of keys.
-    let command = CustomCommand::new_static(command, ClusterHash::Offset(2), false);
+    // fred ignores the position of a key (`ClusterHash::Offset`) in a command of its user, and would
+    // take the hash of the script for the key.
+    let slot = keys
+        .first()
+        .map_or(ClusterHash::Random, |key| key.as_str().into());
+    let command = CustomCommand::new_static(command, slot, false);
     let redis = redis.commands.with_options(&Redis::fail_within(within));
     redis.custom(command, words).await
 }

@@ -22,14 +22,20 @@ use crate::support::{
 const FILLED_WITHIN: Duration = Duration::from_secs(40);
 
 /// Every query of the panels. Those of a run's own metrics are tested with the runs
-/// (`contention/tests/it/lab.rs`).
+/// (`contention/tests/it/lab.rs`), those of `HAProxy` and PostgreSQL with a cluster
+/// (`cluster_faults.rs`).
 fn queries() -> Vec<Query> {
     let files = fs::read_dir(repository("grafana/dashboards")).unwrap();
     let files = files.map(|file| file.unwrap().path());
     files
         .flat_map(|file| dashboards::queries(&file).unwrap())
-        .filter(|query| !query.is_annotation && !query.text.contains("contention_"))
+        .filter(|query| !query.is_annotation && !elsewhere(&query.text))
         .collect()
+}
+
+fn elsewhere(query: &str) -> bool {
+    let metrics = ["contention_", "haproxy_", "pg_"];
+    metrics.iter().any(|name| query.contains(name))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

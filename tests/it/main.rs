@@ -11,6 +11,7 @@
 
 mod access_log;
 mod addresses;
+mod affinity;
 mod audit;
 mod auth;
 mod authentication;
@@ -25,6 +26,7 @@ mod cache;
 mod cancel;
 mod cli;
 mod clock;
+mod cluster_faults;
 mod coalesced_events;
 mod confirm;
 mod connections;
@@ -78,9 +80,11 @@ mod products;
 mod races;
 mod rate_limit;
 mod read_only;
+mod redis_cluster;
 mod references;
 mod refunds;
 mod refusals;
+mod rolling_change;
 mod secrets;
 mod shutdown;
 mod sold_out;

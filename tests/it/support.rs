@@ -1,11 +1,13 @@
 //! Test helpers: processes, servers, HTTP calls, database reads; every wait has a deadline.
 
 pub(crate) mod alertmanager;
+pub(crate) mod cluster;
 pub(crate) mod collector;
 pub(crate) mod crowd;
 pub(crate) mod events;
 pub(crate) mod front;
 pub(crate) mod gateway;
+pub(crate) mod haproxy;
 pub(crate) mod http;
 pub(crate) mod identity;
 pub(crate) mod lanes;

@@ -153,7 +153,8 @@ impl Node {
         }
     }
 
-    async fn is_ready(&mut self) -> bool {
+    /// Waits until it answers or has ended.
+    pub(crate) async fn is_ready(&mut self) -> bool {
         eventually("redis-server answers or ends", STARTS_WITHIN, async || {
             if self.process.exited().unwrap().is_some() {
                 return Some(false);

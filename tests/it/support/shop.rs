@@ -23,6 +23,11 @@ use super::{
 /// Limits the tests that run servers at the same time; more would only slow each other down.
 static SLOTS: Semaphore = Semaphore::const_new(4);
 
+/// The right to run servers, until it is dropped.
+pub(crate) async fn slot() -> SemaphorePermit<'static> {
+    SLOTS.acquire().await.unwrap()
+}
+
 /// Database and Redis of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Backend {
@@ -100,7 +105,7 @@ impl Plan {
     }
 
     pub(crate) async fn open(self) -> Shop {
-        let slot = SLOTS.acquire().await.unwrap();
+        let slot = slot().await;
         let Self {
             backend,
             nodes,
@@ -218,6 +223,17 @@ impl Shop {
         let number = self.starts.fetch_add(1, Ordering::Relaxed);
         let log = self.directory.path().join(format!("{number}.log"));
         self.nodes[node] = Service::start(&self.settings, &log, self.client.clone()).await;
+    }
+
+    /// Stops a process as an operator does, and starts a new one on its port.
+    pub(crate) async fn replace(&mut self, node: usize) {
+        assert!(self.nodes[node].stop().await.success());
+        let number = self.starts.fetch_add(1, Ordering::Relaxed);
+        let log = self.directory.path().join(format!("{number}.log"));
+        let address = self.nodes[node].url.replace("http://", "");
+        let mut settings = self.settings.clone();
+        settings.flags.extend(["--listen-addr".to_owned(), address]);
+        self.nodes[node] = Service::start(&settings, &log, self.client.clone()).await;
     }
 
     /// The output of `flash-sale verify` for the database.
