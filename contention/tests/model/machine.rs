@@ -167,7 +167,7 @@ impl Model for Lanes {
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
         for node in 0..self.nodes {
-            self.of_lane(state, node, actions);
+            of_lane(state, node, actions);
         }
         for (number, request) in state.requests.iter().enumerate() {
             if request.answer == Answer::Waits && !state.lanes[request.node].has_claimed() {
@@ -196,71 +196,44 @@ impl Model for Lanes {
                 let (version, stock) = (state.row.version, state.row.stock);
                 state.lanes[node] = Lane::Read { version, stock };
             }
-            Action::Lock(node) | Action::PassBy(node) => {
-                let Lane::Read { version, stock } = state.lanes[node] else {
-                    return None;
-                };
-                if action == Action::Lock(node) {
-                    state.locks[usize::from(stock)] = Some(node);
-                }
-                state.lanes[node] = Lane::Ready { version, stock };
-            }
+            Action::Lock(node) => state.enter(node, true),
+            Action::PassBy(node) => state.enter(node, false),
             Action::LockEnds(level) => {
                 state.locks[usize::from(level)] = None;
                 state.left.ends -= 1;
             }
             Action::Decide(node) => state.decide(node),
-            Action::Arrive(node) => {
-                let Lane::Sent { batch, .. } = state.lanes[node].clone() else {
-                    return None;
-                };
-                let answer = Some(state.row.execute(&batch.statement, self.design.fence));
-                state.lanes[node] = Lane::Sent { batch, answer };
-            }
-            Action::Answer(node) => {
+            Action::Arrive(node) | Action::Answer(node) | Action::Lose(node) => {
                 let Lane::Sent { batch, answer } = state.lanes[node].clone() else {
                     return None;
                 };
-                state.end_batch(node, &batch, answer == Some(true));
-            }
-            Action::Lose(node) => {
-                let Lane::Sent { batch, .. } = state.lanes[node].clone() else {
-                    return None;
-                };
-                state.lose(node);
-                state.left.losses -= 1;
-                state.lanes[node] = Lane::Settles { batch };
+                self.of_sent(&mut state, &action, (node, batch, answer));
             }
             Action::ArriveLate(number) => {
                 let statement = state.late.remove(number);
                 state.row.execute(&statement, self.design.fence);
             }
-            Action::Settle(node) => {
+            Action::Settle(node) | Action::GiveUp(node) => {
                 let Lane::Settles { batch } = state.lanes[node].clone() else {
                     return None;
                 };
-                let committed = state.row.settle(&batch.statement, self.design.settling);
-                state.end_batch(node, &batch, committed);
-            }
-            Action::GiveUp(node) => {
-                let Lane::Settles { batch } = state.lanes[node].clone() else {
-                    return None;
-                };
-                let unknown = batch
-                    .replies
-                    .iter()
-                    .map(|(buyer, _)| (*buyer, Answer::Unknown));
-                state.reply(node, &unknown.collect::<Vec<_>>());
-                state.release(node);
+                if action == Action::GiveUp(node) {
+                    state.give_up(node, &batch);
+                } else {
+                    let settling = self.design.settling;
+                    let committed = state.row.settle(&batch.statement, settling);
+                    state.end_batch(node, &batch, committed);
+                }
             }
             Action::Abandon(number) => state.requests[number].answer = Answer::NotWritten,
             Action::Repeat(number) => {
                 let Request { buyer, node, .. } = state.requests[number];
                 let node = (node + 1) % self.nodes;
+                let answer = Answer::Waits;
                 state.requests.push(Request {
                     buyer,
                     node,
-                    answer: Answer::Waits,
+                    answer,
                 });
                 state.left.repeats -= 1;
             }
@@ -335,6 +308,25 @@ impl Lanes {
         Some(states)
     }
 
+    /// What happens to a statement and its answer on their way.
+    fn of_sent(
+        &self,
+        state: &mut State,
+        action: &Action,
+        (node, batch, answer): (usize, Batch, Option<bool>),
+    ) {
+        if *action == Action::Arrive(node) {
+            let answer = Some(state.row.execute(&batch.statement, self.design.fence));
+            state.lanes[node] = Lane::Sent { batch, answer };
+        } else if *action == Action::Answer(node) {
+            state.end_batch(node, &batch, answer == Some(true));
+        } else {
+            state.lose(node);
+            state.left.losses -= 1;
+            state.lanes[node] = Lane::Settles { batch };
+        }
+    }
+
     /// Whether the last of these states breaks the promise.
     pub(crate) fn breaks(&self, promise: &'static str, states: &[State]) -> bool {
         let property = self.property(promise);
@@ -342,39 +334,40 @@ impl Lanes {
             .last()
             .is_some_and(|state| !(property.condition)(self, state))
     }
+}
 
-    fn of_lane(&self, state: &State, node: usize, actions: &mut Vec<Action>) {
-        match &state.lanes[node] {
-            Lane::Idle => {
-                if state.waiting(node).next().is_some() {
-                    actions.push(Action::Read(node));
-                }
-            }
-            Lane::Read { stock, .. } => {
-                let free = state.locks[usize::from(*stock)].is_none();
-                actions.push(if free {
-                    Action::Lock(node)
-                } else {
-                    Action::PassBy(node)
-                });
-            }
-            Lane::Ready { .. } => actions.push(Action::Decide(node)),
-            Lane::Sent { answer, .. } => {
-                actions.push(match answer {
-                    None => Action::Arrive(node),
-                    Some(_) => Action::Answer(node),
-                });
-                if state.left.losses > 0 {
-                    actions.push(Action::Lose(node));
-                }
-            }
-            Lane::Settles { .. } => {
-                actions.push(Action::Settle(node));
-                actions.push(Action::GiveUp(node));
+/// What a lane may do next.
+fn of_lane(state: &State, node: usize, actions: &mut Vec<Action>) {
+    match &state.lanes[node] {
+        Lane::Idle => {
+            if state.waiting(node).next().is_some() {
+                actions.push(Action::Read(node));
             }
         }
-        if state.left.crashes > 0 {
-            actions.push(Action::Crash(node));
+        Lane::Read { stock, .. } => {
+            let free = state.locks[usize::from(*stock)].is_none();
+            actions.push(if free {
+                Action::Lock(node)
+            } else {
+                Action::PassBy(node)
+            });
         }
+        Lane::Ready { .. } => actions.push(Action::Decide(node)),
+        Lane::Sent { answer, .. } => {
+            actions.push(match answer {
+                None => Action::Arrive(node),
+                Some(_) => Action::Answer(node),
+            });
+            if state.left.losses > 0 {
+                actions.push(Action::Lose(node));
+            }
+        }
+        Lane::Settles { .. } => {
+            actions.push(Action::Settle(node));
+            actions.push(Action::GiveUp(node));
+        }
+    }
+    if state.left.crashes > 0 {
+        actions.push(Action::Crash(node));
     }
 }

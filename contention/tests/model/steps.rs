@@ -78,6 +78,24 @@ impl State {
         }
     }
 
+    /// Goes on with the row that was read, with the lock of its stock level or past it.
+    pub(crate) fn enter(&mut self, node: usize, locked: bool) {
+        if let Lane::Read { version, stock } = self.lanes[node] {
+            if locked {
+                self.locks[usize::from(stock)] = Some(node);
+            }
+            self.lanes[node] = Lane::Ready { version, stock };
+        }
+    }
+
+    /// Settling takes too long: nobody knows what became of the batch.
+    pub(crate) fn give_up(&mut self, node: usize, batch: &Batch) {
+        let buyers = batch.replies.iter().map(|(buyer, _)| *buyer);
+        let replies: Vec<_> = buyers.map(|buyer| (buyer, Answer::Unknown)).collect();
+        self.reply(node, &replies);
+        self.release(node);
+    }
+
     /// Ends a batch: its callers are answered, or it is decided once more.
     pub(crate) fn end_batch(&mut self, node: usize, batch: &Batch, committed: bool) {
         if committed {
