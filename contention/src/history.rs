@@ -1,7 +1,7 @@
 //! The judge: decides whether some order of the operations on one product explains every answer.
 //!
 //! Clients record each call with its start, its end and its answer; a reading of the product after
-//! the load ends the record. [`judge`] looks for a linearization: an order in which every operation
+//! the load ends the record. `judge` looks for a linearization: an order in which every operation
 //! takes effect at one moment between its start and its end, and the sequential model of a product
 //! gives every caller its answer (Wing and Gong, with the memory of visited configurations that Lowe
 //! added). Every simplification widens what is accepted, so a contradiction is one; where the search
