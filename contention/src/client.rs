@@ -64,6 +64,16 @@ impl Address {
     }
 }
 
+impl Address {
+    /// The address of a listener on this machine.
+    pub(crate) fn of(socket: SocketAddr) -> anyhow::Result<Self> {
+        Ok(Self {
+            socket,
+            host: HeaderValue::from_str(&socket.to_string())?,
+        })
+    }
+}
+
 /// A complete response.
 #[derive(Clone, Debug)]
 pub(crate) struct Response {

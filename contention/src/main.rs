@@ -15,6 +15,8 @@ use self::args::Args;
 
 /// HTTP/1.1 connections of the load.
 mod client;
+/// Judges whether some order of the operations explains every answer.
+mod history;
 /// Scenario files.
 mod scenario;
 /// The command line.
@@ -57,6 +59,8 @@ mod watch;
 mod run;
 /// Plans the runs of a command line and executes them.
 mod plan;
+/// Random faults, and a judge of what the clients were answered.
+mod chaos;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -75,8 +79,16 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error, 1),
         },
+        chaos::COMMAND => break_things(),
         _ => test(),
     }
+}
+
+#[tokio::main]
+async fn break_things() -> ExitCode {
+    let args = chaos::Args::parse_from(std::env::args_os().skip(1));
+    drop(rlimit::increase_nofile_limit(u64::MAX));
+    end(Box::pin(chaos::run(&args))).await
 }
 
 #[tokio::main]
@@ -89,17 +101,22 @@ async fn test() -> ExitCode {
     if args.list {
         return plan::list().unwrap_or_else(|error| fail(&error, 1));
     }
+    // Each connection needs a file descriptor, and most systems allow 1,024 of them by default.
+    drop(rlimit::increase_nofile_limit(u64::MAX));
+    end(plan.execute(&args)).await
+}
+
+/// The exit code of a run, or of its interruption.
+async fn end(run: impl Future<Output = anyhow::Result<bool>>) -> ExitCode {
     let (Ok(mut interrupt), Ok(mut terminate)) = (
         signal(SignalKind::interrupt()),
         signal(SignalKind::terminate()),
     ) else {
         return ExitCode::FAILURE;
     };
-    // Each connection needs a file descriptor, and most systems allow 1,024 of them by default.
-    drop(rlimit::increase_nofile_limit(u64::MAX));
-    // Dropping the plan's future ends every process that it started.
+    // Dropping the run's future ends every process that it started.
     tokio::select! {
-        ended = plan.execute(&args) => match ended {
+        ended = run => match ended {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,
             Err(error) => fail(&error, 1),

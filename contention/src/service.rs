@@ -95,6 +95,7 @@ impl Service {
             design: plan.design,
             connections_max: plan.connections_max,
             payment_url: gateway.as_ref().map(|gateway| gateway.url.as_str()),
+            environment: &[],
         };
         let mut nodes = Vec::new();
         for number in 1..=plan.nodes {
@@ -178,18 +179,9 @@ impl Service {
         let Some(database) = &self.database else {
             return Ok(None);
         };
-        let config = config::Database {
-            data_dir: self
-                .dir
-                .as_ref()
-                .map(|dir| dir.path().to_owned())
-                .unwrap_or_default(),
-            database_url: Some(database.url().clone()),
-            database_direct_url: None,
-            database_pool_max: 4,
-        };
-        let store = app::connect_store(&config, app::WRITE_WITHIN);
-        store.await.map(Some)
+        let dir = self.dir.as_ref().map(TempDir::path);
+        let dir = dir.unwrap_or(Path::new(""));
+        connect(dir, database.url()).await.map(Some)
     }
 
     pub(crate) fn describe(&self) -> ServiceUnderTest {
@@ -213,7 +205,18 @@ fn private_redis(plan: &Setup<'_>, dir: &Path) -> anyhow::Result<Option<RedisNod
     RedisNodes::start(dir).context("cannot start private Redis nodes")
 }
 
-fn random_secret() -> Secret {
+/// A connection of the runner's own.
+pub(crate) async fn connect(dir: &Path, url: &Secret) -> anyhow::Result<Store> {
+    let config = config::Database {
+        data_dir: dir.to_owned(),
+        database_url: Some(url.clone()),
+        database_direct_url: None,
+        database_pool_max: 4,
+    };
+    app::connect_store(&config, app::WRITE_WITHIN).await
+}
+
+pub(crate) fn random_secret() -> Secret {
     let [first, second]: [u128; 2] = rand::rng().random();
     Secret::new(format!("{first:032x}{second:032x}"))
 }

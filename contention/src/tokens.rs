@@ -51,6 +51,15 @@ impl Source {
         Ok(Self::Lines(lines))
     }
 
+    /// A buyer of this name; `None` where tokens are read from a file.
+    pub(crate) fn buyer(&self, name: &str) -> Option<User> {
+        let Self::Secret(secret) = self else {
+            return None;
+        };
+        let token = tokens::buyer(secret.expose(), name, TTL).ok()?;
+        User::new(name.to_owned(), &token).ok()
+    }
+
     /// Up to `buyers` buyers, as many as there are tokens, with names unique to the run.
     pub(crate) fn users(&self, run: &str, buyers: u32) -> anyhow::Result<Users> {
         match self {

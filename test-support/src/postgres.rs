@@ -115,6 +115,11 @@ impl Postgres {
         self.0.url("postgres")
     }
 
+    /// The URL of a database of this name.
+    pub fn url_of(&self, database: &str) -> Secret {
+        Secret::new(self.0.url(database))
+    }
+
     /// Starts it on its previous folder and port, and returns when it answers.
     pub async fn start(&self) -> anyhow::Result<()> {
         let process = self.0.spawn()?;
@@ -133,6 +138,24 @@ impl Postgres {
         self.end(Signal::SIGQUIT).await
     }
 
+    /// Kills (SIGKILL) every process of the server at once.
+    pub async fn crash(&self) -> anyhow::Result<()> {
+        let postmaster = self.0.postmaster().context("PostgreSQL does not run")?;
+        let mut processes = descendants_of(postmaster)?;
+        processes.insert(0, postmaster);
+        for process in &processes {
+            // Some end by themselves when the first is gone.
+            drop(signal(*process, Signal::SIGKILL));
+        }
+        let ended = async || {
+            let alive = |process: &u32| is_alive(*process).unwrap_or(true);
+            (!processes.iter().any(alive)).then_some(())
+        };
+        eventually("PostgreSQL ends", ENDS_WITHIN, ended).await?;
+        *self.0.process() = None;
+        Ok(())
+    }
+
     /// Stops every process of the server; connections stay open.
     pub fn pause(&self) -> anyhow::Result<()> {
         Ok(self.0.signal_all(Signal::SIGSTOP)?)
@@ -148,7 +171,7 @@ impl Postgres {
         let create = format!("CREATE DATABASE {name}");
         connection.execute_unprepared(&create).await?;
         connection.close().await?;
-        Ok(Secret::new(self.0.url(name)))
+        Ok(self.url_of(name))
     }
 
     /// Waits for the end, because a new server refuses to start while old backends run.

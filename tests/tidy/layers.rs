@@ -33,9 +33,9 @@ const LAYERS: &[&str] = &[
 
 /// The same for the load runner.
 const CONTENTION_LAYERS: &[&str] = &[
-    "client", "scenario", "args", "report", "tokens", "record", "exporter", "timeline", "shop",
-    "figures", "designs", "service", "driver", "faults", "evidence", "checks", "summary", "usage",
-    "notes", "watch", "run", "plan",
+    "client", "history", "scenario", "args", "report", "tokens", "record", "exporter", "timeline",
+    "shop", "figures", "designs", "service", "driver", "faults", "evidence", "checks", "summary",
+    "usage", "notes", "watch", "run", "plan", "chaos",
 ];
 
 /// The modules that the code reaches through `crate::…`, also through `crate::{…}`.

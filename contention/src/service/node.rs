@@ -5,6 +5,7 @@ use std::{
     fs::File,
     path::Path,
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -13,13 +14,20 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use test_support::service::{announced, clear_environment};
+use test_support::{
+    process::is_alive,
+    service::{announced, clear_environment},
+    wait::eventually,
+};
 
 use super::{Design, serve};
 use crate::{client::Address, designs};
 
 /// The discard port, on which nothing listens.
 const NO_REDIS: &str = "redis://127.0.0.1:9";
+
+/// Longer than the service's own deadline.
+const STOPS_WITHIN: Duration = Duration::from_secs(20);
 
 /// Settings of every process of a run.
 #[derive(Debug)]
@@ -33,6 +41,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) connections_max: Option<u32>,
     /// `None` for the simulated gateway.
     pub(crate) payment_url: Option<&'a str>,
+    /// Further environment variables.
+    pub(crate) environment: &'a [(String, String)],
 }
 
 #[derive(Debug)]
@@ -89,6 +99,7 @@ impl Node {
         if let Some(bound) = settings.connections_max {
             command.env("CONNECTIONS_MAX", bound.to_string());
         }
+        command.envs(settings.environment.iter().cloned());
         let log = settings.dir.join(format!("node-{number}.log"));
         let printed = ["pid ", "listening on ", "operations on "];
         let (guarded, [pid, api, ops]) = run(command, &log, printed).await?;
@@ -118,6 +129,19 @@ impl Node {
 
     pub(crate) fn resume(&self) -> anyhow::Result<()> {
         self.signal(Signal::SIGCONT)
+    }
+
+    /// Lets the process stop by itself (SIGTERM), and waits until it has ended.
+    pub(crate) async fn stop(&self) -> anyhow::Result<()> {
+        self.signal(Signal::SIGTERM)?;
+        let process = self.process.as_ref().context("no process")?;
+        let pid = u32::try_from(process.pid.as_raw())?;
+        let ended = async || match is_alive(pid) {
+            Ok(true) => None,
+            Ok(false) => Some(Ok(())),
+            Err(error) => Some(Err(error)),
+        };
+        Ok(eventually("the node stops", STOPS_WITHIN, ended).await??)
     }
 
     fn signal(&self, signal: Signal) -> anyhow::Result<()> {

@@ -6,6 +6,7 @@
 )]
 
 mod breaches;
+mod chaos;
 mod cli;
 mod designs;
 mod lab;

@@ -148,7 +148,12 @@ impl Shared {
 
     /// Whether the key was sent before; remembers it.
     fn is_repeated(&self, headers: &HeaderMap) -> bool {
-        let key = headers["idempotency-key"].to_str().unwrap().to_owned();
+        let Some(key) = headers.get("idempotency-key") else {
+            return false;
+        };
+        // Different users may use the same key.
+        let user = headers["authorization"].to_str().unwrap();
+        let key = format!("{user} {}", key.to_str().unwrap());
         !self.seen.lock().keys.insert(key)
     }
 
