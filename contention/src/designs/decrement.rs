@@ -28,7 +28,7 @@ const BATCH: usize = 500;
 /// A product's price is read this seldom.
 const PRICE_FOR: Duration = Duration::from_secs(1);
 
-/// Takes ARGV[1] units of KEYS[1]; -1 if Redis does not know the product.
+/// Takes units of a product; -1 if Redis does not know it.
 const TAKE: &str = "local stock = redis.call('GET', KEYS[1]) \
     if not stock then return -1 end \
     if tonumber(stock) < tonumber(ARGV[1]) then return 0 end \
