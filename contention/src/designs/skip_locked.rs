@@ -4,11 +4,12 @@
 //! The product's own `stock` is not written while orders are placed, which is the point of the
 //! design; it is counted when the server stops.
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement, Value};
+use sea_orm::{ConnectionTrait, DatabaseConnection};
 
 use super::{
-    command::{OrderCommand, OrderReply, order},
+    command::{OrderCommand, OrderReply},
     pool::connect,
+    statement::sell,
 };
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS units ( \
@@ -19,15 +20,15 @@ const CREATE: &str = "CREATE TABLE IF NOT EXISTS units ( \
 /// Takes all units of the order or none.
 const SELL: &str = "WITH unit AS ( \
         SELECT id FROM units WHERE product_id = $3 AND order_id IS NULL \
-        ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED), \
+        ORDER BY id LIMIT $4::int FOR UPDATE SKIP LOCKED), \
     taken AS ( \
         UPDATE units SET order_id = $1::uuid FROM unit \
-        WHERE units.id = unit.id AND (SELECT count(*) FROM unit) = $4 RETURNING units.id) \
+        WHERE units.id = unit.id AND (SELECT count(*) FROM unit) = $4::int RETURNING units.id) \
     INSERT INTO orders (id, reference, product_id, user_id, quantity, \
         unit_price, currency, status, created_at, confirmed_at) \
     SELECT $1::uuid, $2, id, $5, $4::int, price, currency, 'confirmed', \
         $6::timestamptz, $6::timestamptz FROM products \
-    WHERE id = $3::uuid AND (SELECT count(*) FROM taken) = $4 \
+    WHERE id = $3::uuid AND (SELECT count(*) FROM taken) = $4::int \
     RETURNING unit_price, currency";
 
 const COUNT: &str = "UPDATE products SET version = version + 1, stock = \
@@ -47,23 +48,7 @@ impl SkipLocked {
     }
 
     pub(super) async fn place(&self, command: OrderCommand) -> anyhow::Result<OrderReply> {
-        let mut order = order(command, 0, String::new());
-        let values: [Value; 6] = [
-            order.id.into(),
-            order.reference.clone().into(),
-            order.product_id.into(),
-            i64::from(order.quantity).into(),
-            order.user_id.to_string().into(),
-            order.created_at.into(),
-        ];
-        let statement = Statement::from_sql_and_values(DbBackend::Postgres, SELL, values);
-        let Some(row) = self.database.query_one_raw(statement).await? else {
-            return Ok(OrderReply::SoldOut);
-        };
-        order.unit_price = row.try_get("", "unit_price")?;
-        order.total = order.unit_price.saturating_mul(i64::from(order.quantity));
-        order.currency = row.try_get("", "currency")?;
-        Ok(OrderReply::Created(Box::new(order)))
+        sell(&self.database, SELL, command).await
     }
 
     /// Writes the stock that is left, so that the database can be verified.

@@ -29,22 +29,32 @@ impl SingleStatement {
     }
 
     pub(super) async fn place(&self, command: OrderCommand) -> anyhow::Result<OrderReply> {
-        let mut order = order(command, 0, String::new());
-        let values: [Value; 6] = [
-            order.id.into(),
-            order.reference.clone().into(),
-            order.product_id.into(),
-            order.quantity.into(),
-            order.user_id.to_string().into(),
-            order.created_at.into(),
-        ];
-        let statement = Statement::from_sql_and_values(DbBackend::Postgres, SELL, values);
-        let Some(row) = self.database.query_one_raw(statement).await? else {
-            return Ok(OrderReply::SoldOut);
-        };
-        order.unit_price = row.try_get("", "unit_price")?;
-        order.total = order.unit_price.saturating_mul(i64::from(order.quantity));
-        order.currency = row.try_get("", "currency")?;
-        Ok(OrderReply::Created(Box::new(order)))
+        sell(&self.database, SELL, command).await
     }
+}
+
+/// Executes a statement that inserts an order and returns its price and currency, or nothing when
+/// there is no stock. Its parameters: id, reference, product, quantity (int), buyer, time.
+pub(super) async fn sell(
+    database: &DatabaseConnection,
+    sql: &str,
+    command: OrderCommand,
+) -> anyhow::Result<OrderReply> {
+    let mut order = order(command, 0, String::new());
+    let values: [Value; 6] = [
+        order.id.into(),
+        order.reference.clone().into(),
+        order.product_id.into(),
+        order.quantity.into(),
+        order.user_id.to_string().into(),
+        order.created_at.into(),
+    ];
+    let statement = Statement::from_sql_and_values(DbBackend::Postgres, sql, values);
+    let Some(row) = database.query_one_raw(statement).await? else {
+        return Ok(OrderReply::SoldOut);
+    };
+    order.unit_price = row.try_get("", "unit_price")?;
+    order.total = order.unit_price.saturating_mul(i64::from(order.quantity));
+    order.currency = row.try_get("", "currency")?;
+    Ok(OrderReply::Created(Box::new(order)))
 }
