@@ -19,6 +19,16 @@ pub(crate) struct Index<'a> {
     pub(crate) definition: &'a str,
 }
 
+impl Index<'_> {
+    /// The statement that creates it, or a partition's part of it, under this name.
+    fn create(&self, beside_sales: &str, name: &str, on: &str) -> String {
+        let Index {
+            kind, definition, ..
+        } = self;
+        format!("CREATE {kind} {beside_sales} {name} ON {on} {definition}")
+    }
+}
+
 /// While such a statement waits for its table, those of orders wait behind it. The whole migration
 /// is tried again.
 const IMPATIENT: &str = "SET lock_timeout = '500ms'";
@@ -39,12 +49,7 @@ pub(crate) async fn build_index(
     manager: &SchemaManager<'_>,
     index: &Index<'_>,
 ) -> Result<(), DbErr> {
-    let Index {
-        kind,
-        name,
-        table,
-        definition,
-    } = index;
+    let Index { name, table, .. } = index;
     if is_usable(manager, name).await? {
         return Ok(());
     }
@@ -53,23 +58,17 @@ pub(crate) async fn build_index(
     }
     // A build that was interrupted leaves an unusable index.
     drop_index(manager, name).await?;
-    let beside_sales = concurrently(manager);
-    let sql = format!("CREATE {kind} {beside_sales} {name} ON {table} {definition}");
-    execute(manager, &sql).await
+    let create = index.create(concurrently(manager), name, table);
+    execute(manager, &create).await
 }
 
 /// The index of the table becomes usable with the last partition's.
 async fn build_partitioned(manager: &SchemaManager<'_>, index: &Index<'_>) -> Result<(), DbErr> {
-    let Index {
-        kind,
-        name,
-        table,
-        definition,
-    } = index;
+    let Index { name, table, .. } = index;
     let begun = format!("SELECT 1 WHERE to_regclass('{name}') IS NOT NULL");
     if rows(manager, &begun).await?.is_empty() {
-        let sql = format!("CREATE {kind} {name} ON ONLY {table} {definition}");
-        impatiently(manager, &sql).await?;
+        let create = index.create("", name, &format!("ONLY {table}"));
+        impatiently(manager, &create).await?;
     }
     let partitions = format!(
         "SELECT inhrelid::regclass::text, right(inhrelid::regclass::text, -length('{table}')) \
@@ -85,8 +84,8 @@ async fn build_partitioned(manager: &SchemaManager<'_>, index: &Index<'_>) -> Re
                 &format!("DROP INDEX CONCURRENTLY IF EXISTS {part}"),
             )
             .await?;
-            let sql = format!("CREATE {kind} CONCURRENTLY {part} ON {partition} {definition}");
-            execute(manager, &sql).await?;
+            let create = index.create("CONCURRENTLY", &part, &partition);
+            execute(manager, &create).await?;
         }
         let attach = format!("ALTER INDEX {name} ATTACH PARTITION {part}");
         impatiently(manager, &attach).await?;

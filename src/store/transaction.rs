@@ -4,6 +4,7 @@ use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult, Statement,
     prelude::async_trait::async_trait,
 };
+use uuid::Uuid;
 
 use super::{Error, Result, self_committing::Session, system};
 use crate::domain::{OrderId, ProductId};
@@ -11,12 +12,12 @@ use crate::domain::{OrderId, ProductId};
 /// Writes the row of a table, but only where commits wait for standbys: its commit then waits until
 /// they have everything that was visible here before. The lock of the row bounds the sessions that
 /// wait while no standby answers: one for each row, the others give up by their `lock_timeout`.
-const WRITE_WHERE_STANDBYS_PRODUCT: &str = "\
-    SELECT pg_logical_emit_message(true, 'flash-sale', ''::text) FROM products \
-    WHERE id = $1 AND current_setting('synchronous_standby_names') <> '' FOR NO KEY UPDATE";
-const WRITE_WHERE_STANDBYS_ORDER: &str = "\
-    SELECT pg_logical_emit_message(true, 'flash-sale', ''::text) FROM orders \
-    WHERE id = $1 AND current_setting('synchronous_standby_names') <> '' FOR NO KEY UPDATE";
+fn write_where_standbys(table: &str) -> String {
+    format!(
+        "SELECT pg_logical_emit_message(true, 'flash-sale', ''::text) FROM {table} \
+         WHERE id = $1 AND current_setting('synchronous_standby_names') <> '' FOR NO KEY UPDATE"
+    )
+}
 
 /// The work of a caller on one connection; its statements are in the files of their tables.
 #[derive(Debug)]
@@ -71,20 +72,20 @@ impl Transaction {
     /// standbys was interrupted, by a crash or an ended session of any node, is visible although no
     /// standby has it. Nothing is written where no standbys are configured.
     pub async fn end_durably(self, product: ProductId) -> Result<()> {
-        self.end_behind(WRITE_WHERE_STANDBYS_PRODUCT, product).await
+        self.end_behind("products", product).await
     }
 
     /// [`Transaction::end_durably`] for what was read of an order.
     pub(super) async fn end_durably_for_order(self, order: OrderId) -> Result<()> {
-        self.end_behind(WRITE_WHERE_STANDBYS_ORDER, order).await
+        self.end_behind("orders", order).await
     }
 
-    async fn end_behind(self, write: &str, id: OrderId) -> Result<()> {
+    async fn end_behind(self, table: &str, id: Uuid) -> Result<()> {
         if !self.is_postgres() {
             return Ok(());
         }
-        let values = [id.into()];
-        let write = Statement::from_sql_and_values(DbBackend::Postgres, write, values);
+        let write = write_where_standbys(table);
+        let write = Statement::from_sql_and_values(DbBackend::Postgres, write, [id.into()]);
         // Not a query for a row, whose answer could arrive before that of the commit.
         self.inner.execute_raw(write).await?;
         self.commit().await

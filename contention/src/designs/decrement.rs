@@ -11,15 +11,17 @@ use std::{
 
 use anyhow::Context;
 use flash_sale::{
-    app,
     domain::{Order, Product, ProductId, Secret},
-    store::{Connections, NewOrder, NewOrders, StockChange, Store, Url},
+    store::{NewOrder, NewOrders, StockChange, Store},
 };
 use parking_lot::Mutex;
 use redis::{Client, Script, aio::MultiplexedConnection};
 use tokio::{sync::mpsc, task::JoinSet};
 
-use super::command::{OrderCommand, OrderReply, order};
+use super::{
+    command::{OrderCommand, OrderReply, order},
+    pool::store,
+};
 
 /// Orders that wait to be written.
 const QUEUE: usize = 100_000;
@@ -57,13 +59,7 @@ impl Decrement {
     ) -> anyhow::Result<Self> {
         let node = nodes.first();
         let node = node.context("the decrement design needs --redis-lock-urls")?;
-        let connections = Connections {
-            max: connections,
-            write_within: app::WRITE_WITHIN,
-        };
-        let store = Store::connect(&Url::new(url), connections)
-            .await
-            .context("cannot open the database")?;
+        let store = store(url, connections).await?;
         let client = Client::open(node.expose())?;
         let redis = client.get_multiplexed_async_connection().await?;
         let (queue, orders) = mpsc::channel(QUEUE);

@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use anyhow::Context;
 use flash_sale::{
-    app,
     domain::{Product, Secret},
     lock::{Attempt, Lock},
-    store::{Connections, NewOrder, NewOrders, StockChange, Store, Url},
+    store::{NewOrder, NewOrders, StockChange, Store},
     tasks::Tasks,
 };
 
-use super::command::{OrderCommand, OrderReply, order};
+use super::{
+    command::{OrderCommand, OrderReply, order},
+    pool::store,
+};
 
 /// The service's own default.
 const LOCK_TTL: Duration = Duration::from_secs(2);
@@ -37,14 +39,8 @@ impl Naive {
             !nodes.is_empty(),
             "the naive design needs --redis-lock-urls"
         );
-        let connections = Connections {
-            max: connections,
-            write_within: app::WRITE_WITHIN,
-        };
         Ok(Self {
-            store: Store::connect(&Url::new(url), connections)
-                .await
-                .context("cannot open the database")?,
+            store: store(url, connections).await?,
             lock: Lock::redlock(nodes, LOCK_TTL, tasks).context("cannot use the lock nodes")?,
         })
     }

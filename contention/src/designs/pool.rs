@@ -1,8 +1,12 @@
-//! Database pool of the designs that do not use the service's store.
+//! Database pools of the designs: one like the service's, or the service's own store.
 
 use std::time::Duration;
 
 use anyhow::Context;
+use flash_sale::{
+    app,
+    store::{Connections, Store, Url},
+};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection};
 
 /// Longer than any queue at the hot row, so that a design is slow instead of failing.
@@ -20,6 +24,17 @@ pub(super) async fn connect(url: &str, connections: u32) -> anyhow::Result<Datab
         .record_stmt_in_spans(false)
         .sqlx_logging(false);
     Database::connect(options)
+        .await
+        .context("cannot open the database")
+}
+
+/// The service's own store.
+pub(super) async fn store(url: &str, connections: u32) -> anyhow::Result<Store> {
+    let connections = Connections {
+        max: connections,
+        write_within: app::WRITE_WITHIN,
+    };
+    Store::connect(&Url::new(url), connections)
         .await
         .context("cannot open the database")
 }
