@@ -167,13 +167,14 @@ report() {
     }' "$dir/minutes"
 }
 
-offer 20 held 500 '20, 2, true'
+offer 20 held 100 '20, 2, true'
 offer 1 hot 1000000 'NULL, NULL, false'
 python3 streams.py "$public" "$dir" "$streams" >"$dir/streams" 2>&1 &
 others=$!
 : >"$dir/minutes"
 for ((minute = 1; minute <= minutes; minute++)); do turn "$minute"; done
-kill -TERM "$others" && wait "$others" 2>/dev/null || true
+kill -TERM "$others"
+wait "$others" 2>/dev/null || true
 others=
 kill -TERM "$node"
 wait_child "$node" || { tail "$dir/log" >&2; die "the service failed"; }
