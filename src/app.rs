@@ -195,6 +195,7 @@ impl App {
         Ok(api::Operations {
             recorder,
             monitor,
+            address: self.ops,
             password: config.monitor.ops_password.clone(),
             api: router,
             tasks: tasks.clone(),

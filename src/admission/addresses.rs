@@ -51,6 +51,13 @@ impl AddressLimiter {
             Err(full) => self.rule.take(full, now).map(drop),
         }
     }
+
+    /// The refusal of the next request of the address, if its bucket is empty; takes nothing.
+    pub fn refusal(&self, address: IpAddr, now: Instant) -> Option<RateLimited> {
+        let bucket = self.full.get(&address)?;
+        let full = bucket.load(Ordering::Relaxed);
+        self.rule.take(full, self.rule.since_begin(now)).err()
+    }
 }
 
 #[cfg(test)]

@@ -96,8 +96,11 @@ pub struct Keys {
     verified: Cache<String, Verified, ahash::RandomState>,
 }
 
-/// Cached tokens; the least used ones are evicted first.
-const VERIFIED_MAX: u64 = 20_000;
+/// The size of all cached tokens, in bytes; the least used ones are evicted first. Providers that put a
+/// user's groups into tokens make them of 10 KiB and more, so that a number would be no bound.
+const VERIFIED_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// What an entry of the cache takes besides the token, about.
+const ENTRY_BYTES: usize = 300;
 /// The share of the request time-out for which a request may wait for the provider's keys; the body
 /// and the lane need the rest.
 const UNKNOWN_KEY_WITHIN: f64 = 0.2;
@@ -124,9 +127,7 @@ impl Keys {
             verifiers,
             provider: None,
             unknown_key_within: Duration::ZERO,
-            verified: Cache::builder()
-                .max_capacity(VERIFIED_MAX)
-                .build_with_hasher(ahash::RandomState::default()),
+            verified: cache(),
         })
     }
 
@@ -189,7 +190,7 @@ impl Keys {
     /// Reads the cache, or verifies with the keys that are known now.
     fn known_session(&self, token: &str) -> Result<Session, Refused> {
         if let Some(Verified { session, by_set }) = self.verified.get(token)
-            && now().timestamp() <= session.expires_at.timestamp()
+            && now() < session.expires_at
             && by_set.is_none_or(|set| self.is_current(set))
         {
             return Ok(session);
@@ -231,12 +232,20 @@ impl Keys {
     }
 }
 
-/// Of an accepted token. The signature's check rounds fractions of `exp` up, the session cuts them
-/// off: the earlier end counts.
+fn cache() -> Cache<String, Verified, ahash::RandomState> {
+    let size = |token: &String| u32::try_from(token.len() + ENTRY_BYTES).unwrap_or(u32::MAX);
+    Cache::builder()
+        .weigher(move |token, _| size(token))
+        .max_capacity(VERIFIED_BYTES_MAX)
+        .build_with_hasher(ahash::RandomState::default())
+}
+
+/// Of an accepted token. At `exp` it has expired (RFC 7519, section 4.1.4): the signature's check
+/// would accept it for that whole second, and for the leeway of `nbf`.
 fn session_of(claims: Claims, by_set: Option<u64>) -> Result<Verified, Refused> {
     let session = claims.into_session();
     let session = session.map_err(|_| Refused::Invalid("The token's sub is empty or unusable."))?;
-    if session.expires_at.timestamp() < now().timestamp() {
+    if session.expires_at <= now() {
         return Err(Refused::INVALID);
     }
     Ok(Verified { session, by_set })
@@ -251,10 +260,13 @@ fn is_hmac(algorithm: Algorithm) -> bool {
 
 fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
     let missing = "Send a token as Authorization: Bearer.";
-    let value = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .ok_or_else(|| refuse(missing))?;
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let value = values.next().and_then(|value| value.to_str().ok());
+    let value = value.ok_or_else(|| refuse(missing))?;
+    if values.next().is_some() {
+        // A gateway in front may have checked the other one.
+        return Err(refuse("Send the header Authorization once."));
+    }
     match value.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
         Some(_) | None => Err(refuse(missing)),
@@ -264,6 +276,7 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
 fn refuse(detail: &'static str) -> Problem {
     Problem::Unauthenticated { detail }
 }
+
 /// For the fuzz target: whether a key of the set takes HMAC. `None` without a key that is used.
 pub(super) fn key_set_has_secrets(text: &[u8]) -> Option<bool> {
     let checks = Checks::from(&config::Auth::default());
@@ -271,4 +284,32 @@ pub(super) fn key_set_has_secrets(text: &[u8]) -> Option<bool> {
     let hmac = [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
     let takes_hmac = |key: &jwks::Key| hmac.iter().any(|it| key.verifier.accepts(*it));
     Some(keys.iter().any(takes_hmac))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bound counts bytes: 20,000 tokens of the largest size were 640 MB.
+    #[test]
+    fn huge_tokens_take_bounded_memory() {
+        let tokens = cache();
+        let exp = now().timestamp() + 60;
+        let verified = session_of(Claims::of_buyer("ann".to_owned(), exp), None).unwrap();
+        for number in 0..2_000 {
+            tokens.insert(format!("{number:030000}"), verified.clone());
+        }
+        tokens.run_pending_tasks();
+        let kept: usize = tokens.iter().map(|(token, _)| token.len()).sum();
+        assert!(u64::try_from(kept).unwrap() <= VERIFIED_BYTES_MAX, "{kept}");
+        assert!(kept > 0);
+    }
+
+    #[test]
+    fn a_token_has_expired_at_its_exp() {
+        let at = |exp| session_of(Claims::of_buyer("ann".to_owned(), exp), None);
+        let now = now().timestamp();
+        assert_eq!(at(now).err(), Some(Refused::INVALID));
+        assert!(at(now + 60).is_ok());
+    }
 }

@@ -6,7 +6,7 @@ use axum::{
     Router,
     extract::Path,
     http::header,
-    response::{Html, IntoResponse, Response},
+    response::{IntoResponse, Response},
     routing::get,
 };
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use utoipa::{
 use utoipa_swagger_ui::{Config, SwaggerFile};
 
 use super::{
+    files::HTML,
     json_document::{JsonDocument, json},
     problem::{Problem, ProblemDocument},
 };
@@ -86,24 +87,35 @@ pub(super) fn pages<S: Clone + Send + Sync + 'static>(document: &openapi::OpenAp
 }
 
 /// Swagger UI links its assets by relative paths; at `/docs` without a slash they need a `<base>`.
-fn page(config: Arc<Config<'static>>) -> Result<Html<String>, Problem> {
+fn page(config: Arc<Config<'static>>) -> Result<Response, Problem> {
     let file = find("index.html", config)?;
     let page = String::from_utf8_lossy(&file.bytes);
-    Ok(Html(page.replacen(
-        "<head>",
-        "<head><base href=\"/docs/\">",
-        1,
-    )))
+    let page = page.replacen("<head>", "<head><base href=\"/docs/\">", 1);
+    Ok(guarded(HTML, page))
+}
+
+/// The content security policy of Swagger UI: its own files, whose styles hold images, and calls of
+/// this service. `<base>` of its own page only.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+    img-src 'self' data:; connect-src 'self'; base-uri 'self'; form-action 'none'; \
+    frame-ancestors 'none'";
+
+fn guarded(media_type: &str, body: impl IntoResponse) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, media_type),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (headers, body).into_response()
 }
 
 fn asset(path: &str, config: Arc<Config<'static>>) -> Result<Response, Problem> {
     let file = find(path, config)?;
-    let media_type = [(header::CONTENT_TYPE, file.content_type)];
     let bytes = match file.bytes {
         Cow::Borrowed(bytes) => Bytes::from_static(bytes),
         Cow::Owned(bytes) => Bytes::from(bytes),
     };
-    Ok((media_type, bytes).into_response())
+    Ok(guarded(&file.content_type, bytes))
 }
 
 fn find(path: &str, config: Arc<Config<'static>>) -> Result<SwaggerFile<'static>, Problem> {

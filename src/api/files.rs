@@ -4,7 +4,7 @@
 //! that got into a page as markup could do nothing.
 
 use axum::{
-    http::{HeaderName, header},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
     response::{IntoResponse, Response},
 };
 
@@ -12,6 +12,11 @@ use super::problem::Problem;
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// That of answers that are no page.
+const NO_PAGE: HeaderValue =
+    HeaderValue::from_static("default-src 'none'; base-uri 'none'; frame-ancestors 'none'");
+const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
 pub(super) const HTML: &str = "text/html; charset=utf-8";
 pub(super) const SCRIPT: &str = "text/javascript; charset=utf-8";
@@ -42,4 +47,18 @@ pub(super) fn respond(media_type: &'static str, body: impl IntoResponse) -> Resp
         (header::CACHE_CONTROL, "no-cache"),
     ];
     (headers, body).into_response()
+}
+
+/// Whether a browser asks for a page: it then shows whatever it gets, also a problem.
+pub(super) fn is_page(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT);
+    accept.is_some_and(|accept| accept.as_bytes().starts_with(b"text/html"))
+}
+
+/// Forbids everything to an answer that is shown like a page and has no policy of its own. Callers
+/// of the API get no such headers, which would make each refusal longer.
+pub(super) fn guard(headers: &mut HeaderMap) {
+    let policy = headers.entry(header::CONTENT_SECURITY_POLICY);
+    policy.or_insert(NO_PAGE);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
 }

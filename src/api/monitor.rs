@@ -1,9 +1,10 @@
 //! The live monitor at `/` of the operators' listener: its files, its events, and the demo's crowd.
 //!
-//! With `OPS_PASSWORD` all of it, and `/metrics`,
-//! need the password (`api/monitor/password.rs`); the probes do not.
+//! With `OPS_PASSWORD` all of it, and `/metrics`, need the password (`api/monitor/password.rs`); the
+//! probes do not. Without one, a listener on loopback answers to names of this machine only
+//! (`api/monitor/host.rs`).
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -18,7 +19,7 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use self::{crowd::Crowds, password::Password};
+use self::{crowd::Crowds, password::Door};
 use super::{
     SharedState,
     files::{self, File, HTML, IMAGE, SCRIPT, STYLE, TEXT, respond},
@@ -34,6 +35,7 @@ use crate::{
 };
 
 mod crowd;
+mod host;
 mod password;
 
 const PAGE: &str = include_str!("../../monitor/index.html");
@@ -72,6 +74,8 @@ const FILES: [File; 13] = [
 pub struct Operations {
     pub recorder: PrometheusHandle,
     pub monitor: Monitor,
+    /// Of the listener.
+    pub address: SocketAddr,
     /// `OPS_PASSWORD`.
     pub password: Option<Secret>,
     /// The API, for the demo's crowd.
@@ -85,6 +89,7 @@ pub(super) fn pages(state: &SharedState, operations: Operations) -> Router<Share
     let Operations {
         recorder,
         monitor,
+        address,
         password,
         api,
         tasks,
@@ -118,11 +123,12 @@ pub(super) fn pages(state: &SharedState, operations: Operations) -> Router<Share
         router = router.route("/monitor/crowd", post(send));
     }
     match password {
-        None => router,
         Some(password) => {
-            let check = middleware::from_fn_with_state(Password::new(&password), password::check);
-            router.route_layer(check)
+            let door = Arc::new(Door::new(&password, Arc::clone(state)));
+            router.route_layer(middleware::from_fn_with_state(door, password::check))
         }
+        None if address.ip().is_loopback() => router.route_layer(middleware::from_fn(host::check)),
+        None => router,
     }
 }
 

@@ -15,7 +15,7 @@ use utoipa::openapi::OpenApi;
 use uuid::Uuid;
 
 use self::record::Call;
-use super::{SharedState, clients, cors, docs::QueryNames, problem::Problem};
+use super::{SharedState, clients, cors, docs::QueryNames, files, problem::Problem};
 use crate::{
     domain::TraceContext,
     metrics,
@@ -104,6 +104,7 @@ pub(super) async fn observe(
         trace,
     };
     request.extensions_mut().insert(stored);
+    let is_page = files::is_page(request.headers());
     let call = Call::new(&request, &outside.records, began, caller);
     let answered = async {
         let open = call.begin(&outside.records);
@@ -115,6 +116,9 @@ pub(super) async fn observe(
     let headers = response.headers_mut();
     if let Some(ids) = ids {
         headers.insert(REQUEST_ID, ids.request);
+    }
+    if is_page {
+        files::guard(headers);
     }
     if state.tasks.are_draining() {
         // A client that kept the connection would lose the request that it sends as the service

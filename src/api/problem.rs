@@ -63,6 +63,8 @@ pub enum Problem {
         detail: &'static str,
     },
     Forbidden,
+    /// The operators' pages were called by a name of somebody else.
+    ForeignHost,
     MalformedJson {
         detail: String,
     },
@@ -150,7 +152,7 @@ impl Problem {
             Self::PayloadTooLarge { .. } => Code::PayloadTooLarge,
             Self::UnsupportedMediaType => Code::UnsupportedMediaType,
             Self::Unauthenticated { .. } => Code::Unauthenticated,
-            Self::Forbidden => Code::Forbidden,
+            Self::Forbidden | Self::ForeignHost => Code::Forbidden,
             Self::MalformedJson { .. } => Code::MalformedJson,
             Self::InvalidRequest { .. } => Code::InvalidRequest,
             Self::RateLimited(_)
@@ -198,6 +200,7 @@ impl Problem {
             Self::UnsupportedMediaType
             | Self::Unauthenticated { .. }
             | Self::Forbidden
+            | Self::ForeignHost
             | Self::MalformedJson { .. }
             | Self::NotFound
             | Self::MethodNotAllowed
@@ -239,6 +242,7 @@ impl Problem {
             | Self::UnsupportedMediaType
             | Self::Unauthenticated { .. }
             | Self::Forbidden
+            | Self::ForeignHost
             | Self::MalformedJson { .. }
             | Self::InvalidRequest { .. }
             | Self::NotFound

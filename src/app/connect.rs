@@ -24,6 +24,11 @@ use crate::{
 /// a client whose connection the kernel drops retries only a second later.
 const BACKLOG: u32 = 4_096;
 
+/// What the kernel keeps of answers that a client has not taken, in bytes; it takes twice that for its
+/// own. By itself it would keep megabytes for each of a thousand streams that nobody reads, for
+/// hours, and a container has to pay for them.
+const SEND_BUFFER: u32 = 64 * 1024;
+
 /// Connections of the operators' listener at once: probes, a few scrapers and people. Apart from the
 /// API's, so that no flood takes them.
 pub(super) const OPERATORS_MAX: u32 = 64;
@@ -51,6 +56,8 @@ pub(super) fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpList
             TcpSocket::new_v6()?
         };
         socket.set_reuseaddr(true)?;
+        // Connections inherit it.
+        socket.set_send_buffer_size(SEND_BUFFER)?;
         socket.bind(address)?;
         socket.listen(BACKLOG)
     };
@@ -149,7 +156,11 @@ pub(super) fn connections(config: &config::Serve, listener: Listener) -> serve::
         Listener::Api => (config.connections.need_addresses(), connections_max),
         Listener::Operations => {
             let viewers = config.monitor.monitor_viewers_max;
-            (false, OPERATORS_MAX + viewers.saturating_sub(VIEWERS))
+            let has_password = config.monitor.ops_password.is_some();
+            (
+                has_password,
+                OPERATORS_MAX + viewers.saturating_sub(VIEWERS),
+            )
         }
     };
     serve::Bounds {
@@ -192,4 +203,34 @@ pub(super) fn export(exporter: Option<Exporter>, runtime: &RequestRuntime) -> Ta
         tasks.spawn("trace export", exporter.run(stopped));
     }
     tasks
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    /// On loopback the kernel would keep 2.5 MB of them.
+    #[tokio::test]
+    async fn a_client_that_reads_nothing_is_sent_little() {
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), "OPS_ADDR").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await;
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut sent = 0;
+        let error = loop {
+            stream.writable().await.unwrap();
+            match stream.try_write(&[0; 16 * 1024]) {
+                Ok(bytes) if sent < 4 * 1024 * 1024 => sent += bytes,
+                Ok(_) => panic!("{sent} bytes"),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        // The client's buffer has a part of them.
+        assert!(sent < 512 * 1024, "{sent}");
+        drop(client);
+    }
 }

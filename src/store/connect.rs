@@ -13,8 +13,14 @@ use crate::metrics;
 
 /// Time limit to get a free connection; after it the database counts as unreachable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Time limit of the ping of a connection that returns to its pool; after it the pool closes it.
-const RETURN_TIMEOUT: Duration = Duration::from_millis(500);
+/// Time limit of the ping of a connection that returns to its pool, or leaves it after it was idle;
+/// after it the pool closes it.
+const PING_TIMEOUT: Duration = Duration::from_millis(500);
+/// A connection that was idle for longer is pinged before it is used: its server may have closed it
+/// unnoticed, and a write that is sent on it, as the first statement, leaves its outcome unknown
+/// although nothing was written. The connections of a lane that sells are idle for less: the pool
+/// hands them out in turn, and a batch takes a few milliseconds.
+const IDLE_MAX: Duration = Duration::from_millis(250);
 /// PostgreSQL cancels statements that run longer; all statements of the service should be faster.
 const STATEMENT_TIMEOUT_MAX: Duration = Duration::from_secs(2);
 /// How long a statement waits for a row at most; below every time limit of a caller, who would take
@@ -199,31 +205,37 @@ fn postgres(
         pool.after_connect(move |connection, _| {
             sessions::set_up(connection, Arc::clone(&settings)).boxed()
         })
-        .after_release(|connection, _| {
-            async move {
-                match tokio::time::timeout(RETURN_TIMEOUT, connection.ping()).await {
-                    Ok(result) => result.map(|()| true),
-                    Err(_) => Err(sqlx::Error::PoolClosed),
-                }
-            }
-            .boxed()
-        })
+        .after_release(|connection, _| async move { ping(connection).await.map(|()| true) }.boxed())
     });
     let trust = Arc::clone(trust);
-    options.map_sqlx_postgres_before_acquire(move |_, connection| {
-        let trusted = trust.covers(connection.age);
+    options.map_sqlx_postgres_before_acquire(move |connection, known| {
+        let trust = Arc::clone(&trust);
         async move {
-            if trusted {
-                Ok(true)
-            } else {
+            if !trust.covers(known.age) {
                 // An error closes it at once; `false` would first send a Terminate message to a
                 // server that does not answer.
-                Err(sqlx::Error::PoolClosed)
+                return Err(sqlx::Error::PoolClosed);
             }
+            if known.idle_for > IDLE_MAX {
+                let answered = ping(connection).await;
+                // A closed one fails at once, and the pool tries the next. Silent ones would each
+                // take the time limit.
+                if matches!(answered, Err(sqlx::Error::PoolClosed)) {
+                    trust.revoke();
+                }
+                answered?;
+            }
+            Ok(true)
         }
         .boxed()
     });
     options
+}
+
+/// Whether the server answers on this connection; an error closes it, `PoolClosed` after a silence.
+async fn ping(connection: &mut sqlx::PgConnection) -> sqlx::Result<()> {
+    let answered = tokio::time::timeout(PING_TIMEOUT, connection.ping()).await;
+    answered.unwrap_or(Err(sqlx::Error::PoolClosed))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -42,6 +42,10 @@ fn bad_tokens() -> Vec<(&'static str, String)> {
             "expired",
             signed(json!({ "sub": "ann", "exp": expiry(-3600) })),
         ),
+        (
+            "expires now",
+            signed(json!({ "sub": "ann", "exp": expiry(0) })),
+        ),
         ("no exp", signed(json!({ "sub": "ann" }))),
         (
             "exp is text",
@@ -104,6 +108,12 @@ async fn calls_with_an_invalid_token_are_unauthenticated(#[case] backend: Backen
                 "{name}"
             );
         }
+    }
+    // A gateway in front may have checked either.
+    for (first, second) in [("ann", "bob"), ("bob", "ann")] {
+        let call = service.get("/orders").bearer(&tokens::user(first));
+        let call = call.header("authorization", format!("Bearer {}", tokens::user(second)));
+        call.send().await.refusal(401, "unauthenticated");
     }
     assert_eq!(shop.ledger.everything().await, before);
 }

@@ -6,11 +6,14 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use rstest::rstest;
 use serde_json::json;
 
-use crate::support::{
-    front::product_body,
-    service::program,
-    shop::{Backend, Shop},
-    tokens::{self, expiry, key_pair, sign_with},
+use crate::{
+    cli::refused_start,
+    support::{
+        front::product_body,
+        service::program,
+        shop::{Backend, Shop},
+        tokens::{self, expiry, key_pair, sign_with},
+    },
 };
 
 #[rstest]
@@ -149,4 +152,18 @@ async fn a_generated_secret_is_private_and_survives_a_restart() {
         .send()
         .await
         .success(200);
+}
+
+/// Else they would refuse every token, which is noticed when the sale begins.
+#[test]
+fn a_key_that_can_verify_nothing_ends_the_start() {
+    let (rsa_private, _) = key_pair(&["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"]);
+    let (_, short) = key_pair(&["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"]);
+    let (_, p384) = key_pair(&["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"]);
+    for (name, key) in [("private", rsa_private), ("short", short), ("P-384", p384)] {
+        let refused = refused_start(&[("AUTH_PUBLIC_KEY", key.as_str())]);
+        let line = String::from_utf8(refused.stderr).unwrap();
+        assert!(!refused.status.success(), "{name}");
+        assert!(line.contains("AUTH_PUBLIC_KEY"), "{name}: {line}");
+    }
 }

@@ -5,6 +5,10 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation, errors};
 use super::{Error, claims::Claims};
 use crate::config::{self, AdminClaim};
 
+/// How far the clock that made `nbf` may be ahead, in seconds: providers write the present time, and
+/// a buyer who has just signed in must not be refused because two clocks differ. `exp` has no leeway.
+const NBF_LEEWAY_SECONDS: u64 = 5;
+
 /// What is asked of every token, whatever key has signed it.
 #[derive(Clone, Debug)]
 pub(super) struct Checks {
@@ -37,7 +41,7 @@ impl Verifier {
         let mut required = vec!["exp", "sub"];
         let mut validation = Validation {
             algorithms,
-            leeway: 0,
+            leeway: NBF_LEEWAY_SECONDS,
             validate_nbf: true,
             validate_aud: !checks.audiences.is_empty(),
             ..Validation::default()
@@ -102,8 +106,35 @@ fn public_key(pem: &str, checks: &Checks) -> Result<Verifier, Error> {
     let rsa = DecodingKey::from_rsa_pem(pem).map(|key| (key, Algorithm::RS256));
     let ec = || DecodingKey::from_ec_pem(pem).map(|key| (key, Algorithm::ES256));
     let ed = || DecodingKey::from_ed_pem(pem).map(|key| (key, Algorithm::EdDSA));
-    rsa.or_else(|_| ec())
-        .or_else(|_| ed())
-        .map(|(key, algorithm)| Verifier::new(key, vec![algorithm], checks))
-        .map_err(|_| Error::PublicKey)
+    let key = rsa.or_else(|_| ec()).or_else(|_| ed());
+    let (key, algorithm) = key.map_err(|_| Error::PublicKey)?;
+    if !can_verify(&key, algorithm) {
+        return Err(Error::PublicKey);
+    }
+    Ok(Verifier::new(key, vec![algorithm], checks))
+}
+
+/// An RSA key of 2,048 bits, and a point of P-256, in bytes.
+const RSA_BYTES_MIN: usize = 256;
+const P256_BYTES: usize = 65;
+
+/// Whether a key that could be read can verify a signature: a shorter RSA key, one of another curve
+/// and a private key in place of the public one would refuse every token, long after the start.
+fn can_verify(key: &DecodingKey, algorithm: Algorithm) -> bool {
+    let bytes = key.try_get_as_bytes().unwrap_or_default();
+    if algorithm == Algorithm::RS256 {
+        return bytes.len() >= RSA_BYTES_MIN && !is_rsa_private(bytes);
+    }
+    algorithm != Algorithm::ES256 || bytes.len() == P256_BYTES
+}
+
+/// A private key (RFC 8017, appendix A.1.2) begins with its version, the integer 0, behind the tag
+/// and the length of the sequence; a public one with the modulus.
+fn is_rsa_private(der: &[u8]) -> bool {
+    let length = match der.get(1) {
+        Some(first) if first & 0x80 != 0 => 1 + usize::from(first & 0x7f),
+        Some(_) | None => 1,
+    };
+    let version = der.get(1 + length..);
+    version.is_some_and(|rest| rest.starts_with(&[0x02, 0x01, 0x00]))
 }

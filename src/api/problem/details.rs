@@ -9,6 +9,8 @@ use crate::{
     metrics::connections::StreamBound,
 };
 
+const FOREIGN_HOST: &str = "Without OPS_PASSWORD these pages have no name but an address, localhost or \
+                            the machine's.";
 const KEYS_UNAVAILABLE: &str = "The identity provider cannot be reached, so that tokens cannot be \
                                 checked yet. Please try again.";
 const PAYMENT_UNAVAILABLE: &str = "The payment gateway or the database cannot be reached, or refused \
@@ -23,6 +25,7 @@ impl Problem {
             Self::UnsupportedMediaType => "Send the body as application/json.".into(),
             Self::Unauthenticated { detail } => (*detail).into(),
             Self::Forbidden => "This needs the role admin.".into(),
+            Self::ForeignHost => FOREIGN_HOST.into(),
             Self::MalformedJson { detail } => format!("The body is not JSON: {detail}.").into(),
             Self::InvalidRequest { errors } => errors
                 .iter()
