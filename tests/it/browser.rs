@@ -25,7 +25,7 @@ async fn errors_of_a_page_are_found() {
     for wrong in [
         inline,
         "console.error('by hand')",
-        "setTimeout(() => { throw new Error('late') })",
+        "setTimeout(() => { throw new Error('thrown') })",
         "alert('a question')",
         "new Promise(resolve => setTimeout(resolve))",
     ] {
@@ -34,7 +34,7 @@ async fn errors_of_a_page_are_found() {
 
     assert_eq!(page.run("window.ran ?? 0").await, 0);
     let errors = browser.errors().await.unwrap();
-    for expected in ["Content Security Policy", "by hand", "late", "a question"] {
+    for expected in ["Content Security Policy", "by hand", "thrown", "a question"] {
         let found = errors.iter().any(|error| error.contains(expected));
         assert!(found, "{expected}: {errors:?}");
     }
