@@ -83,6 +83,8 @@ packages() {
     dnf:kubectl) echo kubernetes-client ;;
     brew:kubectl) echo kubernetes-cli ;;
     apt-get:node | dnf:node | apk:node) echo nodejs ;;
+    dnf:npm) printf '%s\n' nodejs-npm npm ;;
+    brew:npm) echo node ;;
     *) echo "$2" ;;
   esac
 }
@@ -124,6 +126,29 @@ ensure() {
   say "$1 is missing, and $manager could not install it: $(grep -v '^ *$' "$log" | tail -n 1)$without"
   rm -f "$log"
   return 1
+}
+
+# npm_packages FROM DIR [WITHOUT]: installs the packages of the lock file in FROM into DIR, unless they are there. A failure
+# prints its reason in one line, with the fallback WITHOUT, if there is one.
+npm_packages() {
+  local log without=${3:+; going on without it: $3}
+  cmp -s "$1/package-lock.json" "$2/installed" && return
+  ensure npm "${3:-}" || return
+  say "installing the packages of $1 into $2"
+  mkdir -p "$2"
+  cp "$1/package.json" "$1/package-lock.json" "$2/"
+  log=$(mktemp)
+  # Playwright drives the system's browser. What npm has in its cache needs no network.
+  if (cd "$2" && PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm ci --ignore-scripts --prefer-offline --no-audit --no-fund \
+    --fetch-retries=1 --loglevel=error) >"$log" 2>&1
+  then
+    rm -f "$log"
+    cp "$2/package-lock.json" "$2/installed"
+  else
+    say "the packages of $1 could not be installed: $(grep -vE '^npm error (code|syscall|errno)' "$log" | head -n 1)$without"
+    rm -f "$log"
+    return 1
+  fi
 }
 
 # need_cargo: finds the toolchain also in a shell that started before rustup changed the PATH.

@@ -1,83 +1,318 @@
-//! Headless browser that renders a page and its scripts, or is driven by a test.
+//! A headless browser that a test drives through Playwright: real tabs, clicks and keys, and a
+//! network that can be switched off.
+//!
+//! Playwright is a library of Node.js, so a small program (`test-support/browser/bridge.mjs`)
+//! carries out the commands of a test. What a page does wrong fails the test when its browser is
+//! dropped: no test can forget to look.
 
-use std::{env, fs, path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
-use anyhow::{Context, ensure};
-use serde_json::Value;
+use anyhow::{Context, bail, ensure};
+use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{process::Command, time::timeout};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
+    process::{ChildStdin, ChildStdout},
+    sync::Mutex,
+    time::timeout,
+};
 
-pub mod driven;
+use crate::process::Owned;
 
+const BRIDGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/browser/bridge.mjs");
 const PROGRAMS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
-const OPTIONS: [&str; 10] = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--no-proxy-server",
-];
-const RENDERS_WITHIN: Duration = Duration::from_mins(1);
+/// Longer than the bridge waits for anything, whose error says more.
+const ANSWERS_WITHIN: Duration = Duration::from_mins(2);
 
-/// The result of opening a page.
+/// A running browser; it ends with its owner.
 #[derive(Debug)]
-pub struct Visit {
-    /// The document after ten seconds of its own time, as HTML.
-    pub page: String,
-    /// Its console messages, a line each.
-    pub console: Vec<String>,
-    /// Addresses that the page requested, without files and without the browser's own requests.
-    pub requests: Vec<String>,
+pub struct Browser {
+    bridge: Arc<Bridge>,
+    process: Owned,
+    /// Of the browser, which leaves its profile behind when it is killed.
+    folder: TempDir,
 }
 
-/// The page's document after ten seconds of its own time, as HTML.
-pub async fn render(url: &str) -> anyhow::Result<String> {
-    Ok(visit(url).await?.page)
+/// A tab, which keeps its session of the page for itself.
+///
+/// A selector is one of Playwright's: CSS, with `:has-text()` and the like, or
+/// `role=button[name=/^Buy/]`; `>>` chains them. An action waits until there is exactly one such
+/// element, and a person could use it.
+#[derive(Clone, Debug)]
+pub struct Tab {
+    bridge: Arc<Bridge>,
+    number: u64,
 }
 
-pub async fn visit(url: &str) -> anyhow::Result<Visit> {
-    let profile = TempDir::new()?;
-    let net_log = profile.path().join("net.json");
-    let browser = Command::new(program()?)
-        .args(OPTIONS)
-        .arg("--virtual-time-budget=10000")
-        .arg(format!("--user-data-dir={}", profile.path().display()))
-        .arg(format!("--log-net-log={}", net_log.display()))
-        .args(["--enable-logging=stderr", "--dump-dom", url])
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = timeout(RENDERS_WITHIN, browser)
+/// What the system prefers, as a page is told.
+#[derive(Clone, Copy, Debug)]
+pub enum Theme {
+    Light,
+    Dark,
+}
+
+impl Browser {
+    /// Starts it; a failure is that of the first command.
+    pub fn start() -> anyhow::Result<Self> {
+        let folder = TempDir::new()?;
+        let mut process = Command::new("node")
+            .arg(BRIDGE)
+            .arg(modules()?)
+            .arg(program()?)
+            .arg(errors_file(&folder))
+            .env("TMPDIR", folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("node is not installed: run ./scripts/test")?;
+        let bridge = Bridge::to(&mut process)?;
+        Ok(Self {
+            bridge: Arc::new(bridge),
+            process: Owned::new(process),
+            folder,
+        })
+    }
+
+    /// Opens a page in a new tab and waits until it is loaded.
+    pub async fn open(&self, url: &str) -> anyhow::Result<Tab> {
+        let open = json!({ "call": "open", "with": { "url": url } });
+        let number = self.bridge.call(open).await?;
+        Ok(Tab {
+            bridge: Arc::clone(&self.bridge),
+            number: number.as_u64().context("the tab has no number")?,
+        })
+    }
+
+    /// Cuts all tabs off from the network, or connects them again.
+    pub async fn set_offline(&self, is_offline: bool) -> anyhow::Result<()> {
+        let set = json!({ "call": "setOffline", "with": { "offline": is_offline } });
+        self.bridge.call(set).await?;
+        Ok(())
+    }
+
+    /// Exceptions, errors in the console and breaches of the content security policy in all tabs,
+    /// since the last call. Answers that are refusals, which a browser lists too, are none.
+    pub async fn errors(&self) -> anyhow::Result<Vec<String>> {
+        self.bridge.texts("errors").await
+    }
+
+    /// All messages in the consoles of the tabs, with their kinds.
+    pub async fn messages(&self) -> anyhow::Result<Vec<String>> {
+        self.bridge.texts("messages").await
+    }
+
+    /// The addresses that the pages have requested over HTTP, without the browser's own requests.
+    pub async fn requests(&self) -> anyhow::Result<Vec<String>> {
+        self.bridge.texts("requests").await
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        if self.bridge.hang_up() {
+            // It ends with its input, and the browser with it. An error means that it has ended already.
+            drop(self.process.child().wait());
+        }
+        let errors = fs::read_to_string(errors_file(&self.folder));
+        let errors = errors.unwrap_or_else(|_| "unknown: the bridge ended early".to_owned());
+        assert!(
+            errors.is_empty() || thread::panicking(),
+            "errors of the pages: {errors}"
+        );
+    }
+}
+
+impl Tab {
+    /// Loads the page again.
+    pub async fn reload(&self) -> anyhow::Result<()> {
+        self.call("reload", json!({})).await.map(drop)
+    }
+
+    /// The value of an expression; a promise is awaited.
+    pub async fn run(&self, expression: &str) -> anyhow::Result<Value> {
+        self.call("run", json!({ "expression": expression })).await
+    }
+
+    /// Waits until an expression is true.
+    ///
+    /// # Errors
+    /// With the text of the page, when it is not within 30 seconds; those below do likewise.
+    pub async fn until(&self, expression: &str) -> anyhow::Result<()> {
+        self.call("until", json!({ "expression": expression }))
+            .await
+            .map(drop)
+    }
+
+    /// Waits until an element is visible.
+    pub async fn sees(&self, selector: &str) -> anyhow::Result<()> {
+        self.call("sees", json!({ "selector": selector }))
+            .await
+            .map(drop)
+    }
+
+    /// Waits until no such element is visible.
+    pub async fn misses(&self, selector: &str) -> anyhow::Result<()> {
+        self.call("misses", json!({ "selector": selector }))
+            .await
+            .map(drop)
+    }
+
+    pub async fn click(&self, selector: &str) -> anyhow::Result<()> {
+        self.call("click", json!({ "selector": selector }))
+            .await
+            .map(drop)
+    }
+
+    /// Chooses an option of a list by its text.
+    pub async fn choose(&self, selector: &str, option: &str) -> anyhow::Result<()> {
+        self.call("choose", json!({ "selector": selector, "option": option }))
+            .await
+            .map(drop)
+    }
+
+    /// Presses a key, as the keyboard does.
+    pub async fn press(&self, key: &str) -> anyhow::Result<()> {
+        self.call("press", json!({ "key": key })).await.map(drop)
+    }
+
+    /// Clicks, and breaks the connection of the next request to an address after the service has
+    /// answered it. In the address `**` stands for any text.
+    pub async fn lose_answer(&self, selector: &str, address: &str) -> anyhow::Result<()> {
+        self.call(
+            "loseAnswer",
+            json!({ "selector": selector, "address": address }),
+        )
         .await
-        .context("the browser did not render the page in time")??;
-    ensure!(output.status.success(), "the browser: {}", output.status);
-    let printed = String::from_utf8_lossy(&output.stderr);
-    let console = printed.lines().filter(|line| line.contains("CONSOLE"));
-    Ok(Visit {
-        page: String::from_utf8(output.stdout)?,
-        console: console.map(str::to_owned).collect(),
-        requests: requests(&fs::read(net_log)?)?,
-    })
+        .map(drop)
+    }
+
+    /// Changes the theme that the system prefers.
+    pub async fn set_theme(&self, theme: Theme) -> anyhow::Result<()> {
+        let theme = match theme {
+            Theme::Light => "light",
+            Theme::Dark => "dark",
+        };
+        self.call("setTheme", json!({ "theme": theme }))
+            .await
+            .map(drop)
+    }
+
+    /// Changes the width of the page, in CSS pixels.
+    pub async fn set_width(&self, width: u32) -> anyhow::Result<()> {
+        self.call("setWidth", json!({ "width": width }))
+            .await
+            .map(drop)
+    }
+
+    /// The rules of axe-core that the page breaks in a way that keeps people from using it, with
+    /// the elements.
+    pub async fn violations(&self) -> anyhow::Result<Vec<String>> {
+        let found = self.call("violations", json!({})).await?;
+        Ok(serde_json::from_value(found)?)
+    }
+
+    async fn call(&self, name: &str, parameters: Value) -> anyhow::Result<Value> {
+        let call = json!({ "call": name, "tab": self.number, "with": parameters });
+        self.bridge.call(call).await
+    }
 }
 
-/// The browser also sends requests of its own, such as update checks; only a page's requests have
-/// an origin.
-fn requests(net_log: &[u8]) -> anyhow::Result<Vec<String>> {
-    let log: Value = serde_json::from_slice(net_log)?;
-    let events = log.get("events").and_then(Value::as_array);
-    let mut requests = Vec::new();
-    for event in events.context("the browser logged no events")? {
-        let parameter = |name| event.get("params")?.get(name)?.as_str();
-        if parameter("initiator").is_some_and(|by| by != "not an origin") {
-            requests.push(parameter("url").unwrap_or_default().to_owned());
+/// The pipes of the bridge, which carries out one command after the other; none once the browser ends.
+#[derive(Debug)]
+struct Bridge(Mutex<Option<Pipes>>);
+
+#[derive(Debug)]
+struct Pipes {
+    commands: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
+    last_id: u64,
+}
+
+impl Bridge {
+    fn to(process: &mut Child) -> anyhow::Result<Self> {
+        let commands = process.stdin.take().context("the bridge has no input")?;
+        let answers = process.stdout.take().context("the bridge has no output")?;
+        let answers = ChildStdout::from_std(answers)?;
+        Ok(Self(Mutex::new(Some(Pipes {
+            commands: ChildStdin::from_std(commands)?,
+            answers: BufReader::new(answers).lines(),
+            last_id: 0,
+        }))))
+    }
+
+    async fn call(&self, command: Value) -> anyhow::Result<Value> {
+        let mut pipes = self.0.lock().await;
+        let pipes = pipes.as_mut().context("the browser has ended")?;
+        pipes.last_id += 1;
+        let line = format!("{}\n", json!([pipes.last_id, command]));
+        pipes.commands.write_all(line.as_bytes()).await?;
+        let answer = timeout(ANSWERS_WITHIN, pipes.answer()).await;
+        let mut answer = answer.with_context(|| format!("no answer to {command}"))??;
+        if let Some(error) = answer.get("error").and_then(Value::as_str) {
+            bail!("{command}: {error}");
+        }
+        Ok(answer.get_mut("value").map(Value::take).unwrap_or_default())
+    }
+
+    async fn texts(&self, name: &str) -> anyhow::Result<Vec<String>> {
+        let texts = self.call(json!({ "call": name })).await?;
+        Ok(serde_json::from_value(texts)?)
+    }
+
+    /// Closes the bridge's input, unless a command is under way.
+    fn hang_up(&self) -> bool {
+        let pipes = self.0.try_lock();
+        pipes.is_ok_and(|mut pipes| pipes.take().is_some())
+    }
+}
+
+impl Pipes {
+    /// The answer to the last command; those before are of commands that nobody waits for any more.
+    async fn answer(&mut self) -> anyhow::Result<Value> {
+        loop {
+            let line = self.answers.next_line().await?;
+            let line = line.context("the bridge has ended: its reason is above")?;
+            let answer: Value = serde_json::from_str(&line)?;
+            if answer.get("id").and_then(Value::as_u64) == Some(self.last_id) {
+                return Ok(answer);
+            }
         }
     }
-    Ok(requests)
+}
+
+fn errors_file(folder: &TempDir) -> PathBuf {
+    folder.path().join("errors")
+}
+
+/// The folder of Playwright, which `scripts/test` has installed beside the build.
+fn modules() -> anyhow::Result<PathBuf> {
+    let folder = match env::var_os("FLASH_SALE_TEST_NODE") {
+        Some(folder) => PathBuf::from(folder),
+        // This program is `target/debug/deps/it-…`.
+        None => env::current_exe()?
+            .ancestors()
+            .nth(3)
+            .context("the tests are not where cargo builds them")?
+            .join("node"),
+    };
+    let folder = folder.join("browser");
+    ensure!(
+        folder.join("node_modules").is_dir(),
+        "Playwright is missing in {}: run the tests with scripts/test, which installs it",
+        folder.display()
+    );
+    Ok(folder)
 }
 
 fn program() -> anyhow::Result<PathBuf> {
@@ -87,7 +322,7 @@ fn program() -> anyhow::Result<PathBuf> {
         .chain([PathBuf::from(
             "/Applications/Chromium.app/Contents/MacOS/Chromium",
         )])
-        .filter(|program| program.is_file());
+        .filter(|program| Path::is_file(program));
     found
         .next()
         .context("chromium is not installed: run ./scripts/test")

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use flash_sale::domain::Code;
 use serde_json::Value;
-use test_support::browser;
+use test_support::browser::Browser;
 
 use crate::support::{
     front::Front,
+    page::Page,
     shop::{Backend, Shop},
 };
 
@@ -171,14 +172,22 @@ async fn a_browser_renders_the_documented_calls() {
     let shop = Shop::open(Backend::Sqlite).await;
     let service = shop.service();
 
-    let page = browser::render(&format!("{}{}", service.url, docs_path(service).await))
-        .await
-        .unwrap();
+    let browser = Browser::start().unwrap();
+    let url = format!("{}{}", service.url, docs_path(service).await);
+    let page = Page::open(&browser, &url).await;
 
     for path in ["/orders", "/products", "/health"] {
-        assert!(page.contains(path), "{path} is not shown");
+        page.sees(&format!("text={path}")).await;
     }
-    assert_eq!(foreign_assets(&page, &service.url), BTreeSet::new());
+    let html = page.run("document.documentElement.outerHTML").await;
+    let foreign = foreign_assets(html.as_str().unwrap(), &service.url);
+    assert_eq!(foreign, BTreeSet::new());
+    let requests = browser.requests().await.unwrap();
+    let own = |address: &String| address.starts_with(&service.url);
+    assert!(
+        requests.len() > 2 && requests.iter().all(own),
+        "{requests:?}"
+    );
 }
 
 /// `/docs`, or the target of its redirect.

@@ -21,6 +21,7 @@ mod bad_orders;
 mod bad_products;
 mod bad_requests;
 mod begun_payments;
+mod browser;
 mod busy_lock;
 mod cache;
 mod cancel;

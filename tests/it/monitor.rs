@@ -1,11 +1,11 @@
 //! The live monitor in a real browser: its numbers, a connection that is lost, the demo's crowd.
 
 use serde_json::{Value, json};
-use test_support::browser::driven::{Browser, Tab};
+use test_support::browser::Browser;
 
 use crate::support::{
     front::Front,
-    page,
+    page::Page,
     shop::{Backend, Plan, Shop},
     tokens,
 };
@@ -15,17 +15,6 @@ mod alerts;
 mod many;
 mod nodes;
 
-/// Functions that the tests call in the page.
-const PAGE: &str = "
-    window.card = name => [...document.querySelectorAll('.drop')].find(card => card.querySelector('h3').innerText.includes(name));
-    window.fact = (name, title) => [...card(name).querySelectorAll('dl div')].find(div => div.innerText.startsWith(title))
-        .querySelector('dd').innerText;
-    window.left = name => card(name).querySelector('.left').innerText;
-    window.row = (table, name) => [...document.querySelectorAll(`#${table} tbody tr`)].map(row => [...row.children].map(cell => cell.innerText))
-        .find(cells => cells[0].includes(name));
-    window.state = () => document.getElementById('link').dataset.state;
-";
-
 /// A name with markup, which is a text wherever it is shown.
 const NAME: &str =
     "<b>Bold</b><script>document.title = 'broken in'</script><img src=x onerror=alert(1)>";
@@ -34,12 +23,32 @@ fn operations(shop: &Shop) -> Front {
     Front::new(shop.service().operations.clone(), shop.client.clone())
 }
 
-async fn watch(browser: &mut Browser, shop: &Shop, query: &str) -> Tab {
+async fn watch(browser: &Browser, shop: &Shop, query: &str) -> Page {
     let url = format!("{}/{query}", shop.service().operations);
-    let tab = browser.open(&url).await.unwrap();
-    browser.run(&tab, PAGE).await.unwrap();
-    browser.until(&tab, "state() === 'live'").await.unwrap();
-    tab
+    let page = Page::open(browser, &url).await;
+    page.sees("#link[data-state=live]").await;
+    page
+}
+
+/// A drop's card, by its whole name.
+fn card(drop: &str) -> String {
+    format!(".drop:has(h3:text-is({drop:?}))")
+}
+
+/// What is left, as it is read.
+fn left(drop: &str, text: &str) -> String {
+    format!("{} .left:text-matches('^{text}$')", card(drop))
+}
+
+/// A number on a drop's card, beside its title.
+fn fact(drop: &str, title: &str, value: &str) -> String {
+    let title = format!("dt:text-is({title:?})");
+    format!("{} dl div:has({title}) dd:text-is({value:?})", card(drop))
+}
+
+/// A cell of a table, by the number of its column, in the row of a name.
+fn cell(table: &str, name: &str, column: usize, text: &str) -> String {
+    format!("#{table} tr:has(th:text-is({name:?})) :nth-child({column}):text-matches('^({text})$')")
 }
 
 fn plan() -> Plan {
@@ -53,8 +62,8 @@ async fn the_page_shows_the_numbers_of_the_metrics_and_of_the_api() {
     let terms = json!({ "name": NAME, "waitlist": true, "hold_seconds": 600, "sku": "bold" });
     let product = service.product(7, terms).await;
     let other = service.product(3, json!({ "name": "Other" })).await;
-    let mut browser = Browser::start().unwrap();
-    let tab = watch(&mut browser, &shop, "").await;
+    let browser = Browser::start().unwrap();
+    let page = watch(&browser, &shop, "").await;
 
     for buyer in 0..7 {
         let buyer = format!("buyer-{buyer}");
@@ -77,32 +86,38 @@ async fn the_page_shows_the_numbers_of_the_metrics_and_of_the_api() {
     ] {
         let label = [("outcome", outcome)];
         assert!(metrics.shows("flash_sale_orders_total", &label, count));
-        let shows = format!("row('answers', '{shown}')[2] === '{count}'");
-        browser.until(&tab, &shows).await.unwrap();
+        page.sees(&cell("answers", shown, 3, &count.to_string()))
+            .await;
     }
     let product = service.get(&format!("/products/{product}")).send().await;
     assert_eq!(product.success(200)["stock"], 0);
-    for condition in [
-        "left('Bold') === '0 of 7 left' && left('Other') === '2 of 3 left'",
-        "fact('Bold', 'Sold') === '7' && fact('Bold', 'Waitlist') === '2'",
-        "card('Bold').innerText.includes('Sold out within')",
-        "row('locks', 'Other')[8] === '0' && /free|in use/.test(row('locks', 'Other')[1]) && row('nodes', '(this one)')[8].includes('.')",
-        "document.querySelectorAll('.plot canvas').length === 4",
+    for shown in [
+        &left(NAME, "0 of 7 left"),
+        &left("Other", "2 of 3 left"),
+        &fact(NAME, "Sold", "7"),
+        &fact(NAME, "Waitlist", "2"),
+        &format!("{} .speed:has-text('Sold out within')", card(NAME)),
+        &cell("locks", "Other", 2, "free|in use"),
+        &cell("locks", "Other", 9, "0"),
+        "#nodes tr:has(th:has-text('(this one)')) :nth-child(9):has-text('.')",
+        ":nth-match(.plot canvas, 4)",
     ] {
-        browser.until(&tab, condition).await.unwrap();
+        page.sees(shown).await;
     }
-    page::assert_light(&mut browser, &tab).await;
+    page.misses(":nth-match(.plot canvas, 5)").await;
+    page.assert_light().await;
     let cut = "[...document.querySelectorAll('.scroll')].filter(table => table.scrollWidth > table.clientWidth)
         .map(table => table.ariaLabel)";
     for width in [1280, 1440, 2560] {
-        browser.set_width(&tab, width).await.unwrap();
-        assert_eq!(browser.run(&tab, cut).await.unwrap(), json!([]), "{width}");
+        page.set_width(width).await;
+        assert_eq!(page.run(cut).await, json!([]), "{width}");
     }
     let markup = "document.querySelectorAll('main b b, main script, main img, option b').length";
-    assert_eq!(browser.run(&tab, markup).await.unwrap(), 0);
-    let title = browser.run(&tab, "document.title").await.unwrap();
-    assert_eq!(title, "Live monitor · flash-sale");
-    assert_eq!(browser.errors().await.unwrap(), [""; 0]);
+    assert_eq!(page.run(markup).await, 0);
+    assert_eq!(
+        page.run("document.title").await,
+        "Live monitor · flash-sale"
+    );
 }
 
 #[tokio::test]
@@ -112,25 +127,25 @@ async fn the_state_of_the_page_is_in_its_address() {
     for sku in ["first", "second"] {
         service.product(3, json!({ "sku": sku, "name": sku })).await;
     }
-    let mut browser = Browser::start().unwrap();
-    let tab = watch(&mut browser, &shop, "?product=first&theme=dark&window=300").await;
+    let browser = Browser::start().unwrap();
+    let page = watch(&browser, &shop, "?product=first&theme=dark&window=300").await;
 
-    let only_first = "card('first') && !card('second') && !row('locks', 'second')";
-    browser.until(&tab, only_first).await.unwrap();
-    let is_dark = "getComputedStyle(document.body).backgroundColor === 'rgb(13, 14, 19)'";
-    assert_eq!(browser.run(&tab, is_dark).await.unwrap(), true);
-    let choose = "window.choose = (name, value) => { const select = document.getElementById(name);
-        select.value = value; select.dispatchEvent(new Event('change')); }";
-    browser.run(&tab, choose).await.unwrap();
-    for (name, value) in [("product", ""), ("theme", "light")] {
-        let action = format!("choose('{name}', '{value}')");
-        browser.run(&tab, &action).await.unwrap();
+    page.sees(&card("first")).await;
+    let locks = |name| format!("#locks th:text-is({name:?})");
+    page.sees(&locks("first")).await;
+    for other in [card("second"), locks("second")] {
+        page.misses(&other).await;
     }
-    browser.until(&tab, "card('second')").await.unwrap();
-    assert_eq!(browser.run(&tab, is_dark).await.unwrap(), false);
-    let address = browser.run(&tab, "location.search").await.unwrap();
+    let is_dark = "getComputedStyle(document.body).backgroundColor === 'rgb(13, 14, 19)'";
+    assert_eq!(page.run(is_dark).await, true);
+    for (name, option) in [("Product", "All drops"), ("Theme", "Light")] {
+        let list = format!("role=combobox[name={name:?}]");
+        page.choose(&list, option).await;
+    }
+    page.sees(&card("second")).await;
+    assert_eq!(page.run(is_dark).await, false);
+    let address = page.run("location.search").await;
     assert_eq!(address, "?window=300&theme=light");
-    assert_eq!(browser.errors().await.unwrap(), [""; 0]);
 }
 
 #[tokio::test]
@@ -140,21 +155,19 @@ async fn the_page_says_that_the_connection_is_lost_and_recovers() {
     let address = shop.service().operations.clone();
     let address = address.strip_prefix("http://").unwrap();
     shop.settings.flags.push(format!("--ops-addr={address}"));
-    let mut browser = Browser::start().unwrap();
-    let tab = watch(&mut browser, &shop, "").await;
+    let browser = Browser::start().unwrap();
+    let page = watch(&browser, &shop, "").await;
 
     shop.nodes[0].process.kill();
-    let says = "!document.getElementById('banner').hidden && state() === 'lost'
-        && document.getElementById('banner').innerText.includes('Connection lost')";
-    browser.until(&tab, says).await.unwrap();
+    page.sees("#banner:has-text('Connection lost')").await;
+    page.sees("#link[data-state=lost]").await;
     shop.restart(0).await;
     shop.service().buy("ann", product, 1).await.success(201);
 
-    let recovered = "document.getElementById('banner').hidden && state() === 'live'";
-    browser.until(&tab, recovered).await.unwrap();
-    let current = "left('Seat') === '4 of 5 left' && row('answers', 'created')[2] === '1'";
-    browser.until(&tab, current).await.unwrap();
-    assert_eq!(browser.errors().await.unwrap(), [""; 0]);
+    page.misses("#banner").await;
+    page.sees("#link[data-state=live]").await;
+    page.sees(&left("Seat", "4 of 5 left")).await;
+    page.sees(&cell("answers", "created", 3, "1")).await;
 }
 
 #[tokio::test]
@@ -162,12 +175,12 @@ async fn the_crowd_sells_a_drop_of_the_demo_and_only_the_page_sends_it() {
     let shop = plan().flag("--demo").open().await;
     let service = shop.service();
     let product = service.product(30, json!({ "name": "Badge" })).await;
-    let mut browser = Browser::start().unwrap();
-    let tab = watch(&mut browser, &shop, "").await;
+    let browser = Browser::start().unwrap();
+    let page = watch(&browser, &shop, "").await;
     let operations = operations(&shop);
     let address = operations.url.clone();
     let token = "document.querySelector('meta[name=crowd-token]').content";
-    let token = browser.run(&tab, token).await.unwrap();
+    let token = page.run(token).await;
     let token = token.as_str().unwrap().to_owned();
     let body = json!({ "product_id": product });
     let send = |origin: &str, token: &str| {
@@ -183,18 +196,14 @@ async fn the_crowd_sells_a_drop_of_the_demo_and_only_the_page_sends_it() {
     let unknown = unknown.header("X-Crowd-Token", &token).send().await;
     unknown.refusal(404, "product_not_found");
 
-    let button = "card('Badge').querySelector('button')";
-    browser.until(&tab, button).await.unwrap();
-    browser
-        .run(&tab, &format!("{button}.click()"))
-        .await
-        .unwrap();
+    page.click("role=button[name='Send the crowd to Badge']")
+        .await;
 
-    let said = "document.getElementById('crowd').innerText";
-    let left = format!("/The crowd has left Badge: 30 bought, .* refused/.test({said})");
-    browser.until(&tab, &left).await.unwrap();
-    let sold = "left('Badge') === '0 of 30 left' && card('Badge').innerText.includes('Sold out')";
-    browser.until(&tab, sold).await.unwrap();
+    page.sees("#crowd:text-matches('The crowd has left Badge: 30 bought, .* refused')")
+        .await;
+    page.sees(&left("Badge", "0 of 30 left")).await;
+    let over = format!("{} .badge:text-is('Sold out')", card("Badge"));
+    page.sees(&over).await;
     let path = format!("/orders?product_id={product}&status=confirmed&limit=100");
     let orders = service.get(&path).bearer(&tokens::admin()).send().await;
     let orders = orders.success(200)["orders"].as_array().unwrap().clone();
@@ -204,5 +213,4 @@ async fn the_crowd_sells_a_drop_of_the_demo_and_only_the_page_sends_it() {
     shop.assert_books(product).await;
     // The next crowd may come, now that this one has left.
     assert_eq!(send(&address, &token).send().await.status, 202);
-    assert_eq!(browser.errors().await.unwrap(), [""; 0]);
 }

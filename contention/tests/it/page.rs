@@ -4,7 +4,7 @@ use std::{fs, path::Path, process::Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use test_support::browser;
+use test_support::browser::Browser;
 use tokio::process::Command;
 
 /// Runs a small scenario and returns its JSON and the page's address.
@@ -31,10 +31,13 @@ async fn the_page_of_a_run_shows_its_figures_and_requests_nothing() {
     let folder = TempDir::new().unwrap();
     let (report, address) = run(folder.path()).await;
 
-    let visit = browser::visit(&address).await.unwrap();
+    let browser = Browser::start().unwrap();
+    let tab = browser.open(&address).await.unwrap();
+    let page = tab.run("document.documentElement.outerHTML").await.unwrap();
+    let page = page.as_str().unwrap();
 
-    assert_eq!(visit.console, Vec::<String>::new());
-    assert_eq!(visit.requests, Vec::<String>::new());
+    assert_eq!(browser.messages().await.unwrap(), [""; 0]);
+    assert_eq!(browser.requests().await.unwrap(), [""; 0]);
     assert_eq!(report["held"], true, "{report}");
     let run = &report["runs"][0];
     assert_eq!(run["offered"], 50, "{run}");
@@ -53,7 +56,7 @@ async fn the_page_of_a_run_shows_its_figures_and_requests_nothing() {
         shown.push(format!("<b>{}</b>", check["promise"].as_str().unwrap()));
     }
     for part in shown {
-        assert!(visit.page.contains(&part), "{part:?} is not on the page");
+        assert!(page.contains(&part), "{part:?} is not on the page");
     }
     for picture in [
         "Latency by percentile",
@@ -61,11 +64,11 @@ async fn the_page_of_a_run_shows_its_figures_and_requests_nothing() {
         "Latency over time",
     ] {
         assert!(
-            visit.page.contains(&format!("aria-label=\"{picture}")),
+            page.contains(&format!("aria-label=\"{picture}")),
             "no {picture}"
         );
     }
-    assert!(!visit.page.contains("<script"), "it works without scripts");
+    assert!(!page.contains("<script"), "it works without scripts");
 }
 
 #[tokio::test]
@@ -76,10 +79,14 @@ async fn console_messages_and_requests_of_a_page_are_detected() {
         <img src="http://127.0.0.1:9/x.png">"#;
     fs::write(&page, text).unwrap();
 
-    let visit = browser::visit(&format!("file://{}", page.display()))
-        .await
-        .unwrap();
+    let browser = Browser::start().unwrap();
+    let address = format!("file://{}", page.display());
+    browser.open(&address).await.unwrap();
 
-    assert!(visit.console.iter().any(|line| line.contains("planted")));
-    assert_eq!(visit.requests, ["http://127.0.0.1:9/x.png"]);
+    let messages = browser.messages().await.unwrap();
+    assert!(messages.iter().any(|line| line.contains("planted")));
+    let requests = browser.requests().await.unwrap();
+    assert_eq!(requests, ["http://127.0.0.1:9/x.png"]);
+    let errors = browser.errors().await.unwrap();
+    assert_eq!(errors.len(), 1, "{errors:?}");
 }

@@ -2,9 +2,9 @@
 //! known while it does not answer.
 
 use serde_json::{Value, json};
-use test_support::browser::driven::Browser;
+use test_support::browser::Browser;
 
-use crate::support::{alertmanager::Alertmanager, in_seconds, page};
+use crate::support::{alertmanager::Alertmanager, in_seconds};
 
 use super::{plan, watch};
 
@@ -29,11 +29,11 @@ async fn the_alerts_that_fire_are_shown_first_and_a_dead_alertmanager_is_no_sile
     let mut alertmanager = Alertmanager::start().await;
     let url = format!("http://ops:correct-horse@{}", alertmanager.address);
     let shop = plan().set("ALERTMANAGER_URL", &url).open().await;
-    let mut browser = Browser::start().unwrap();
-    let tab = watch(&mut browser, &shop, "").await;
-    let tile = "document.querySelector('.tile').innerText.split('\\n')";
-    let calm = format!("alerts.hidden && {tile}.join() === 'Alerts,0,none firing'");
-    browser.until(&tab, &calm).await.unwrap();
+    let browser = Browser::start().unwrap();
+    let page = watch(&browser, &shop, "").await;
+    let calm = tile("0", "none firing");
+    page.sees(&calm).await;
+    page.misses("#alerts").await;
 
     let mut alerts = vec![
         alert("FlashSaleLockDegraded", "page", 600),
@@ -44,42 +44,55 @@ async fn the_alerts_that_fire_are_shown_first_and_a_dead_alertmanager_is_no_sile
     alerts[2]["annotations"]["runbook_url"] = json!("javascript:alert(1)");
     alertmanager.post(&json!(alerts)).await;
 
-    let rows = "[...document.querySelectorAll('#alerts li')]";
-    let first = format!("{rows}[0].innerText");
-    for condition in [
-        format!("{rows}.length === {SHOWN_MAX} && {tile}.join() === 'Alerts,3,001,firing'"),
-        "document.getElementById('alerts-more').innerText === 'and 2991 more'".to_owned(),
-        format!("{rows}.every((row, at) => (row.dataset.tone === 'bad') === (at === 0))"),
-        format!("{first}.includes('page') && {first}.includes('FlashSaleLockDegraded')"),
-        format!("{first}.includes('It is <b>page</b>') && {first}.includes('seat · node-1:9464')"),
-        format!("/for 1 min \\d+ s/.test({first})"),
-        format!("{rows}[0].querySelector('a').href.startsWith('https://runbooks.example/#Flash')"),
-        format!("{rows}.every(row => !row.innerText.includes('LockNodeDown'))"),
-        "document.querySelectorAll('#alerts i, #alerts b b, #alerts [href^=java]').length === 0"
-            .to_owned(),
-        "alerts.compareDocumentPosition(tiles) & Node.DOCUMENT_POSITION_FOLLOWING".to_owned(),
+    page.sees(&tile("3,001", "firing")).await;
+    let first = "#alerts li:first-child";
+    for shown in [
+        "[data-tone=bad] .badge:text-is('page')",
+        " b:text-is('FlashSaleLockDegraded')",
+        " p:text-is('It is <b>page</b>')",
+        " .where:has-text('seat · node-1:9464')",
+        " time:text-matches('^for 1 min \\\\d+ s$')",
+        " a[href^='https://runbooks.example/#Flash']:text-is('Runbook')",
     ] {
-        browser.until(&tab, &condition).await.unwrap();
+        page.sees(&format!("{first}{shown}")).await;
     }
-    page::assert_accessible(&mut browser, &tab).await;
+    page.sees(&format!(":nth-match(#alerts li, {SHOWN_MAX})"))
+        .await;
+    page.sees("#alerts-more:text-is('and 2991 more')").await;
+    for absent in [
+        &format!(":nth-match(#alerts li, {})", SHOWN_MAX + 1),
+        "#alerts li:not(:first-child)[data-tone=bad]",
+        "#alerts li:has-text('LockNodeDown')",
+        "#alerts :is(i, b b, [href^=java])",
+    ] {
+        page.misses(absent).await;
+    }
+    let is_first = "alerts.compareDocumentPosition(tiles) & Node.DOCUMENT_POSITION_FOLLOWING";
+    page.until(is_first).await;
+    page.assert_accessible().await;
 
     for alert in &mut alerts {
         alert["endsAt"] = json!(in_seconds(-1));
     }
     alertmanager.post(&json!(alerts)).await;
-    browser.until(&tab, &calm).await.unwrap();
+    page.sees(&calm).await;
+    page.misses("#alerts").await;
 
     alertmanager
         .post(&json!([alert("FlashSaleDown", "page", 600)]))
         .await;
-    let fires = format!("{rows}.length === 1 && {first}.includes('FlashSaleDown')");
-    browser.until(&tab, &fires).await.unwrap();
+    let fires = "#alerts li:only-child:has-text('FlashSaleDown')";
+    page.sees(fires).await;
     alertmanager.kill();
-    let says = format!(
-        "{tile}[1] === '?' && {fires} && /Alertmanager cannot be asked.*last answer is of/.test(alerts.innerText)"
-    );
-    browser.until(&tab, &says).await.unwrap();
-    let page = browser.run(&tab, "document.body.innerText").await.unwrap();
-    assert!(!page.to_string().contains("horse") && !shop.log().contains("horse"));
-    assert_eq!(browser.errors().await.unwrap(), [""; 0]);
+    page.sees(&tile("?", "Alertmanager cannot be asked")).await;
+    page.sees("#alerts-fault:text-matches('Alertmanager cannot be asked.*last answer is of')")
+        .await;
+    page.sees(fires).await;
+    let text = page.run("document.body.innerText").await;
+    assert!(!text.to_string().contains("horse") && !shop.log().contains("horse"));
+}
+
+/// The tile of the alerts, which is the first.
+fn tile(value: &str, note: &str) -> String {
+    format!(".tile:first-child:has(b:text-is({value:?})):has(small:text-is({note:?}))")
 }
