@@ -68,7 +68,7 @@ port_of() { cat "$dir/$1/port"; }
 
 # is_up PART: an ended process that its parent has not looked at yet counts as gone.
 is_up() {
-  [ -s "$dir/$1/pid" ] || return
+  [ -s "$dir/$1/pid" ] || return 1 # a bare one is 0 in a trap
   case $(ps -o stat= -p "$(cat "$dir/$1/pid")") in '' | Z*) return 1 ;; esac
 }
 is_down() { ! is_up "$1"; }
