@@ -68,7 +68,7 @@ port_of() { cat "$dir/$1/port"; }
 
 # is_up PART: an ended process that its parent has not looked at yet counts as gone.
 is_up() {
-  [ -s "$dir/$1/pid" ] || return
+  [ -s "$dir/$1/pid" ] || return 1 # a bare one is 0 in a trap
   case $(ps -o stat= -p "$(cat "$dir/$1/pid")") in '' | Z*) return 1 ;; esac
 }
 is_down() { ! is_up "$1"; }
@@ -137,7 +137,7 @@ if [ "$superuser" = root ]; then
   as_postgres=(setpriv --reuid=postgres --regid=postgres --init-groups env) superuser=postgres
 fi
 
-database_url() { echo "postgres://$superuser@127.0.0.1:$(port_of haproxy-db)/shop"; }
+database_url() { echo "postgres://$superuser@127.0.0.1:$(port_of haproxy-db)/${database:-shop}"; }
 monitor_url() { echo "postgres://autoctl_node@127.0.0.1:$(port_of monitor)/pg_auto_failover"; }
 # ask PART SQL: an answer of this server, within two seconds.
 ask() { PGCONNECT_TIMEOUT=2 timeout 2 psql -qtAX -h 127.0.0.1 -p "$(port_of "$1")" -U "$superuser" -d "${3:-postgres}" -c "$2" 2>/dev/null; }
@@ -261,7 +261,7 @@ start_node() {
   local name=$1 number=${1#node-} flags=()
   while IFS= read -r flag; do [ -z "$flag" ] || flags+=("$flag"); done <"$dir/flags"
   # HAProxy notices within two seconds that the node is not ready any more.
-  launch "$name" env DATABASE_URL="$(database_url)" REDIS_URL="$(redis_url)" REDIS_LOCK_URLS="$(lock_urls)" \
+  launch "$name" env -u AUTH_SECRET DATABASE_URL="$(database_url)" REDIS_URL="$(redis_url)" REDIS_LOCK_URLS="$(lock_urls)" \
     AUTH_SECRET_FILE="$dir/secret" DATA_DIR="$dir/$name/data" SHUTDOWN_DELAY_MS="${SHUTDOWN_DELAY_MS:-5000}" \
     LISTEN_ADDR="127.0.0.1:$(port_of "$name")" OPS_ADDR="127.0.0.1:$(port_of "ops-$number")" \
     "${binary:?}" serve ${flags[0]+"${flags[@]}"}

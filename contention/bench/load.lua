@@ -1,7 +1,8 @@
 -- wrk script of scripts/bench: sends orders of many users in turn, or plain requests, and prints the figures on one line.
 --
 --   wrk … -s contention/bench/load.lua URL                       GET URL
---   wrk … -s contention/bench/load.lua URL -- TOKENS PRODUCT     POST /orders; TOKENS is a file with one buyer's token per line
+--   wrk … -s contention/bench/load.lua URL -- TOKENS PRODUCT…    POST /orders for the products in turn; TOKENS is a file
+--                                                                with one buyer's token per line
 --
 -- No response() on purpose: wrk would spend CPU time on Lua that the server needs.
 
@@ -15,10 +16,10 @@ end
 
 function init(args)
   if args[1] == nil then return end
-  local body = string.format('{"product_id":"%s","quantity":1}', args[2])
   local requests = {}
   for token in io.lines(args[1]) do
     local headers = { ["Authorization"] = "Bearer " .. token, ["Content-Type"] = "application/json" }
+    local body = string.format('{"product_id":"%s","quantity":1}', args[2 + #requests % (#args - 1)])
     requests[#requests + 1] = wrk.format("POST", "/orders", headers, body)
   end
   local turn = start

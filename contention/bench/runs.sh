@@ -1,6 +1,14 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034,SC2154 # shared with scripts/bench
-# Runs of scripts/bench: servers, load, and a function per measurement; sourced, never run.
+# Runs of scripts/bench: servers, load, and a function per measurement; sourced, never run. scripts/cluster bench uses the
+# servers and the load too.
+
+# The caller's settings for a service must not change what is measured.
+unset LISTEN_ADDR OPS_ADDR DATA_DIR DATABASE_URL DATABASE_DIRECT_URL DATABASE_POOL_MAX REDIS_LOCK_URLS REDIS_URL AUTH_PUBLIC_KEY \
+  AUTH_JWKS_URL AUTH_ISSUER AUTH_AUDIENCE AUTH_ADMIN_CLAIM \
+  LOCK_TTL_MS LOCK_PATIENCE_MS ORDER_BATCH_MAX LANE_QUEUE_MAX CONNECTIONS_MAX STREAMS_MAX \
+  ADDRESS_RATE_LIMIT_PER_MINUTE TRUSTED_PROXIES REQUEST_TIMEOUT_MS VERIFY_SECONDS ACCESS_LOG OTEL_EXPORTER_OTLP_ENDPOINT \
+  OTEL_TRACES_SAMPLER_ARG OTEL_SERVICE_NAME RUST_LOG LOG_FORMAT
 
 # fresh: a new database for each run, so that no run has the rows of an earlier one.
 database=
@@ -57,29 +65,43 @@ serve_design() {
 
 # close_shop: stops the servers gracefully and checks the database.
 close_shop() {
-  local pid breaches
+  stop_servers
+  # When the load client disconnects, a baseline may abandon a transaction, which PostgreSQL then ends.
+  ! grep -v 'idle-in-transaction' "$dir/log" | grep -m 1 -i '^error\|ERROR' >&2 || die "a server reported an error"
+  check_database
+}
+
+stop_servers() {
+  local pid
   # shellcheck disable=SC2086 # a list of process ids
   kill -TERM $servers
   for pid in $servers; do wait_child "$pid" || die "a server failed: $(tail -n 1 "$dir/log")"; done
   servers='' shops=()
-  # When the load client disconnects, a baseline may abandon a transaction, which PostgreSQL then ends.
-  ! grep -v 'idle-in-transaction' "$dir/log" | grep -m 1 -i '^error\|ERROR' >&2 || die "a server reported an error"
+}
+
+verify_invariants() {
+  local breaches
   breaches=$(timeout 120 "$service" verify --database-url "$database_url") || die "the invariants are broken: $breaches"
+}
+
+# check_database: the invariants, and that the load client and the database have counted the same orders.
+check_database() {
+  verify_invariants
   sold=$(sql "$database" "SELECT coalesce(sum(quantity), 0) FROM orders")
   # Orders in flight at the end of the load were sold but not counted.
   ((sold >= counted && sold <= counted + loaded)) ||
     die "the load client counted $counted orders, the database has $sold"
 }
 
-# load NUMBER CONNECTIONS SECONDS ADDRESS PATH [PRODUCT]: starts wrk, which writes its figures to a file.
+# load NUMBER CONNECTIONS SECONDS ADDRESS PATH [PRODUCT]…: starts wrk, which writes its figures to a file.
 load() {
   # Two threads for a single server, one each for several.
   start_group wrk --threads $((${#shops[@]} == 1 ? 2 : 1)) --connections "$2" --duration "$3s" --timeout 10s \
-    --script contention/bench/load.lua "http://$4$5" ${6:+-- "$dir/tokens" "$6"} >"$dir/client-$1"
+    --script contention/bench/load.lua "http://$4$5" ${6:+-- "$dir/tokens" "${@:6}"} >"$dir/client-$1"
   clients="$clients $child"
 }
 
-# measure NAME CONNECTIONS PATH [PRODUCT]: warms up for a second, then records a run. The connections are divided among
+# measure NAME CONNECTIONS PATH [PRODUCT]…: warms up for a second, then records a run. The connections are divided among
 # all servers; the highest latency of each percentile counts.
 measure() {
   local name=$1 seconds number client
@@ -96,7 +118,7 @@ measure() {
         n += $2; refused += $3; broken += $4; took = $5; for (i = 6; i <= 8; i++) if ($i > w[i]) w[i] = $i
       } END { print n + 0, refused + 0, broken + 0, took, w[6], w[7], w[8] }' "$dir"/client-*)
     [ "$broken" = 0 ] || die "$name: $broken requests were not answered"
-    if [ $# = 4 ]; then counted=$((counted + answers - refusals)) loaded=$((loaded + $2)); fi
+    if [ $# -ge 4 ]; then counted=$((counted + answers - refusals)) loaded=$((loaded + $2)); fi
   done
   # shellcheck disable=SC2086 # three figures
   keep "$name" "$answers" "$refusals" "$took" $waits

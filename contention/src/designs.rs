@@ -1,4 +1,4 @@
-//! Baseline designs to compare the service with, and two helpers of `scripts/bench`.
+//! Baseline designs to compare the service with, and helpers of `scripts/bench` and `scripts/cluster bench`.
 //!
 //! Every design answers the same `POST /orders` with the same order, with the service's own HTTP
 //! server, allocator and tables, and checks the same tokens if it has their secret. None checks
@@ -28,6 +28,7 @@ mod database_lock;
 mod decrement;
 mod hold;
 mod http;
+mod link;
 mod naive;
 mod pool;
 mod skip_locked;
@@ -58,6 +59,8 @@ enum Helper {
     Tokens(tokens::Tokens),
     /// Open connections, send a request on each, and keep them open until killed
     Hold(hold::Hold),
+    /// Pass TCP connections on, with a delay, until killed
+    Link(link::Link),
 }
 
 /// Serves one design until SIGTERM.
@@ -110,6 +113,7 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<(
     match (cli.helper, cli.serve) {
         (Some(Helper::Tokens(tokens)), _) => tokens.print(),
         (Some(Helper::Hold(hold)), _) => hold.run(),
+        (Some(Helper::Link(link)), _) => link.run(),
         (None, Some(options)) => serve(&options),
         (None, None) => anyhow::bail!("a design or a helper is needed; --help shows them"),
     }

@@ -43,6 +43,8 @@ pub(crate) struct Sample {
     pub(crate) planned: Planned,
     /// 0 for the first try.
     pub(crate) attempt: u32,
+    /// Index of the node that it was sent to.
+    pub(crate) node: usize,
     /// When it should have been sent; latency counts from here.
     pub(crate) intended: Duration,
     pub(crate) sent: Duration,

@@ -123,6 +123,7 @@ mod tests {
         Sample {
             planned,
             attempt: 0,
+            node: 0,
             intended,
             sent: intended,
             answered,

@@ -29,6 +29,7 @@ fn buy(number: u32, answer: Answer) -> Sample {
     Sample {
         planned,
         attempt: 0,
+        node: 0,
         intended: Duration::ZERO,
         sent: Duration::ZERO,
         answered: Duration::from_millis(10),

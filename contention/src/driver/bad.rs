@@ -142,6 +142,7 @@ async fn send(round: &Round, api: &mut Api, case: Case, number: u32) -> BadReque
             number,
         },
         attempt: 0,
+        node: 0,
         intended: sent,
         sent,
         answered,

@@ -126,6 +126,7 @@ impl Round {
         let sample = Sample {
             planned,
             attempt,
+            node,
             intended: load.recorder.at(intended),
             sent: load.recorder.at(sent),
             answered: load.recorder.at(Instant::now()),

@@ -2,8 +2,9 @@
 
 use std::{
     fs::File,
+    io::{BufRead, BufReader},
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use flash_sale::{
@@ -24,6 +25,10 @@ use test_support::{
     postgres::Postgres,
     process::Owned,
     service::{announced, clear_environment},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
 };
 
 use crate::support::{
@@ -149,4 +154,54 @@ async fn a_design_sells_every_unit_once_to_those_who_sign_in(#[case] design: &st
         let breaches = invariant.breaches(&served.store).await.unwrap();
         assert!(breaches.is_empty(), "{}: {breaches:?}", invariant.name);
     }
+}
+
+/// Of each direction.
+const DELAY: Duration = Duration::from_millis(100);
+/// One after another, each with the delay, its chunks of 64 KiB would take longer than `ALL_WITHIN`.
+const MANY: usize = 16 * 1024 * 1024;
+const ALL_WITHIN: Duration = Duration::from_secs(20);
+
+/// A `contention designs link` that leads to this server, and its address.
+fn link_to(server: &TcpListener) -> (Owned, String) {
+    let server = server.local_addr().unwrap().to_string();
+    let delay = DELAY.as_micros().to_string();
+    let mut command = Command::new(program_file());
+    clear_environment(&mut command)
+        .args(["designs", "link", "--to", &server, "--delay-us", &delay])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    let mut process = Owned::new(command.spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(process.child().stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let address = line.trim().strip_prefix("listening on tcp://").unwrap();
+    (process, address.to_owned())
+}
+
+#[tokio::test]
+async fn a_link_delays_each_direction_and_does_not_limit_the_throughput() {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (_process, address) = link_to(&server);
+    let mut client = TcpStream::connect(address).await.unwrap();
+    let (mut far, _) = server.accept().await.unwrap();
+
+    let sent = Instant::now();
+    client.write_u8(1).await.unwrap();
+    assert_eq!(far.read_u8().await.unwrap(), 1);
+    assert!(sent.elapsed() >= DELAY);
+    far.write_u8(2).await.unwrap();
+    assert_eq!(client.read_u8().await.unwrap(), 2);
+    assert!(sent.elapsed() >= DELAY * 2);
+
+    let sent = Instant::now();
+    let writing = async {
+        far.write_all(&vec![3; MANY]).await.unwrap();
+        drop(far);
+    };
+    let mut got = Vec::new();
+    let (read, ()) = tokio::join!(client.read_to_end(&mut got), writing);
+    assert_eq!(read.unwrap(), MANY);
+    assert!(sent.elapsed() < ALL_WITHIN, "{:?}", sent.elapsed());
 }
