@@ -193,19 +193,19 @@ async fn a_server_that_does_not_let_the_service_in_is_unavailable() {
     );
     ledger.execute(&format!("ALTER ROLE {role} NOLOGIN")).await;
     assert_ne!(ledger.texts(&end).await, [""; 0]);
-    database_is(&shop, "down").await;
     let ended = ledger.texts("SELECT clock_timestamp()::text").await;
     let idle = format!(
-        "SELECT (clock_timestamp() - '{}'::timestamptz > interval '500 ms')::text",
+        "SELECT (clock_timestamp() - '{}'::timestamptz > interval '300 ms')::text",
         ended[0]
     );
-    eventually("the connections were idle for long", SOON, async || {
+    eventually("the connections were idle", SOON, async || {
         when(ledger.texts(&idle).await == ["true"])
     })
     .await;
     let order = || shop.service().order("bob", product, 1);
     order().send().await.refusal(503, "unavailable");
     order().key("k").send().await.refusal(503, "unavailable");
+    database_is(&shop, "down").await;
 
     ledger.execute(&format!("ALTER ROLE {role} LOGIN")).await;
     database_is(&shop, "up").await;
