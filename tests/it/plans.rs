@@ -224,47 +224,6 @@ async fn the_whole_api_reads_no_old_rows() {
     assert!(used.len() > 5, "no index was counted: {used:?}");
 }
 
-/// A job looks for waiting buyers whom it could serve, several times a second while holds expire.
-#[tokio::test]
-async fn the_expiry_of_holds_reads_no_other_products() {
-    const OTHERS: &str = "INSERT INTO products (id, sku, name, price, currency, stock_total, stock, \
-            version, max_per_order, waitlist, stock_reserved, created_at, updated_at, archived_at) \
-         SELECT gen_random_uuid(), 'other-' || n, 'Other', 1, 'EUR', 1, 1, 1, 1, true, n % 2, \
-            now(), now(), CASE n % 2 WHEN 0 THEN now() END FROM generate_series(1, 50000) AS n";
-    let mut shop = Shop::open(Backend::Postgres).await;
-    let terms = json!({ "hold_seconds": 1, "waitlist": true });
-    let product = shop.service().product(1, terms).await;
-    for statement in [OTHERS, "ANALYZE"] {
-        shop.ledger.execute(statement).await;
-    }
-    reset_counts(&shop.ledger).await;
-
-    let mut events = Events::open(
-        shop.service()
-            .get("/me/events")
-            .bearer(&tokens::user("bob")),
-    )
-    .await;
-    shop.service().buy("ann", product, 1).await.success(201);
-    let waiting = shop.service().order_or_wait("bob", product, 1);
-    waiting.send().await.success(202);
-    events
-        .until(
-            |kind, data| kind == "order" && data["status"] == "expired",
-            SOON,
-        )
-        .await;
-    drop(events);
-    flush_counts(&mut shop).await;
-
-    let read = "SELECT (SELECT SUM(seq_tup_read) FROM pg_stat_user_tables \
-            WHERE relname ~ '^products(_p[0-9]+)?$')::bigint \
-        + (SELECT SUM(idx_tup_read) FROM pg_stat_user_indexes \
-            WHERE relname ~ '^products(_p[0-9]+)?$')::bigint || ''";
-    let read: u64 = shop.ledger.texts(read).await[0].parse().unwrap();
-    assert!(read < 50_000, "{read} rows of products were read");
-}
-
 /// PostgreSQL keeps a plan that it made while a table had one page, until it analyzes the table,
 /// which takes it a minute: at the start of a drop a new shop's tables are as good as empty.
 #[rstest]

@@ -74,25 +74,17 @@ macro_rules! first_quantity {
 
 /// Public products with reserved units that a waiting entry could receive, and archived ones whose
 /// places have not ended.
-///
-/// Steps from one product with waiting entries to the next: a shop has many thousands of products,
-/// of which a few have a waitlist, and the job looks several times a second while holds expire.
 const SERVICEABLE: &str = concat!(
-    "WITH RECURSIVE waiting AS ( \
-        SELECT (SELECT product_id FROM waitlist_entries WHERE status = 'waiting' \
-            ORDER BY product_id, position LIMIT 1) AS product_id \
-        UNION ALL SELECT (SELECT later.product_id FROM waitlist_entries AS later \
-            WHERE later.status = 'waiting' AND later.product_id > waiting.product_id \
-            ORDER BY later.product_id, later.position LIMIT 1) \
-        FROM waiting WHERE waiting.product_id IS NOT NULL) \
-     SELECT products.id FROM waiting CROSS JOIN products \
-     WHERE products.id = waiting.product_id AND (archived_at IS NOT NULL OR \
-        stock_reserved > 0 AND published AND CASE WHEN waitlist_skip \
-            THEN (SELECT MIN(quantity) FROM waitlist_entries WHERE product_id = products.id \
-                AND status = 'waiting') <= products.stock \
-            ELSE ",
+    "SELECT id FROM products WHERE archived_at IS NOT NULL AND ",
     first_quantity!(),
-    " <= products.stock END)"
+    " IS NOT NULL UNION ALL \
+      SELECT id FROM products WHERE stock_reserved > 0 AND published AND archived_at IS NULL \
+          AND CASE WHEN waitlist_skip \
+          THEN (SELECT MIN(quantity) FROM waitlist_entries WHERE product_id = products.id \
+              AND status = 'waiting') <= products.stock \
+          ELSE ",
+    first_quantity!(),
+    " <= products.stock END"
 );
 
 impl Store {
