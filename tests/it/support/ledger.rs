@@ -12,6 +12,8 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
+use super::{SOON, eventually};
+
 const WITHIN: Duration = Duration::from_secs(20);
 /// Rows of one insert.
 const INSERT_ROWS_MAX: usize = 1_000;
@@ -139,8 +141,14 @@ impl Ledger {
 
     /// `stock_total = stock + Σ quantity of live orders`, and no stock below zero.
     pub(crate) async fn assert_conserved(&self, product: Uuid) {
-        let sold = self.sold(product).await;
-        let row = self.product(product).await;
+        // A hold may end between the reads.
+        let (row, sold) = eventually("nothing is written between the reads", SOON, async || {
+            let before = self.product(product).await;
+            let sold = self.sold(product).await;
+            let row = self.product(product).await;
+            (row.version == before.version).then_some((row, sold))
+        })
+        .await;
         assert!(row.stock >= 0, "{row:?}");
         assert_eq!(
             i64::from(row.stock_total),
