@@ -43,7 +43,7 @@ prepare_folder() {
 
 # make_secret: that of the nodes is the caller's AUTH_SECRET, or a new one.
 make_secret() {
-  (umask 077 && printf %s "${AUTH_SECRET:-$(od -An -N 32 -tx1 /dev/urandom | tr -d ' \n')}" >"$dir/secret")
+  (umask 077 && printf %s "${AUTH_SECRET:-$(random_secret)}" >"$dir/secret")
   unset AUTH_SECRET
 }
 
@@ -153,9 +153,6 @@ autoctl() {
     XDG_RUNTIME_DIR="$home/run" PG_REGRESS_SOCK_DIR="$home" PGHOST="$home" LC_ALL=C.UTF-8 \
     PATH="$(postgres_programs):/usr/bin:/bin" pg_autoctl "$@"
 }
-
-# The folder of all programs, not of links to some of them.
-postgres_programs() { dirname "$(readlink -f "$(postgres_bin)/initdb")"; }
 
 call_autoctl() {
   (autoctl "$@" >>"$dir/$1/log" 2>&1) || die "pg_autoctl failed: see $dir/$1/log"

@@ -29,6 +29,15 @@ postgres_bin() {
   [ -n "$initdb" ] && dirname "$initdb"
 }
 
+# postgres_programs: prints the folder of all programs of PostgreSQL: that of the real initdb, not of a link to it.
+postgres_programs() { dirname "$(readlink -f "$(postgres_bin)/initdb")"; }
+
+# need_psql: finds it also where only the server's package is installed.
+need_psql() { command -v psql >/dev/null || PATH=$(postgres_programs):$PATH; }
+
+# random_secret: prints 256 random bits.
+random_secret() { od -An -N 32 -tx1 /dev/urandom | tr -d ' \n'; }
+
 # postgres_version: prints the major version of the programs in that folder.
 postgres_version() { "$(postgres_bin)/postgres" --version | sed -E 's/[^0-9]*([0-9]+).*/\1/'; }
 

@@ -14,7 +14,7 @@ rows=${3:-10000000} rounds=${4:-3} seconds=${5:-8} kept=${DIR:-}
 cd "$(dirname "$0")"
 # shellcheck source=scripts/lib.sh
 . ../../scripts/lib.sh
-command -v psql >/dev/null || PATH=$(dirname "$(readlink -f "$(postgres_bin)/initdb")"):$PATH
+need_psql
 
 readonly connections=512 buyers=20000 old_users=500000 old_products=1000
 dir=$(mktemp -d)
@@ -34,7 +34,7 @@ trap leave EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-AUTH_SECRET=$(od -An -N 32 -tx1 /dev/urandom | tr -d ' \n')
+AUTH_SECRET=$(random_secret)
 # The check of the invariants reads all orders, and may begin in any run.
 export AUTH_SECRET LISTEN_ADDR=127.0.0.1:0 OPS_ADDR=127.0.0.1:0 VERIFY_SECONDS=0
 mkdir -p "${postgres%/*}"

@@ -18,7 +18,7 @@ trap stop EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-AUTH_SECRET=$(od -An -N 32 -tx1 /dev/urandom | tr -d ' \n')
+AUTH_SECRET=$(random_secret)
 export AUTH_SECRET DATA_DIR=$dir LISTEN_ADDR=127.0.0.1:0 OPS_ADDR=127.0.0.1:0
 start_service "$service" "$dir/addresses" 2>"$dir/log" || { cat "$dir/log" >&2; die "the service did not start"; }
 # shellcheck disable=SC2154 # start_service sets both addresses

@@ -14,7 +14,7 @@ minutes=${3:-30} out=${4:-} turn_seconds=${SECONDS_A_TURN:-60}
 cd "$(dirname "$0")"
 # shellcheck source=scripts/lib.sh
 . ../../scripts/lib.sh
-command -v psql >/dev/null || PATH=$(dirname "$(readlink -f "$(postgres_bin)/initdb")"):$PATH
+need_psql
 [ -n "${EPOCHREALTIME:-}" ] || die "needs bash 5"
 
 readonly buyers=20000 connections=256 streams=100 share=70 turns=(1 10 100 1000)
@@ -33,7 +33,7 @@ trap leave EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-AUTH_SECRET=$(od -An -N 32 -tx1 /dev/urandom | tr -d ' \n')
+AUTH_SECRET=$(random_secret)
 export AUTH_SECRET LISTEN_ADDR=127.0.0.1:0 OPS_ADDR=127.0.0.1:0 DATA_DIR=$dir/data
 database_port=$(free_port)
 ../../scripts/postgres start "$dir/postgres" "$database_port" >/dev/null

@@ -11,7 +11,7 @@ rounds=${3:-5} seconds=${4:-4} connections=${5:-512}
 cd "$(dirname "$0")"
 # shellcheck source=scripts/lib.sh
 . ../../scripts/lib.sh
-command -v psql >/dev/null || PATH=$(dirname "$(readlink -f "$(postgres_bin)/initdb")"):$PATH
+need_psql
 
 dir=$(mktemp -d)
 children=()
@@ -33,7 +33,7 @@ trap leave EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-AUTH_SECRET=$(od -An -N 32 -tx1 /dev/urandom | tr -d ' \n')
+AUTH_SECRET=$(random_secret)
 export AUTH_SECRET LISTEN_ADDR=127.0.0.1:0 OPS_ADDR=127.0.0.1:0
 database_port=$(free_port)
 ../../scripts/postgres start "$dir/postgres" "$database_port" >/dev/null

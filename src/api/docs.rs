@@ -2,13 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use axum::{
-    Router,
-    extract::Path,
-    http::header,
-    response::{IntoResponse, Response},
-    routing::get,
-};
+use axum::{Router, extract::Path, response::Response, routing::get};
 use bytes::Bytes;
 use utoipa::{
     Modify, OpenApi,
@@ -20,7 +14,7 @@ use utoipa::{
 use utoipa_swagger_ui::{Config, SwaggerFile};
 
 use super::{
-    files::HTML,
+    files::{HTML, respond_under},
     json_document::{JsonDocument, json},
     problem::{Problem, ProblemDocument},
 };
@@ -91,7 +85,7 @@ fn page(config: Arc<Config<'static>>) -> Result<Response, Problem> {
     let file = find("index.html", config)?;
     let page = String::from_utf8_lossy(&file.bytes);
     let page = page.replacen("<head>", "<head><base href=\"/docs/\">", 1);
-    Ok(guarded(HTML, page))
+    Ok(respond_under(POLICY, HTML, page))
 }
 
 /// The content security policy of Swagger UI: its own files, whose styles hold images, the one style
@@ -101,22 +95,13 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; \
     img-src 'self' data:; connect-src 'self'; base-uri 'self'; form-action 'none'; \
     frame-ancestors 'none'";
 
-fn guarded(media_type: &str, body: impl IntoResponse) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, media_type),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
-    (headers, body).into_response()
-}
-
 fn asset(path: &str, config: Arc<Config<'static>>) -> Result<Response, Problem> {
     let file = find(path, config)?;
     let bytes = match file.bytes {
         Cow::Borrowed(bytes) => Bytes::from_static(bytes),
         Cow::Owned(bytes) => Bytes::from(bytes),
     };
-    Ok(guarded(&file.content_type, bytes))
+    Ok(respond_under(POLICY, &file.content_type, bytes))
 }
 
 fn find(path: &str, config: Arc<Config<'static>>) -> Result<SwaggerFile<'static>, Problem> {

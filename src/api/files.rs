@@ -38,13 +38,24 @@ pub(super) fn find(files: &'static [File], name: &str) -> Result<Response, Probl
 }
 
 pub(super) fn respond(media_type: &'static str, body: impl IntoResponse) -> Response {
-    let headers: [(HeaderName, &str); 5] = [
-        (header::CONTENT_TYPE, media_type),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    let headers: [(HeaderName, &str); 2] = [
         (header::REFERRER_POLICY, "no-referrer"),
         // After an upgrade, old scripts with a new page would not work.
         (header::CACHE_CONTROL, "no-cache"),
+    ];
+    (headers, respond_under(POLICY, media_type, body)).into_response()
+}
+
+/// A file under this content security policy.
+pub(super) fn respond_under(
+    policy: &'static str,
+    media_type: &str,
+    body: impl IntoResponse,
+) -> Response {
+    let headers: [(HeaderName, &str); 3] = [
+        (header::CONTENT_TYPE, media_type),
+        (header::CONTENT_SECURITY_POLICY, policy),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
     (headers, body).into_response()
 }

@@ -136,7 +136,7 @@ impl Drop for Browser {
 impl Tab {
     /// Loads the page again.
     pub async fn reload(&self) -> anyhow::Result<()> {
-        self.call("reload", json!({})).await.map(drop)
+        self.act("reload", json!({})).await
     }
 
     /// The value of an expression; a promise is awaited.
@@ -149,52 +149,42 @@ impl Tab {
     /// # Errors
     /// With the text of the page, when it is not within 30 seconds; those below do likewise.
     pub async fn until(&self, expression: &str) -> anyhow::Result<()> {
-        self.call("until", json!({ "expression": expression }))
-            .await
-            .map(drop)
+        self.act("until", json!({ "expression": expression })).await
     }
 
     /// Waits until an element is visible.
     pub async fn sees(&self, selector: &str) -> anyhow::Result<()> {
-        self.call("sees", json!({ "selector": selector }))
-            .await
-            .map(drop)
+        self.act("sees", json!({ "selector": selector })).await
     }
 
     /// Waits until no such element is visible.
     pub async fn misses(&self, selector: &str) -> anyhow::Result<()> {
-        self.call("misses", json!({ "selector": selector }))
-            .await
-            .map(drop)
+        self.act("misses", json!({ "selector": selector })).await
     }
 
     pub async fn click(&self, selector: &str) -> anyhow::Result<()> {
-        self.call("click", json!({ "selector": selector }))
-            .await
-            .map(drop)
+        self.act("click", json!({ "selector": selector })).await
     }
 
     /// Chooses an option of a list by its text.
     pub async fn choose(&self, selector: &str, option: &str) -> anyhow::Result<()> {
-        self.call("choose", json!({ "selector": selector, "option": option }))
+        self.act("choose", json!({ "selector": selector, "option": option }))
             .await
-            .map(drop)
     }
 
     /// Presses a key, as the keyboard does.
     pub async fn press(&self, key: &str) -> anyhow::Result<()> {
-        self.call("press", json!({ "key": key })).await.map(drop)
+        self.act("press", json!({ "key": key })).await
     }
 
     /// Clicks, and breaks the connection of the next request to an address after the service has
     /// answered it. In the address `**` stands for any text.
     pub async fn lose_answer(&self, selector: &str, address: &str) -> anyhow::Result<()> {
-        self.call(
+        self.act(
             "loseAnswer",
             json!({ "selector": selector, "address": address }),
         )
         .await
-        .map(drop)
     }
 
     /// Changes the theme that the system prefers.
@@ -203,16 +193,12 @@ impl Tab {
             Theme::Light => "light",
             Theme::Dark => "dark",
         };
-        self.call("setTheme", json!({ "theme": theme }))
-            .await
-            .map(drop)
+        self.act("setTheme", json!({ "theme": theme })).await
     }
 
     /// Changes the width of the page, in CSS pixels.
     pub async fn set_width(&self, width: u32) -> anyhow::Result<()> {
-        self.call("setWidth", json!({ "width": width }))
-            .await
-            .map(drop)
+        self.act("setWidth", json!({ "width": width })).await
     }
 
     /// The rules of axe-core that the page breaks in a way that keeps people from using it, with
@@ -220,6 +206,11 @@ impl Tab {
     pub async fn violations(&self) -> anyhow::Result<Vec<String>> {
         let found = self.call("violations", json!({})).await?;
         Ok(serde_json::from_value(found)?)
+    }
+
+    /// A command that has no value.
+    async fn act(&self, name: &str, parameters: Value) -> anyhow::Result<()> {
+        self.call(name, parameters).await.map(drop)
     }
 
     async fn call(&self, name: &str, parameters: Value) -> anyhow::Result<Value> {

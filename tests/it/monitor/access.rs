@@ -56,16 +56,8 @@ async fn the_files_are_small_load_nothing_but_themselves_and_are_the_operators()
     }
     for (file, answer) in &answers {
         assert_eq!(answer.status, 200, "{file}");
+        assert_guarded(file, answer);
         let header = |name: &str| answer.header(name).unwrap_or_default().to_owned();
-        let policy = header("content-security-policy");
-        assert!(
-            policy.starts_with("default-src 'none';"),
-            "{file}: {policy}"
-        );
-        for word in ["unsafe", "http", "*"] {
-            assert!(!policy.contains(word), "{file}: {policy}");
-        }
-        assert_eq!(header("x-content-type-options"), "nosniff", "{file}");
         assert_eq!(header("referrer-policy"), "no-referrer", "{file}");
         assert_eq!(header("cache-control"), "no-cache", "{file}");
     }
