@@ -274,6 +274,8 @@ run_memory() {
     start_group "${designs[@]}" hold --count "$held_open" "$public" >"$dir/held"
     servers="$of $child"
     wait_for 60 grep -q '^holding' "$dir/held" || die "could not open $held_open connections"
+    # A connection is idle after a second.
+    sleep 3
     resident "$of" >"$dir/results/held"
     kill -TERM "$child"
     wait "$child" || true

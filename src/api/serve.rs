@@ -2,7 +2,8 @@
 //!
 //! A connection holds one of the listener's places. Heads that do not arrive and clients that send
 //! no request end by time (`serve/activity.rs`), and sooner when the places or the files of the
-//! system run out (`serve/places.rs`), so that a request always finds a place.
+//! system run out (`serve/places.rs`), so that a request always finds a place. Idle connections have
+//! no buffers (`serve/connection.rs`).
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -11,15 +12,13 @@ use std::{
 };
 
 use axum::Router;
-use futures::future::Abortable;
-use hyper::server::conn::http1;
-use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown};
 use tokio::{
     net::{TcpListener, TcpStream},
     time::timeout,
 };
+use tokio_util::task::TaskTracker;
 
-use self::{answer::Answering, places::Places, socket::Socket};
+use self::{answer::Answering, places::Places, signal::Signal};
 use crate::{
     metrics::connections::{Connections, Listener},
     tasks::Tasks,
@@ -27,13 +26,16 @@ use crate::{
 
 mod activity;
 mod answer;
+mod connection;
+mod message;
 mod places;
+mod signal;
 mod socket;
 
 /// The largest head of a request, in bytes; also the most that a connection's buffers keep of what
 /// was read. A larger head is answered with 431.
 const HEAD_MAX: usize = 32 * 1024;
-/// Interval of the search for connections whose wait is over.
+/// Interval of the search for connections whose wait is over, or that are idle.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
 /// ENFILE and EMFILE: no file descriptor is left, of the system or of the process.
 const NO_FILE: [i32; 2] = [23, 24];
@@ -65,7 +67,7 @@ pub(super) struct Peer(pub(super) IpAddr);
 
 /// Serves until the service stops and every accepted request is answered.
 pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, tasks: Tasks) {
-    let graceful = GracefulShutdown::new();
+    let connections = TaskTracker::new();
     let metrics = Connections::of(bounds.listener, bounds.connections_max);
     let places = Places::new(bounds.connections_max, metrics);
     tasks.spawn(
@@ -91,41 +93,26 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, tasks:
                 continue;
             }
         };
-        let (place, cut) = tokio::select! {
+        let place = tokio::select! {
             () = tasks.stopped() => break,
-            taken = places.take() => taken,
+            place = places.take() => place,
         };
         let peer = (bounds.peers == Peers::Noted).then(|| Peer(address.ip()));
         let answering = Answering::new(router.clone(), peer, Arc::clone(place.activity()));
-        let connection = graceful.watch(connection(stream, answering));
-        tasks.spawn("connection", async move {
-            if let Ok(Err(error)) = Abortable::new(connection, cut).await {
+        let connection = async move {
+            if let Err(error) = connection::serve(stream, answering).await {
                 tracing::debug!(%error, "a connection ended early: {error}");
             }
             drop(place);
-        });
+        };
+        tasks.spawn("connection", connections.track_future(connection));
     }
     drop(listener);
+    connections.close();
+    places.send_all(Signal::Finish);
     // Closes connections that still send a request or do not read their response.
-    drop(timeout(bounds.finish_within, graceful.shutdown()).await);
-    places.close_all();
-}
-
-/// One connection.
-///
-/// HTTP/1.1 only: browsers use HTTP/2 to the proxy that terminates TLS, and a connection that
-/// supports both needs twice the memory. hyper's own time-out for heads is off: it does not tell a
-/// client that sends half a head from one that keeps its connection for the next request.
-fn connection(
-    stream: TcpStream,
-    answering: Answering,
-) -> http1::Connection<TokioIo<Socket>, Answering> {
-    let socket = Socket::new(stream, Arc::clone(answering.activity()));
-    http1::Builder::new()
-        .header_read_timeout(None)
-        .max_header_size(HEAD_MAX)
-        .max_buf_size(HEAD_MAX)
-        .serve_connection(TokioIo::new(socket), answering)
+    drop(timeout(bounds.finish_within, connections.wait()).await);
+    places.send_all(Signal::Close);
 }
 
 async fn accept(listener: &TcpListener) -> std::io::Result<(TcpStream, SocketAddr)> {
@@ -136,6 +123,8 @@ async fn accept(listener: &TcpListener) -> std::io::Result<(TcpStream, SocketAdd
 
 async fn watch(places: Arc<Places>, tasks: Tasks) {
     while tasks.pause(WATCH_EVERY).await {
-        places.close_overdue(Instant::now());
+        let now = Instant::now();
+        places.close_overdue(now);
+        places.park_idle(now);
     }
 }

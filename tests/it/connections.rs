@@ -99,13 +99,7 @@ async fn half_a_head_costs_no_more_memory_than_its_bound() {
         reader
     });
     let mut readers: Vec<Reader> = stream::iter(opening).buffer_unordered(100).collect().await;
-    let open = f64::from(u32::try_from(CONNECTIONS).unwrap());
-    eventually("all are open", SOON, async || {
-        let metrics = service.metrics().await;
-        let labels = [("listener", "api")];
-        when(metrics.value("flash_sale_connections", &labels)? >= open)
-    })
-    .await;
+    all_are_open(&shop, CONNECTIONS).await;
 
     let each = (service.resident_kib() - before) / CONNECTIONS;
 
@@ -117,6 +111,42 @@ async fn half_a_head_costs_no_more_memory_than_its_bound() {
         drop(reader.try_send(&half.repeat(32)).await);
         assert!(reader.ends(SOON).await, "the head is refused");
     }
+}
+
+/// A connection without a request is only its socket: buffers would cost it 16 KiB.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_without_a_request_have_no_buffers() {
+    const CONNECTIONS: usize = 3_000;
+    allow_files(7_000);
+    let shop = Shop::open(Backend::Sqlite).await;
+    let service = shop.service();
+    newcomer(&shop)
+        .get("/health/live")
+        .send()
+        .await
+        .success(200);
+    let before = service.resident_kib();
+    let opening = (0..CONNECTIONS).map(|_| Reader::connect(&service.url));
+    let mut readers: Vec<Reader> = stream::iter(opening).buffer_unordered(100).collect().await;
+    all_are_open(&shop, CONNECTIONS).await;
+
+    let each = (service.resident_kib() - before) / CONNECTIONS;
+
+    assert!(each < 10, "{each} KiB for each connection");
+    for reader in readers.iter_mut().rev().take(100) {
+        reader.ask_again("/health/ready").await;
+        reader.until("\"up\"}", SOON).await;
+    }
+}
+
+async fn all_are_open(shop: &Shop, connections: usize) {
+    let open = f64::from(u32::try_from(connections).unwrap());
+    eventually("all are open", SOON, async || {
+        let metrics = shop.service().metrics().await;
+        let labels = [("listener", "api")];
+        when(metrics.value("flash_sale_connections", &labels)? >= open)
+    })
+    .await;
 }
 
 /// With all places taken by connections that send nothing, a request still finds one.

@@ -5,11 +5,17 @@
 //! silent between requests may do so for longer than one that has begun a head: load balancers
 //! keep connections for a minute, and closing one as its next request arrives loses that request.
 
-use std::time::{Duration, Instant};
+use std::{
+    task::Context,
+    time::{Duration, Instant},
+};
 
-use futures::future::AbortHandle;
 use parking_lot::Mutex;
 
+use super::{
+    message::{Body, Message},
+    signal::{Signal, Signals},
+};
 use crate::metrics::connections::Cut;
 
 /// Time limit for a request's head, from its first byte on, or from the start of the connection.
@@ -24,6 +30,8 @@ const IDLE_WAIT_MIN: Duration = Duration::from_secs(2);
 /// The same for a request's body after its head, and for a client that reads nothing: most answers
 /// and bodies fit into the buffers of the systems in between.
 const TRANSFER_WAIT_MIN: Duration = Duration::from_secs(2);
+/// A connection is parked after this time without a request.
+const PARK_AFTER: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wait {
@@ -35,131 +43,47 @@ enum Wait {
     Answer(Instant),
 }
 
-/// The bytes of the current message; more than it has belong to the next request.
-#[derive(Clone, Copy, Debug, Default)]
-struct Message {
-    /// From its first line on.
-    received: usize,
-    /// Where its head ends, if that was seen.
-    head: Option<usize>,
-    body: Body,
-    /// The last bytes received: a read can end anywhere.
-    tail: [u8; TAIL],
-}
-
-/// The bytes of an empty line behind a line.
-const TAIL: usize = 4;
-
-/// The body that a request's headers announce.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Body {
-    #[default]
-    None,
-    Sized(usize),
-    Chunked,
-}
-
-impl Message {
-    fn receive(&mut self, bytes: &[u8], is_head: bool) {
-        // Empty lines before a request do not belong to it, and end no head.
-        let before = if is_head && self.received == 0 {
-            let is_break = |byte: &&u8| matches!(byte, b'\r' | b'\n');
-            bytes.iter().take_while(is_break).count()
-        } else {
-            0
-        };
-        let bytes = bytes.get(before..).unwrap_or_default();
-        if is_head && self.head.is_none() {
-            let end = end_of_split_head(self.tail, bytes).or_else(|| end_of_head(bytes));
-            self.head = end.map(|end| self.received + end);
-        }
-        self.received += bytes.len();
-        for byte in bytes.iter().skip(bytes.len().saturating_sub(TAIL)) {
-            let [_, second, third, last] = self.tail;
-            self.tail = [second, third, last, *byte];
-        }
-    }
-
-    /// Whether nothing of a next request has been received. A doubt counts as no: then the next
-    /// head is due sooner.
-    fn ends(&self) -> bool {
-        match self.body {
-            Body::None | Body::Chunked => self.ends_blank(),
-            Body::Sized(length) => self.body_received().is_some_and(|body| body == length),
-        }
-    }
-
-    /// Whether the whole request has been received. A doubt counts as no.
-    fn is_whole(&self) -> bool {
-        match self.body {
-            Body::None => true,
-            Body::Sized(length) => self.body_received().is_some_and(|body| body >= length),
-            Body::Chunked => self.ends_blank() && self.body_received().is_some_and(|body| body > 0),
-        }
-    }
-
-    fn body_received(&self) -> Option<usize> {
-        self.received.checked_sub(self.head?)
-    }
-
-    fn ends_blank(&self) -> bool {
-        self.tail.ends_with(b"\r\n\r\n") || self.tail.ends_with(b"\n\n")
-    }
-}
-
-/// The position behind the empty line that ends a head, if it began with the bytes before these.
-fn end_of_split_head(before: [u8; TAIL], bytes: &[u8]) -> Option<usize> {
-    if before.ends_with(b"\n") && bytes.starts_with(b"\r\n") {
-        Some(2)
-    } else {
-        let is_empty_line = before.ends_with(b"\n") || before.ends_with(b"\n\r");
-        (is_empty_line && bytes.starts_with(b"\n")).then_some(1)
-    }
-}
-
-/// The position behind the empty line that ends a head, if it is in these bytes.
-fn end_of_head(bytes: &[u8]) -> Option<usize> {
-    memchr::memchr_iter(b'\n', bytes).find_map(|line_end| {
-        let rest = bytes.get(line_end + 1..)?;
-        if rest.starts_with(b"\r\n") {
-            Some(line_end + 3)
-        } else {
-            rest.starts_with(b"\n").then_some(line_end + 2)
-        }
-    })
-}
-
 #[derive(Debug)]
 struct State {
     wait: Wait,
     message: Message,
     /// Since when a write is blocked; the write time-out decides how long.
     blocked: Option<Instant>,
+    is_parked: bool,
+}
+
+impl State {
+    fn waits_idly(&self, now: Instant) -> bool {
+        let idle = |since| now.saturating_duration_since(since) >= PARK_AFTER;
+        self.blocked.is_none() && matches!(self.wait, Wait::NextRequest(since) if idle(since))
+    }
 }
 
 #[derive(Debug)]
 pub(super) struct Activity {
     state: Mutex<State>,
-    cut: AbortHandle,
+    signals: Signals,
 }
 
 impl Activity {
-    /// A new connection waits for its first head; `cut` closes it.
-    pub(super) fn new(cut: AbortHandle, now: Instant) -> Self {
+    /// A new connection waits for its first head.
+    pub(super) fn new(now: Instant) -> Self {
         let state = State {
             wait: Wait::Head(now),
             message: Message::default(),
             blocked: None,
+            is_parked: false,
         };
         Self {
             state: Mutex::new(state),
-            cut,
+            signals: Signals::default(),
         }
     }
 
     /// Bytes were read from the client.
     pub(super) fn received(&self, bytes: &[u8], now: Instant) {
         let mut state = self.state.lock();
+        state.is_parked = false;
         if let Wait::NextRequest(_) = state.wait {
             state.wait = Wait::Head(now);
         }
@@ -225,8 +149,33 @@ impl Activity {
         }
     }
 
-    pub(super) fn close(&self) {
-        self.cut.abort();
+    /// Whether the connection has been without a request for so long that it is to be parked.
+    pub(super) fn is_idle(&self, now: Instant) -> bool {
+        let state = self.state.lock();
+        !state.is_parked && state.waits_idly(now)
+    }
+
+    /// Tells the connection to do something.
+    pub(super) fn send(&self, signal: Signal) {
+        self.signals.send(signal);
+    }
+
+    /// What the connection is told to do; its task is woken when that changes.
+    pub(super) fn signal(&self, context: &Context<'_>) -> Option<Signal> {
+        let signal = self.signals.receive(context)?;
+        (signal != Signal::Park || self.parks(Instant::now())).then_some(signal)
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_parked(&self) -> bool {
+        self.state.lock().is_parked
+    }
+
+    /// Whether the connection parks now: a request may have arrived after the signal.
+    fn parks(&self, now: Instant) -> bool {
+        let mut state = self.state.lock();
+        state.is_parked = state.waits_idly(now);
+        state.is_parked
     }
 }
 
@@ -235,7 +184,7 @@ mod tests {
     use super::*;
 
     fn activity(now: Instant) -> Activity {
-        Activity::new(AbortHandle::new_pair().0, now)
+        Activity::new(now)
     }
 
     const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n";

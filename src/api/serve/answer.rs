@@ -19,10 +19,7 @@ use hyper::{
 use hyper_util::service::{TowerToHyperService, TowerToHyperServiceFuture};
 use pin_project_lite::pin_project;
 
-use super::{
-    Peer,
-    activity::{Activity, Body},
-};
+use super::{Peer, activity::Activity, message::Body};
 
 /// The service of one connection.
 #[derive(Debug)]

@@ -13,14 +13,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::future::{AbortHandle, AbortRegistration};
 use parking_lot::Mutex;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 
-use super::activity::Activity;
+use super::{activity::Activity, signal::Signal};
 use crate::metrics::connections::{Connections, Cut};
 
 /// How long a new connection waits for a place to become free before one search for room, and
@@ -60,21 +59,19 @@ impl Places {
         })
     }
 
-    /// A place for a new connection, and what closes it; waits while every other connection is served.
-    pub(super) async fn take(self: &Arc<Self>) -> (Place, AbortRegistration) {
+    /// A place for a new connection; waits while every other connection is served.
+    pub(super) async fn take(self: &Arc<Self>) -> Place {
         let permit = self.permit().await;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let (close, closed) = AbortHandle::new_pair();
-        let activity = Arc::new(Activity::new(close, Instant::now()));
+        let activity = Arc::new(Activity::new(Instant::now()));
         self.open.lock().insert(id, Arc::clone(&activity));
         self.metrics.open.increment(1);
-        let place = Place {
+        Place {
             id,
             activity,
             places: Arc::clone(self),
             _permit: permit,
-        };
-        (place, closed)
+        }
     }
 
     async fn permit(&self) -> Option<OwnedSemaphorePermit> {
@@ -121,16 +118,25 @@ impl Places {
         }
     }
 
-    /// Closes all connections, whatever they wait for.
-    pub(super) fn close_all(&self) {
+    /// Parks the connections that have been without a request for a while.
+    pub(super) fn park_idle(&self, now: Instant) {
         for activity in self.open.lock().values() {
-            activity.close();
+            if activity.is_idle(now) {
+                activity.send(Signal::Park);
+            }
+        }
+    }
+
+    /// Tells all connections something, whatever they wait for.
+    pub(super) fn send_all(&self, signal: Signal) {
+        for activity in self.open.lock().values() {
+            activity.send(signal);
         }
     }
 
     fn close(&self, activity: &Activity, cut: Cut) {
         self.metrics.cut(cut);
-        activity.close();
+        activity.send(Signal::Close);
     }
 }
 

@@ -9,8 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, Take},
     net::TcpStream,
 };
 use tokio_io_timeout::TimeoutWriter;
@@ -28,6 +29,8 @@ const READ_MAX: u64 = 4_096;
 #[derive(Debug)]
 pub(super) struct Socket {
     stream: Take<Pin<Box<TimeoutWriter<TcpStream>>>>,
+    /// What was read and not used; it is read again first.
+    unused: Bytes,
     activity: Arc<Activity>,
     /// The last write had to wait.
     is_blocked: bool,
@@ -39,9 +42,31 @@ impl Socket {
         stream.set_timeout(Some(WRITE_TIMEOUT));
         Self {
             stream: Box::pin(stream).take(READ_MAX),
+            unused: Bytes::new(),
             activity,
             is_blocked: false,
         }
+    }
+
+    /// Waits until bytes or the client's end can be read; a broken connection counts as its end.
+    pub(super) async fn readable(&self) {
+        if self.unused.is_empty() {
+            // `readable` is true of every accepted socket.
+            drop(self.stream.get_ref().get_ref().peek(&mut [0]).await);
+        }
+    }
+
+    /// Bytes that were read and belong to a request that was not served.
+    pub(super) fn put_back(&mut self, unused: Bytes) {
+        // Also an empty rest would keep the buffer that it was read into.
+        if !unused.is_empty() {
+            self.unused = unused;
+        }
+    }
+
+    /// Tells the client that nothing more comes. A broken connection needs no such word.
+    pub(super) async fn close(&mut self) {
+        drop(self.writer().shutdown().await);
     }
 
     fn writer(&mut self) -> Pin<&mut TimeoutWriter<TcpStream>> {
@@ -67,6 +92,11 @@ impl AsyncRead for Socket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.unused.is_empty() {
+            let length = self.unused.len().min(buffer.remaining());
+            buffer.put_slice(&self.unused.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         self.stream.set_limit(READ_MAX);
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
@@ -106,7 +136,8 @@ impl AsyncWrite for Socket {
         self.writer().poll_flush(context)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.writer().poll_shutdown(context)
+    /// Nothing: hyper also ends a connection that is only parked.
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }
