@@ -24,6 +24,7 @@ mod m20261121_000012_index_orders_by_time;
 mod m20261121_000013_keep_shared_secrets;
 mod m20261121_000014_index_waiting_sizes;
 mod m20261122_000015_key_orders_by_product;
+mod m20261122_000016_find_products_that_are_waited_for;
 
 /// A migration; the one who applies it wraps it in a transaction unless it asks for none.
 pub type Migration = Box<dyn MigrationTrait>;
@@ -59,5 +60,6 @@ pub fn all() -> Vec<Migration> {
         Box::new(m20261121_000013_keep_shared_secrets::Migration),
         Box::new(m20261121_000014_index_waiting_sizes::Migration),
         Box::new(m20261122_000015_key_orders_by_product::Migration),
+        Box::new(m20261122_000016_find_products_that_are_waited_for::Migration),
     ]
 }

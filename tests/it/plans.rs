@@ -303,6 +303,50 @@ async fn make_all_calls(shop: &Shop, product: Uuid) {
     foreign.send().await.refusal(404, "not_waiting");
 }
 
+/// The sold-out gate and the search for entries to serve, which run many times a second.
+#[tokio::test]
+async fn the_jobs_read_no_products_that_nobody_wants() {
+    let mut shop = Shop::open(Backend::Postgres).await;
+    let product = shop.service().product(0, json!({ "waitlist": true })).await;
+    for statement in [
+        "INSERT INTO products (id, sku, name, price, currency, stock_total, stock, version, max_per_order, \
+            waitlist, created_at, updated_at) \
+         SELECT gen_random_uuid(), 'other-' || n, 'Other', 1, 'EUR', 1, 0, 1, 1, false, now(), now() \
+         FROM generate_series(1, 20000) AS n",
+        "ANALYZE",
+    ] {
+        shop.ledger.execute(statement).await;
+    }
+    shop.service().join("ann", product, 1).await;
+    // PostgreSQL would rather read 20,000 rows than so many by their ids.
+    let many = "SELECT id::text FROM products WHERE NOT waitlist LIMIT 400";
+    let ids = shop.ledger.texts(many).await;
+    let products = ids.iter().map(|id| id.parse::<Uuid>().unwrap());
+    let orders = products.map(|sold_out| shop.service().order("late", sold_out, 1));
+    for answer in together(orders.collect()).await {
+        answer.refusal(409, "sold_out");
+    }
+    reset_counts(&shop.ledger).await;
+
+    let runs = "SELECT COUNT(*)::text FROM pg_stat_user_indexes WHERE \
+                (indexrelname = 'waitlist_counts_product_idx' AND idx_scan > 3) \
+                OR (indexrelname ~ '^products_(p[0-9]+_)?pkey$' AND idx_scan > 20)";
+    eventually("both have run", SOON, async || {
+        let late = shop.service().buy("late", product, 1).await;
+        late.refusal(409, "sold_out");
+        when(shop.ledger.texts(runs).await == ["2"])
+    })
+    .await;
+    flush_counts(&mut shop).await;
+
+    let read =
+        "SELECT SUM(seq_tup_read)::text FROM pg_stat_user_tables WHERE relname ~ '^products'";
+    assert_eq!(shop.ledger.texts(read).await, ["0"]);
+    let read = "SELECT indexrelname::text FROM pg_stat_user_indexes \
+                WHERE relname ~ '^products' AND idx_tup_read > 10000";
+    assert!(shop.ledger.texts(read).await.is_empty());
+}
+
 /// With sequential scans forbidden, a plan that needs one counts as costly, and PostgreSQL would compile it for longer
 /// than it runs.
 #[tokio::test]

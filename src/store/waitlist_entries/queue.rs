@@ -10,7 +10,7 @@ use sea_orm::{
     ActiveEnum,
     ActiveValue::{NotSet, Set},
     ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, QueryFilter, QueryOrder,
-    QuerySelect, Statement, TransactionTrait, Value,
+    QueryResult, QuerySelect, Statement, TransactionTrait, Value,
     sea_query::Expr,
 };
 use uuid::Uuid;
@@ -73,16 +73,17 @@ macro_rules! first_quantity {
 }
 
 /// Public products with reserved units that a waiting entry could receive, and archived ones whose
-/// places have not ended.
+/// places have not ended. The largest counted blocks tell which products have waiting entries, so
+/// that the others, mostly all, are not read.
 const SERVICEABLE: &str = concat!(
-    "SELECT id FROM products WHERE archived_at IS NOT NULL AND ",
+    "SELECT id FROM products \
+     WHERE id IN (SELECT product_id FROM waitlist_counts WHERE level = 3 AND waiting > 0) \
+        AND CASE WHEN archived_at IS NOT NULL THEN ",
     first_quantity!(),
-    " IS NOT NULL UNION ALL \
-      SELECT id FROM products WHERE stock_reserved > 0 AND published AND archived_at IS NULL \
-          AND CASE WHEN waitlist_skip \
-          THEN (SELECT MIN(quantity) FROM waitlist_entries WHERE product_id = products.id \
-              AND status = 'waiting') <= products.stock \
-          ELSE ",
+    " IS NOT NULL WHEN NOT published OR stock_reserved = 0 THEN FALSE \
+        WHEN waitlist_skip THEN (SELECT MIN(quantity) FROM waitlist_entries \
+            WHERE product_id = products.id AND status = 'waiting') <= products.stock \
+        ELSE ",
     first_quantity!(),
     " <= products.stock END"
 );
@@ -92,17 +93,24 @@ impl Store {
     /// entry, or `waitlist_skip` was set afterwards.
     pub async fn products_with_serviceable_entries(&self) -> Result<Vec<ProductId>> {
         let statement = Statement::from_string(self.read.get_database_backend(), SERVICEABLE);
+        let rows = self.rows_in_order_of_index(&statement).await?;
+        let ids = rows.iter().map(|row| row.try_get_by_index(0));
+        Ok(ids.collect::<std::result::Result<_, _>>()?)
+    }
+
+    /// The rows of a query by an index, as in [`Transaction::in_order_of_index`].
+    pub(in crate::store) async fn rows_in_order_of_index(
+        &self,
+        query: &Statement,
+    ) -> Result<Vec<QueryResult>> {
         let search = async || {
-            let inner = self.read.begin().await?;
-            let transaction = Transaction::begun(inner);
-            let rows = transaction.inner.query_all_raw(statement.clone());
+            let transaction = Transaction::begun(self.read.begin().await?);
+            let rows = transaction.inner.query_all_raw(query.clone());
             let rows = transaction.in_order_of_index(rows).await?;
             transaction.inner.commit().await?;
             Ok(rows)
         };
-        let rows = self.bounded(search).await?;
-        let ids = rows.iter().map(|row| row.try_get_by_index(0));
-        Ok(ids.collect::<std::result::Result<_, _>>()?)
+        self.bounded(search).await
     }
 }
 
