@@ -160,9 +160,14 @@ impl Activity {
         self.signals.send(signal);
     }
 
-    /// What the connection is told to do; its task is woken when that changes.
-    pub(super) fn signal(&self, context: &Context<'_>) -> Option<Signal> {
-        let signal = self.signals.receive(context)?;
+    /// Whether the connection is told to close at once; the next signal wakes its task.
+    pub(super) fn is_to_close(&self, context: &Context<'_>) -> bool {
+        self.signals.watch(context) == Some(Signal::Close)
+    }
+
+    /// What the connection is told to do.
+    pub(super) fn signal(&self) -> Option<Signal> {
+        let signal = self.signals.take()?;
         (signal != Signal::Park || self.parks(Instant::now())).then_some(signal)
     }
 

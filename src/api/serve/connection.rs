@@ -6,7 +6,6 @@
 
 use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll};
 
-use futures::future::{Either, select};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -38,14 +37,15 @@ pub(super) async fn serve(stream: TcpStream, mut answering: Answering) -> hyper:
         let parts = http.into_parts();
         socket = parts.io.into_inner();
         answering = parts.service;
-        match end {
-            End::Parked => socket.put_back(parts.read_buf),
+        let served = match end {
+            // Empty lines between two requests belong to none.
+            End::Parked if parts.read_buf.iter().all(|byte| b"\r\n".contains(byte)) => continue,
+            End::Parked => Ok(()),
             End::Cut => return Ok(()),
-            End::Served(served) => {
-                socket.close().await;
-                return served;
-            }
-        }
+            End::Served(served) => served,
+        };
+        socket.close().await;
+        return served;
     }
     Ok(())
 }
@@ -63,29 +63,44 @@ fn http(socket: Socket, answering: Answering) -> Http {
 
 /// Waits for bytes of the client, or for its end; false if the connection is to be closed before.
 async fn receives(socket: &Socket, activity: &Activity) -> bool {
-    let closed = poll_fn(|context| match activity.signal(context) {
-        Some(Signal::Close | Signal::Finish) => Poll::Ready(()),
-        Some(Signal::Park) | None => Poll::Pending,
-    });
-    let readable = std::pin::pin!(socket.readable());
-    matches!(select(readable, closed).await, Either::Left(_))
+    let mut readable = std::pin::pin!(socket.readable());
+    poll_fn(|context| {
+        if activity.is_to_close(context) {
+            return Poll::Ready(false);
+        }
+        if readable.as_mut().poll(context).is_ready() {
+            return Poll::Ready(true);
+        }
+        match activity.signal() {
+            Some(Signal::Close | Signal::Finish) => Poll::Ready(false),
+            Some(Signal::Park) | None => Poll::Pending,
+        }
+    })
+    .await
 }
 
-/// Serves requests until the connection ends or is idle. What has arrived before a signal counts.
+/// Serves requests until the connection ends or is idle. What arrives before it is to park or to
+/// finish counts; a connection that is to close begins no request.
 async fn serve_requests(http: &mut Http, activity: &Activity) -> End {
+    let mut finishes = false;
     poll_fn(|context| {
+        if activity.is_to_close(context) {
+            return Poll::Ready(End::Cut);
+        }
         if let Poll::Ready(served) = Pin::new(&mut *http).poll(context) {
             return Poll::Ready(End::Served(served));
         }
-        let signal = activity.signal(context);
-        match signal {
+        let parks = match activity.signal() {
             None => return Poll::Pending,
             Some(Signal::Close) => return Poll::Ready(End::Cut),
-            Some(Signal::Finish | Signal::Park) => Pin::new(&mut *http).graceful_shutdown(),
-        }
+            // Told twice, hyper may leave out the rest of an answer.
+            Some(Signal::Finish) if std::mem::replace(&mut finishes, true) => return Poll::Pending,
+            Some(signal) => signal == Signal::Park,
+        };
+        Pin::new(&mut *http).graceful_shutdown();
         let ended = Pin::new(&mut *http).poll(context);
         ended.map(|served| match served {
-            Ok(()) if signal == Some(Signal::Park) => End::Parked,
+            Ok(()) if parks => End::Parked,
             served => End::Served(served),
         })
     })
@@ -93,125 +108,4 @@ async fn serve_requests(http: &mut Http, activity: &Activity) -> End {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::{Duration, Instant};
-
-    use axum::{Router, routing::get};
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
-        net::TcpListener,
-        task::JoinHandle,
-        time::timeout,
-    };
-
-    use super::*;
-
-    const SOON: Duration = Duration::from_secs(10);
-    const REQUEST: &str = "GET / HTTP/1.1\r\nHost: shop\r\n\r\n";
-
-    struct Client {
-        stream: TcpStream,
-        activity: Arc<Activity>,
-        served: JoinHandle<hyper::Result<()>>,
-    }
-
-    impl Client {
-        async fn connect() -> Self {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let address = listener.local_addr().unwrap();
-            let stream = TcpStream::connect(address).await.unwrap();
-            let (accepted, _) = listener.accept().await.unwrap();
-            let activity = Arc::new(Activity::new(Instant::now()));
-            let router = Router::new().route("/", get(async || "sold"));
-            let answering = Answering::new(router, None, Arc::clone(&activity));
-            #[expect(clippy::disallowed_methods, reason = "a test waits for it")]
-            let served = tokio::spawn(serve(accepted, answering));
-            Self {
-                stream,
-                activity,
-                served,
-            }
-        }
-
-        async fn send(&mut self, bytes: &str) {
-            self.stream.write_all(bytes.as_bytes()).await.unwrap();
-        }
-
-        /// Reads until so many answers have come.
-        async fn answers(&mut self, count: usize) {
-            let mut read = String::new();
-            while read.matches("sold").count() < count {
-                let mut buffer = [0; 1024];
-                let length = timeout(SOON, self.stream.read(&mut buffer)).await.unwrap();
-                let bytes = buffer.get(..length.unwrap()).unwrap();
-                assert!(!bytes.is_empty(), "closed after {read}");
-                read.push_str(std::str::from_utf8(bytes).unwrap());
-            }
-            assert_eq!(read.matches("200 OK").count(), count, "{read}");
-            assert!(!read.contains("connection: close"), "{read}");
-        }
-
-        async fn until(&self, what: &str, holds: impl Fn(&Activity) -> bool) {
-            let held = async {
-                while !holds(&self.activity) {
-                    tokio::task::yield_now().await;
-                }
-            };
-            timeout(SOON, held).await.expect(what);
-        }
-
-        async fn parked() -> Self {
-            let mut client = Self::connect().await;
-            client.send(REQUEST).await;
-            client.answers(1).await;
-            let is_idle = |activity: &Activity| activity.is_idle(Instant::now());
-            client.until("it is idle", is_idle).await;
-            client.activity.send(Signal::Park);
-            client.until("it is parked", Activity::is_parked).await;
-            client
-        }
-    }
-
-    #[tokio::test]
-    async fn a_parked_connection_serves_the_next_requests() {
-        let mut client = Client::parked().await;
-        client.send(&REQUEST.repeat(3)).await;
-        client.answers(3).await;
-        client.send(REQUEST).await;
-        client.answers(1).await;
-        let is_idle = |activity: &Activity| activity.is_idle(Instant::now());
-        client.until("it is idle again", is_idle).await;
-    }
-
-    #[tokio::test]
-    async fn a_parked_connection_serves_a_request_that_comes_in_parts() {
-        let mut client = Client::parked().await;
-        let (first, second) = REQUEST.split_at(20);
-        client.send(first).await;
-        client
-            .until("the head has begun", |activity| !activity.is_parked())
-            .await;
-        client.activity.send(Signal::Park);
-        client.send(second).await;
-        client.answers(1).await;
-    }
-
-    #[tokio::test]
-    async fn a_parked_connection_ends_when_it_is_to_finish_or_its_client_leaves() {
-        let client = Client::parked().await;
-        client.activity.send(Signal::Finish);
-        timeout(SOON, client.served)
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap();
-
-        let client = Client::parked().await;
-        drop(client.stream);
-        timeout(SOON, client.served)
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap();
-    }
-}
+mod tests;

@@ -43,18 +43,15 @@ impl Signals {
         self.receiver.wake();
     }
 
-    /// The signal, and wakes the task at the next one. A connection is told to park once; the
-    /// others remain.
-    pub(super) fn receive(&self, context: &Context<'_>) -> Option<Signal> {
+    /// The signal; the next one wakes the task.
+    pub(super) fn watch(&self, context: &Context<'_>) -> Option<Signal> {
         self.receiver.register(context.waker());
-        let code = self.code.load(Ordering::Acquire);
-        [Signal::Park, Signal::Finish, Signal::Close]
-            .into_iter()
-            .find(|signal| signal.code() == code)
-            .inspect(|signal| self.forget(*signal))
+        self.current()
     }
 
-    fn forget(&self, signal: Signal) {
+    /// The signal. A connection is told to park once; the others remain.
+    pub(super) fn take(&self) -> Option<Signal> {
+        let signal = self.current()?;
         if signal == Signal::Park {
             let (park, order) = (signal.code(), Ordering::AcqRel);
             // Fails when another signal has replaced it, which remains.
@@ -62,5 +59,12 @@ impl Signals {
                 .code
                 .compare_exchange(park, NONE, order, Ordering::Acquire);
         }
+        Some(signal)
+    }
+
+    fn current(&self) -> Option<Signal> {
+        let code = self.code.load(Ordering::Acquire);
+        let mut signals = [Signal::Park, Signal::Finish, Signal::Close].into_iter();
+        signals.find(|signal| signal.code() == code)
     }
 }

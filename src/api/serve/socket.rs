@@ -9,7 +9,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, Take},
     net::TcpStream,
@@ -29,8 +28,6 @@ const READ_MAX: u64 = 4_096;
 #[derive(Debug)]
 pub(super) struct Socket {
     stream: Take<Pin<Box<TimeoutWriter<TcpStream>>>>,
-    /// What was read and not used; it is read again first.
-    unused: Bytes,
     activity: Arc<Activity>,
     /// The last write had to wait.
     is_blocked: bool,
@@ -42,7 +39,6 @@ impl Socket {
         stream.set_timeout(Some(WRITE_TIMEOUT));
         Self {
             stream: Box::pin(stream).take(READ_MAX),
-            unused: Bytes::new(),
             activity,
             is_blocked: false,
         }
@@ -50,18 +46,8 @@ impl Socket {
 
     /// Waits until bytes or the client's end can be read; a broken connection counts as its end.
     pub(super) async fn readable(&self) {
-        if self.unused.is_empty() {
-            // `readable` is true of every accepted socket.
-            drop(self.stream.get_ref().get_ref().peek(&mut [0]).await);
-        }
-    }
-
-    /// Bytes that were read and belong to a request that was not served.
-    pub(super) fn put_back(&mut self, unused: Bytes) {
-        // Also an empty rest would keep the buffer that it was read into.
-        if !unused.is_empty() {
-            self.unused = unused;
-        }
+        // `readable` is true of every accepted socket.
+        drop(self.stream.get_ref().get_ref().peek(&mut [0]).await);
     }
 
     /// Tells the client that nothing more comes. A broken connection needs no such word.
@@ -92,11 +78,6 @@ impl AsyncRead for Socket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.unused.is_empty() {
-            let length = self.unused.len().min(buffer.remaining());
-            buffer.put_slice(&self.unused.split_to(length));
-            return Poll::Ready(Ok(()));
-        }
         let before = buffer.filled().len();
         self.stream.set_limit(READ_MAX);
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
