@@ -22,6 +22,7 @@ mod audit;
 mod clock;
 mod connect;
 mod error;
+mod index_order;
 mod invariants;
 mod known_keys;
 mod migrate;

@@ -132,14 +132,17 @@ const QUERIES: [(&str, &str); 13] = [
             AS asked (user_id, key) CROSS JOIN LATERAL ( \
             (SELECT 1 FROM orders WHERE product_id = $product AND user_id = asked.user_id \
                 AND idempotency_key = asked.key LIMIT 1) \
-            UNION ALL (SELECT 1 FROM waitlist_entries WHERE product_id = $product \
-                AND user_id = asked.user_id AND idempotency_key = asked.key LIMIT 1)) AS found",
+            UNION ALL (SELECT 1 FROM (SELECT idempotency_key FROM waitlist_entries \
+                WHERE product_id = $product AND user_id = asked.user_id \
+                AND idempotency_key >= asked.key ORDER BY idempotency_key LIMIT 1) AS next \
+                WHERE next.idempotency_key = asked.key)) AS found",
     ),
     (
         "places by key",
         "SELECT found.* FROM unnest(ARRAY['old-1'], ARRAY['place-1']) AS asked (user_id, key) \
          CROSS JOIN LATERAL (SELECT * FROM waitlist_entries WHERE product_id = $product \
-            AND user_id = asked.user_id AND idempotency_key = asked.key LIMIT 1) AS found",
+            AND user_id = asked.user_id AND idempotency_key >= asked.key \
+            ORDER BY idempotency_key LIMIT 1) AS found WHERE found.idempotency_key = asked.key",
     ),
     (
         "a user's orders",

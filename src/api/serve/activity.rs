@@ -188,16 +188,12 @@ impl Activity {
 mod tests {
     use super::*;
 
-    fn activity(now: Instant) -> Activity {
-        Activity::new(now)
-    }
-
     const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n";
     const HALF: &[u8] = b"GET / HTTP/1.1\r\nHost:";
 
     fn served(parts: &[&[u8]], body: Body, late: &[&[u8]]) -> (Activity, Instant) {
         let begun = Instant::now();
-        let activity = activity(begun);
+        let activity = Activity::new(begun);
         for part in parts {
             activity.received(part, begun);
         }
@@ -212,7 +208,7 @@ mod tests {
     #[test]
     fn a_head_is_due_in_ten_seconds_however_slowly_it_comes() {
         let begun = Instant::now();
-        let activity = activity(begun);
+        let activity = Activity::new(begun);
         for second in 0..10 {
             let now = begun + Duration::from_secs(second);
             assert_eq!(activity.overdue(now), None, "{second}");
@@ -236,7 +232,7 @@ mod tests {
     #[test]
     fn a_request_may_take_any_time() {
         let begun = Instant::now();
-        let activity = activity(begun);
+        let activity = Activity::new(begun);
         activity.received(HEAD, begun);
         activity.begin(Body::None, begun);
         let later = begun + Duration::from_hours(1);
@@ -288,7 +284,7 @@ mod tests {
     #[test]
     fn a_client_that_does_not_read_makes_room_after_two_seconds() {
         let begun = Instant::now();
-        let activity = activity(begun);
+        let activity = Activity::new(begun);
         activity.received(HEAD, begun);
         activity.begin(Body::None, begun);
         let later = begun + Duration::from_secs(5);
@@ -307,7 +303,7 @@ mod tests {
             // A read can end anywhere in a head; empty lines before it are no part of it.
             for split in 0..HEAD.len() {
                 let begun = Instant::now();
-                let activity = activity(begun);
+                let activity = Activity::new(begun);
                 let (first, second) = HEAD.split_at(split);
                 for part in [&b"\r\n\r\n"[..], first, second] {
                     activity.received(part, begun);
@@ -329,7 +325,7 @@ mod tests {
     #[test]
     fn a_silent_connection_makes_room_before_one_between_two_requests() {
         let (served, begun) = served(&[HEAD], Body::None, &[]);
-        let silent = activity(begun + Duration::from_secs(1));
+        let silent = Activity::new(begun + Duration::from_secs(1));
         assert!(silent.yields_from() < served.yields_from());
     }
 }

@@ -11,11 +11,13 @@ use super::{
 };
 use crate::domain::ProductId;
 
-/// One index probe per pair, as for orders.
+/// One index probe per pair, as for orders, in the order that `store/known_keys.rs` explains.
 const BY_KEY_POSTGRES: &str = "\
     SELECT found.* FROM unnest($2::text[], $3::text[]) AS asked (user_id, key) \
     CROSS JOIN LATERAL (SELECT * FROM waitlist_entries WHERE product_id = $1 \
-        AND user_id = asked.user_id AND idempotency_key = asked.key LIMIT 1) AS found";
+        AND user_id = asked.user_id AND idempotency_key >= asked.key \
+        ORDER BY idempotency_key LIMIT 1) AS found \
+    WHERE found.idempotency_key = asked.key";
 const BY_KEY_SQLITE: &str = "\
     SELECT waitlist_entries.* FROM json_each(?2) AS asked \
     CROSS JOIN waitlist_entries ON waitlist_entries.product_id = ?1 \

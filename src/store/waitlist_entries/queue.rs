@@ -1,6 +1,6 @@
 //! SQL for `waitlist_entries`: the queue of a product (join, next entries, offers, leaves).
 
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 
 use entities::{
     waitlist_entries::{ActiveModel, COLUMN, Column, Entity, Model},
@@ -9,8 +9,8 @@ use entities::{
 use sea_orm::{
     ActiveEnum,
     ActiveValue::{NotSet, Set},
-    ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, QueryFilter, QueryOrder,
-    QueryResult, QuerySelect, Statement, TransactionTrait, Value,
+    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    Statement, Value,
     sea_query::Expr,
 };
 use uuid::Uuid;
@@ -54,11 +54,6 @@ const WAITING: &str = "\
 /// would read a whole queue that it takes for a short one.
 const STILL_WAITING: &str = "status || '' = 'waiting'";
 
-const WITHOUT_SORTS: &str = "\
-    SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off";
-/// The connections that write orders always go without sequential scans.
-const WITH_SORTS: &str = "SET LOCAL enable_bitmapscan = on; SET LOCAL enable_sort = on";
-
 /// The quantity of the product's first waiting entry.
 ///
 /// The order by product and position is one that only the index of the queue has: with an equality
@@ -97,21 +92,6 @@ impl Store {
         let ids = rows.iter().map(|row| row.try_get_by_index(0));
         Ok(ids.collect::<std::result::Result<_, _>>()?)
     }
-
-    /// The rows of a query by an index, as in [`Transaction::in_order_of_index`].
-    pub(in crate::store) async fn rows_in_order_of_index(
-        &self,
-        query: &Statement,
-    ) -> Result<Vec<QueryResult>> {
-        let search = async || {
-            let transaction = Transaction::begun(self.read.begin().await?);
-            let rows = transaction.inner.query_all_raw(query.clone());
-            let rows = transaction.in_order_of_index(rows).await?;
-            transaction.inner.commit().await?;
-            Ok(rows)
-        };
-        self.bounded(search).await
-    }
 }
 
 impl Transaction {
@@ -121,22 +101,6 @@ impl Transaction {
         let statement = Statement::from_sql_and_values(backend, WAITING, [product.into()]);
         let row = self.inner.query_one_raw(statement).await?;
         Ok(row.map_or(Ok(0), |row| row.try_get_by_index(0))?)
-    }
-
-    /// Runs a query in an order that an index has, by that index. Until PostgreSQL has analyzed a
-    /// table that grew, a minute later, it plans to read what seem to be a few rows in any order,
-    /// and to sort them.
-    pub(super) async fn in_order_of_index<T>(
-        &self,
-        query: impl Future<Output = std::result::Result<T, DbErr>>,
-    ) -> std::result::Result<T, DbErr> {
-        if !self.is_postgres() {
-            return query.await;
-        }
-        self.inner.execute_unprepared(WITHOUT_SORTS).await?;
-        let rows = query.await?;
-        self.inner.execute_unprepared(WITH_SORTS).await?;
-        Ok(rows)
     }
 
     /// The first waiting entries, up to `limit`.
