@@ -39,6 +39,7 @@ const AFTER_FAULT: Duration = Duration::from_millis(1_500);
 const CLIENTS_END_WITHIN: Duration = Duration::from_mins(1);
 /// Time for every node to serve again after a fault.
 const SERVES_WITHIN: Duration = Duration::from_secs(20);
+/// Time for the holds of all units to end once.
 const HOLDS_END_WITHIN: Duration = Duration::from_secs(20);
 const HOLD_SECONDS: u32 = 1;
 
@@ -231,7 +232,8 @@ async fn questions(
 
 async fn ask(market: &Market, terms: Terms, random: StdRng) -> anyhow::Result<Vec<Line>> {
     let mut reader = reader(market);
-    eventually("every hold ends", HOLDS_END_WITHIN, async || {
+    let within = HOLDS_END_WITHIN + waitlist_served_within(market, &terms);
+    eventually("every hold ends", within, async || {
         let pending = reader.pending().await.ok()?;
         (pending == 0).then_some(())
     })
@@ -282,6 +284,17 @@ async fn ask(market: &Market, terms: Terms, random: StdRng) -> anyhow::Result<Ve
         }
     }
     Ok(lines)
+}
+
+/// Units that come back are held again by those who wait, a stock's worth of them at a time.
+fn waitlist_served_within(market: &Market, terms: &Terms) -> Duration {
+    if !market.waitlist {
+        return Duration::ZERO;
+    }
+    let users = i64::try_from(market.book.lock().users.len()).unwrap_or(i64::MAX);
+    let wanted = users.saturating_mul(market.quantity_max);
+    let turns = u64::try_from(wanted / terms.stock.max(1)).unwrap_or_default();
+    Duration::from_secs(turns.saturating_mul(HOLD_SECONDS.into()))
 }
 
 /// What `flash-sale verify` checks.
