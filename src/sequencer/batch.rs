@@ -205,8 +205,7 @@ impl<'a> Batch<'a> {
         let product = self.product;
         let decision = &mut self.decision;
         let change = StockChange {
-            product_id: product.id,
-            version: product.version,
+            before: product,
             stock: decision.stock,
         };
         if decision.only_sells() {

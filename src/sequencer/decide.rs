@@ -134,7 +134,8 @@ impl Decision {
     }
 
     /// Whether a reply says that something is written. In a decision without changes it was learned
-    /// from a row that an earlier batch wrote.
+    /// from a row that an earlier batch wrote: a refused cancellation says that the order has ended,
+    /// which is how its repetition learns that it was done.
     pub(super) fn tells_of_writes(&self) -> bool {
         self.replies.iter().any(|reply| match reply {
             Reply::Order(outcome) => match outcome {
@@ -144,11 +145,13 @@ impl Decision {
                 | Outcome::WaitReplayed(_) => true,
                 Outcome::Refused(_) => false,
             },
-            Reply::Restocked | Reply::Cancelled(_) | Reply::Left => true,
+            Reply::Restocked
+            | Reply::Cancelled(_)
+            | Reply::NotCancelled(_)
+            | Reply::Left
+            | Reply::NotWaiting => true,
             Reply::RestockTooLarge
             | Reply::RestockTooSmall { .. }
-            | Reply::NotCancelled(_)
-            | Reply::NotWaiting
             | Reply::HoldsExpired
             | Reply::NoProduct => false,
         })

@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use entities::products::{ActiveModel, COLUMN, Column, Entity, Model};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait, DbErr, EntityTrait, ExprTrait, FromQueryResult, QueryFilter, QueryOrder,
-    QuerySelect, QueryTrait,
+    ColumnTrait, Condition, DbErr, EntityTrait, ExprTrait, FromQueryResult, QueryFilter,
+    QueryOrder, QuerySelect, QueryTrait,
     sea_query::Expr,
 };
 
@@ -80,11 +80,10 @@ pub enum Archived {
 }
 
 /// The stock of a product after a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StockChange {
-    pub product_id: ProductId,
-    /// The version that the decision is based on.
-    pub version: i64,
+#[derive(Clone, Copy, Debug)]
+pub struct StockChange<'a> {
+    /// The row that the decision is based on.
+    pub before: &'a Product,
     pub stock: StockLevel,
 }
 
@@ -320,9 +319,9 @@ impl Store {
 }
 
 impl Transaction {
-    /// The fence: writes the stock, or returns false when the product's version has moved on since
-    /// `change.version`.
-    pub async fn write_stock(&self, change: StockChange, now: DateTime<Utc>) -> Result<bool> {
+    /// The fence: writes the stock, or returns false when the product's row is not `change.before`
+    /// any more.
+    pub async fn write_stock(&self, change: StockChange<'_>, now: DateTime<Utc>) -> Result<bool> {
         if self.commits_by_itself() {
             // The stock would be durable without the rows that follow it.
             let reason = "a write of several statements needs a transaction";
@@ -334,11 +333,26 @@ impl Transaction {
             .col_expr(Column::StockReserved, Expr::value(change.stock.reserved))
             .col_expr(Column::UpdatedAt, Expr::value(now))
             .col_expr(Column::Version, next_version())
-            .filter(COLUMN.id.eq(change.product_id))
-            .filter(COLUMN.version.eq(change.version))
+            .filter(self.is_unchanged(change.before))
             .exec(&self.inner)
             .await?;
         Ok(written.rows_affected == 1)
+    }
+
+    /// Whether a row is still this one. A version alone can come twice: a fail-over may lose a
+    /// write that was read, because its commit was interrupted, and the new primary then makes the
+    /// same version of another stock.
+    fn is_unchanged(&self, before: &Product) -> Condition {
+        let unchanged = Condition::all()
+            .add(COLUMN.id.eq(before.id))
+            .add(COLUMN.version.eq(before.version))
+            .add(COLUMN.stock.eq(before.stock.on_hand))
+            .add(COLUMN.stock_total.eq(before.stock.total))
+            .add(COLUMN.stock_reserved.eq(before.stock.reserved));
+        if self.is_postgres() {
+            return unchanged.add(COLUMN.updated_at.eq(before.updated_at));
+        }
+        unchanged
     }
 
     /// Raises the product's version where it is still `version`, and changes nothing else: a

@@ -2,6 +2,7 @@
 //! it, also when a wait was interrupted and the row is visible on the primary.
 
 use entities::order_status::OrderStatus;
+use rstest::rstest;
 use serde_json::json;
 use test_support::postgres::Postgres;
 use tokio::task::JoinSet;
@@ -9,10 +10,11 @@ use uuid::Uuid;
 
 use crate::support::{
     SOON, eventually,
+    front::Front,
     http::{Answer, Call},
     ledger::Ledger,
     shop::{Backend, Shop},
-    when,
+    tokens, when,
 };
 
 /// Sessions of the service whose commit waits for the standby.
@@ -73,7 +75,7 @@ async fn an_order_that_no_standby_has_is_not_confirmed_to_its_buyer() {
     let [first, second] = [0, 1].map(|node| shop.nodes[node].front());
     let product = first.product(5, json!({})).await;
     first.buy("ann", product, 1).await.success(201);
-    let buy = |node: &crate::support::front::Front| node.order("bob", product, 2).key("k");
+    let buy = |node: &Front| node.order("bob", product, 2).key("k");
 
     standby.pause().unwrap();
     let order = started(buy(&first));
@@ -138,4 +140,58 @@ async fn a_confirmation_that_no_standby_has_is_not_repeated_to_its_buyer() {
     standby.resume().unwrap();
     let repeated = succeeds("the confirmation is found", confirm, 200).await;
     assert_eq!(repeated.json()["status"], "confirmed");
+}
+
+/// What a promoted standby may have made of the version that a node has read on the lost primary,
+/// whose write no standby had: other orders and another stock, or the same stock at another time.
+#[rstest]
+#[case::another_stock(3)]
+#[case::another_time(0)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_version_of_another_history_is_not_written_over(#[case] sold_there: i64) {
+    let shop = Shop::open(Backend::Postgres).await;
+    let front = shop.service().front();
+    let product = front.product(10, json!({})).await;
+    // The node keeps this row for its next batch.
+    front.buy("ann", product, 1).await.success(201);
+    let there = format!(
+        "WITH there AS (UPDATE products SET stock = stock - {sold_there}, \
+            updated_at = updated_at + interval '1 microsecond' RETURNING id) \
+         INSERT INTO orders (id, reference, product_id, user_id, quantity, unit_price, currency, \
+            status, created_at, confirmed_at) \
+         SELECT gen_random_uuid(), 'THERE', id, 'bob', {sold_there}, 1, 'EUR', 'confirmed', now(), now() \
+         FROM there WHERE {sold_there} > 0"
+    );
+    shop.ledger.execute(&there).await;
+
+    front.buy("cleo", product, 1).await.success(201);
+
+    shop.assert_books(product).await;
+    let metrics = shop.service().metrics().await;
+    let rejected = metrics.value("flash_sale_fence_rejected_total", &[]);
+    assert_eq!(rejected, Some(1.0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancellation_that_no_standby_has_is_not_told_as_done() {
+    let (_primary, standby, shop) = replicated().await;
+    let [first, second] = [0, 1].map(|node| shop.nodes[node].front());
+    let product = first.product(5, json!({ "hold_seconds": 600 })).await;
+    let order = first.buy("ann", product, 1).await.success(201);
+    let order = order["id"].as_str().unwrap();
+    let cancel = |node: &Front| node.cancel(&tokens::user("ann"), order);
+
+    standby.pause().unwrap();
+    let cancelled = started(cancel(&first));
+    interrupt_until(&shop.ledger, async || shop.ledger.sold(product).await == 0).await;
+    assert_eq!(cancelled.join_all().await.remove(0).status, 503);
+    is_refused(cancel(&first)).await;
+    is_refused(cancel(&second)).await;
+
+    standby.resume().unwrap();
+    for node in [&first, &second] {
+        let repeated = succeeds("the cancellation is found", || cancel(node), 409).await;
+        assert_eq!(repeated.json()["order_status"], "cancelled");
+    }
+    shop.assert_books(product).await;
 }

@@ -155,8 +155,7 @@ async fn write(store: &Store, orders: &[Order]) -> anyhow::Result<()> {
         stock.sell(order.quantity);
     }
     let change = StockChange {
-        product_id: product.id,
-        version: product.version,
+        before: &product,
         stock,
     };
     let new = |order: &Order| NewOrder {

@@ -69,8 +69,7 @@ impl Naive {
         let mut stock = product.stock;
         stock.sell(quantity);
         let change = StockChange {
-            product_id: product.id,
-            version: product.version,
+            before: &product,
             stock,
         };
         if !transaction.write_stock(change, order.created_at).await? {

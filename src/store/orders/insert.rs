@@ -64,8 +64,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Writes the stock and the orders that reduce it, unless the product's version has moved on
-    /// since `change.version`. On PostgreSQL one statement does both, so that a batch that only
+    /// Writes the stock and the orders that reduce it, unless the product's row is not
+    /// `change.before` any more. On PostgreSQL one statement does both, so that a batch that only
     /// sells costs one round trip: where the fenced update matches no row, no order is inserted.
     ///
     /// # Errors
@@ -73,7 +73,7 @@ impl Transaction {
     /// statement commits by itself and its answer was lost.
     pub async fn sell_orders(
         &self,
-        change: StockChange,
+        change: StockChange<'_>,
         orders: &NewOrders,
         now: DateTime<Utc>,
     ) -> Result<bool> {
@@ -115,22 +115,24 @@ impl Parameters {
     }
 }
 
-/// The update of the stock that matches no row once the version has moved on.
-fn fence_sql(change: StockChange, now: DateTime<Utc>, parameters: &mut Parameters) -> String {
-    let StockChange {
-        product_id,
-        version,
-        stock,
-    } = change;
+/// The update of the stock that matches no row but the one that the decision is based on, as in
+/// `Transaction::write_stock`.
+fn fence_sql(change: StockChange<'_>, now: DateTime<Utc>, parameters: &mut Parameters) -> String {
+    let StockChange { before, stock } = change;
     format!(
         "UPDATE products SET stock = {}, stock_total = {}, stock_reserved = {}, updated_at = {}, \
-            version = version + 1 WHERE id = {} AND version = {}",
+            version = version + 1 WHERE id = {} AND version = {} AND stock = {} \
+            AND stock_total = {} AND stock_reserved = {} AND updated_at = {}",
         parameters.bind(stock.on_hand),
         parameters.bind(stock.total),
         parameters.bind(stock.reserved),
         parameters.bind(now),
-        parameters.bind(product_id),
-        parameters.bind(version),
+        parameters.bind(before.id),
+        parameters.bind(before.version),
+        parameters.bind(before.stock.on_hand),
+        parameters.bind(before.stock.total),
+        parameters.bind(before.stock.reserved),
+        parameters.bind(before.updated_at),
     )
 }
 
