@@ -38,7 +38,9 @@ pub(in crate::api) async fn cancel(
     let order = visible(&state, id, &user).await?;
     let actor = extract::actor(&user, request.headers(), request.extensions());
     let cancelled = match (order.status, user.role) {
-        (OrderStatus::Pending, _) => {
+        // The repetition of a cancellation learns that it was done, so it is asked of the lane, whose
+        // answer waits until a standby has it.
+        (OrderStatus::Pending | OrderStatus::Cancelled, _) => {
             let cancellation = Cancellation::of(&order, Release::Cancel, actor);
             state.sequencer.cancel(cancellation, began).await?
         }
