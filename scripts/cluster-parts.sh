@@ -108,7 +108,10 @@ kill_part() {
   # shellcheck disable=SC2086
   kill -KILL $pids 2>/dev/null || true
   wait_for 10 is_down "$1" || die "$1 does not end"
+  # A fail-over manager that starts again refuses while the system has a process of its former number.
+  wait_for 10 is_gone "$1" || true
 }
+is_gone() { ! kill -0 "$(cat "$dir/$1/pid")" 2>/dev/null; }
 
 # quit PART: asks it to stop, and waits.
 quit() {
@@ -262,9 +265,10 @@ start_node() {
     AUTH_SECRET_FILE="$dir/secret" DATA_DIR="$dir/$name/data" SHUTDOWN_DELAY_MS="${SHUTDOWN_DELAY_MS:-5000}" \
     LISTEN_ADDR="127.0.0.1:$(port_of "$name")" OPS_ADDR="127.0.0.1:$(port_of "ops-$number")" \
     "${binary:?}" serve ${flags[0]+"${flags[@]}"}
-  wait_for 60 node_ready "$name" || die "$name is not ready: see $dir/$name/log"
+  wait_for 60 node_ended_or_ready "$name" || die "$name is not ready: see $dir/$name/log"
+  is_up "$name" || die "$name has ended: see $dir/$name/log"
 }
-node_ready() { is_down "$1" || http_get "127.0.0.1:$(port_of "$1")" /health/ready >/dev/null; }
+node_ended_or_ready() { is_down "$1" || http_get "127.0.0.1:$(port_of "$1")" /health/ready >/dev/null; }
 
 start_haproxy() {
   launch haproxy env API_BIND="127.0.0.1:$(port_of haproxy)" METRICS_BIND="127.0.0.1:$(port_of haproxy-metrics)" \

@@ -7,10 +7,10 @@ use std::sync::{
 };
 
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     task::JoinSet,
 };
 use uuid::Uuid;
@@ -216,4 +216,31 @@ async fn a_request_that_a_node_has_received_is_not_sent_to_another() {
     let answer = haproxy.front.buy("ann", Uuid::now_v7(), 1).await;
     answer.refusal(503, "unavailable");
     answer.retry_after();
+}
+
+/// Who sends half an order gets an answer that a storefront can read, from `HAProxy` itself.
+#[tokio::test]
+async fn half_a_request_is_answered_with_a_problem() {
+    let (received, mut running) = (Arc::default(), JoinSet::new());
+    let [first, second] = [
+        silent_node(Arc::clone(&received), &mut running).await,
+        silent_node(Arc::clone(&received), &mut running).await,
+    ];
+    let haproxy = Haproxy::start(&[&first, &second]).await;
+    let address = haproxy.front.url.trim_start_matches("http://");
+    let mut client = TcpStream::connect(address).await.unwrap();
+    let half = b"POST /orders HTTP/1.1\r\nHost: shop\r\nContent-Length: 90\r\n\r\n{";
+    client.write_all(half).await.unwrap();
+
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let head = head.to_ascii_lowercase();
+    assert!(head.starts_with("http/1.1 408"), "{head}");
+    assert!(head.contains("application/problem+json"), "{head}");
+    assert!(head.contains("x-request-id: "), "{head}");
+    let body: Value = serde_json::from_str(body).unwrap();
+    assert_eq!(body["code"], "request_timeout");
+    assert_eq!(received.load(Ordering::Relaxed), 0);
 }

@@ -10,6 +10,7 @@ use crate::support::{
     SOON, eventually,
     http::Answer,
     race::together,
+    service::Service,
     shop::{Backend, Shop},
     when,
 };
@@ -299,27 +300,52 @@ async fn zero_disables_the_limit_and_sends_nothing_to_redis() {
 async fn requests_for_a_sold_out_product_count_on_the_other_nodes_too() {
     let shop = open(Backend::Postgres, 2).await;
     let product = shop.service().product(0, json!({})).await;
-    eventually("the gate limits the user", SOON, async || {
-        shop.nodes[0].buy("somebody", product, 1).await;
-        let limited = shop.nodes[0].buy("somebody", product, 1).await;
-        when(is_limited(&limited))
-    })
-    .await;
-
     let begun = Instant::now();
-    for _ in 0..LIMIT {
-        let answer = shop.nodes[0].buy("ann", product, 1).await;
-        answer.refusal(409, "sold_out");
-    }
+    use_bucket(&shop.nodes[0], product).await;
 
-    // The node reports to Redis later, in parts: the key expires when the bucket is full again.
     eventually("Redis has counted all of them", SOON, async || {
-        let key = "flash-sale:{rate}:ann";
-        let left: i64 = shop.redis().0[0].run(&["PTTL", key]).await;
-        let left = Duration::from_millis(left.try_into().unwrap_or(0));
-        when(left + begun.elapsed() + CELL / 2 > BUCKET)
+        when(until_full(&shop).await + begun.elapsed() + CELL / 2 > BUCKET)
     })
     .await;
     let others = flood(&shop, "ann", product, 2 * LIMIT).await;
     assert!(others <= allowed(begun) - LIMIT, "{others} more");
+}
+
+/// Each node decides them alone, so what they admit together has to be refilled before the next.
+#[tokio::test]
+async fn requests_for_a_sold_out_product_at_every_node_are_a_debt() {
+    let shop = open(Backend::Postgres, 3).await;
+    let product = shop.service().product(0, json!({})).await;
+    let begun = Instant::now();
+    for node in &shop.nodes {
+        use_bucket(node, product).await;
+    }
+
+    eventually("Redis has counted all of them", SOON, async || {
+        when(until_full(&shop).await + begun.elapsed() + CELL / 2 > 3 * BUCKET)
+    })
+    .await;
+}
+
+/// Uses the limit of the user at one node for a product that its sold-out gate knows.
+async fn use_bucket(node: &Service, product: Uuid) {
+    let somebody = Uuid::now_v7().to_string();
+    eventually("the gate limits a user", SOON, async || {
+        node.buy(&somebody, product, 1).await;
+        let limited = node.buy(&somebody, product, 1).await;
+        when(is_limited(&limited))
+    })
+    .await;
+    for _ in 0..LIMIT {
+        let answer = node.buy("ann", product, 1).await;
+        answer.refusal(409, "sold_out");
+    }
+}
+
+/// The time until Redis counts the user's bucket as full: its key expires then. The nodes report
+/// later, in parts.
+async fn until_full(shop: &Shop) -> Duration {
+    let key = "flash-sale:{rate}:ann";
+    let left: i64 = shop.redis().0[0].run(&["PTTL", key]).await;
+    Duration::from_millis(left.try_into().unwrap_or(0))
 }
