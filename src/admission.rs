@@ -68,12 +68,7 @@ impl Gate {
     ) -> Result<Option<Outcome>, RateLimited> {
         let sold_out = self.sold_out.find(request, now);
         if let Some(users) = &self.users {
-            let user = &request.user_id;
-            let admitted = match &sold_out {
-                // A flood of refusals must not become a flood of calls to Redis.
-                Some(_) => users.admit_local(user),
-                None => users.admit(user).await,
-            };
+            let admitted = users.admit(&request.user_id).await;
             admitted.inspect_err(|_| metrics::rate_limited())?;
         }
         Ok(sold_out.map(|product| product.refuse()))

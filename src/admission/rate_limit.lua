@@ -2,9 +2,9 @@
 -- key holds the time at which its user's bucket will be full again, in microseconds.
 --
 -- KEYS: one per user. ARGV: refill time of a cell and of a whole bucket, in microseconds; then one
--- number per key: 0 requests a cell, n > 0 takes n cells that were used already, if need be more
--- than the bucket has: they have to be refilled first. Returns, per key, the microseconds until the
--- next cell where there is none, else -n: n cells are left.
+-- number per key: 0 requests a cell, n > 0 takes n cells that were used already, if need be of a
+-- tenth more than the bucket has: that has to be refilled first. Returns, per key, the microseconds
+-- until the next cell where there is none, else -n: n cells are left.
 --
 -- The clock is Redis's own, so the nodes' clocks do not matter. It counts from 2026, because a
 -- double has no room for fractions of a microsecond since 1970.
@@ -13,8 +13,7 @@ local now = (tonumber(time[1]) - 1767225600) * 1000000 + tonumber(time[2])
 local cell, bucket = tonumber(ARGV[1]), tonumber(ARGV[2])
 -- Sums of cells are rounded: a rounding error must not refuse the last cell.
 local slack = cell / 1000
--- Sold-out answers of each node's own bucket may add up to one bucket a node.
-local most = bucket * 16
+local most = bucket * 1.1
 local stored = redis.call('MGET', unpack(KEYS))
 -- A call may contain a user more than once.
 local changed, results = {}, {}

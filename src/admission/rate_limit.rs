@@ -87,18 +87,6 @@ impl UserLimiter {
         }
     }
 
-    /// Takes a cell from this node's bucket; it is reported to Redis later.
-    pub(super) fn admit_local(&self, user: &UserId) -> Result<(), RateLimited> {
-        let Claim::Ask { owed, local } = self.claim(user)? else {
-            return Ok(());
-        };
-        local?;
-        if let Some(shared) = &self.shared {
-            shared.redis.report_later(user, owed + 1);
-        }
-        Ok(())
-    }
-
     pub(super) fn drop_idle(&self) {
         self.buckets.drop_idle(Instant::now());
     }

@@ -5,14 +5,12 @@
 //! it delays no request.
 
 use std::{
-    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use fred::types::Value;
-use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
     super::gcra::{BUCKET, Gcra},
@@ -37,10 +35,6 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(50);
 const REQUEST: u32 = 0;
 /// How long Redis is not called after it failed.
 const FAILURE_PAUSE: Duration = Duration::from_millis(500);
-/// How often cells that were used without a call are reported to Redis, summed up by user.
-const REPORT_EVERY: Duration = Duration::from_millis(20);
-/// Users with unreported cells; further ones count in this node's buckets only.
-const UNREPORTED_MAX: usize = 10_000;
 
 /// The state of a user's bucket over all nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,35 +67,6 @@ struct Check {
 #[derive(Debug)]
 pub(super) struct RedisLimiter {
     checks: mpsc::Sender<Check>,
-    unreported: Arc<Unreported>,
-}
-
-/// Cells that users took without a call to Redis.
-#[derive(Debug, Default)]
-struct Unreported {
-    users: Mutex<HashMap<UserId, u32>>,
-    added: Notify,
-}
-
-impl Unreported {
-    fn add(&self, user: &UserId, cells: u32) {
-        let mut users = self.users.lock();
-        if let Some(sum) = users.get_mut(user) {
-            *sum = sum.saturating_add(cells);
-            return;
-        }
-        if users.len() < UNREPORTED_MAX {
-            users.insert(Arc::clone(user), cells);
-            self.added.notify_one();
-        }
-    }
-
-    /// The cells that one call can report, and whether none remain.
-    fn take(&self) -> (Vec<(UserId, u32)>, bool) {
-        let mut users = self.users.lock();
-        let taken = users.extract_if(|_, _| true).take(BATCH_MAX).collect();
-        (taken, users.is_empty())
-    }
 }
 
 impl RedisLimiter {
@@ -113,7 +78,6 @@ impl RedisLimiter {
         tasks: &Tasks,
     ) -> Self {
         let (checks, inbox) = mpsc::channel(QUEUE_MAX);
-        let unreported = Arc::<Unreported>::default();
         let counter = Counter {
             redis,
             key,
@@ -121,11 +85,8 @@ impl RedisLimiter {
             buckets,
             paused_until: Instant::now(),
         };
-        tasks.spawn(
-            "rate limits",
-            serve(counter, inbox, Arc::clone(&unreported), tasks.clone()),
-        );
-        Self { checks, unreported }
+        tasks.spawn("rate limits", serve(counter, inbox, tasks.clone()));
+        Self { checks }
     }
 
     /// Takes the cells that the user owes, and one more if the limit has it. `None` without an answer
@@ -136,41 +97,15 @@ impl RedisLimiter {
         self.checks.try_send(Check { user, owed, reply }).ok()?;
         answer.await.ok()
     }
-
-    /// Counts cells that were taken on this node; they are reported to Redis later.
-    pub(super) fn report_later(&self, user: &UserId, cells: u32) {
-        self.unreported.add(user, cells);
-    }
 }
 
-async fn serve(
-    mut counter: Counter,
-    mut inbox: mpsc::Receiver<Check>,
-    unreported: Arc<Unreported>,
-    tasks: Tasks,
-) {
+async fn serve(mut counter: Counter, mut inbox: mpsc::Receiver<Check>, tasks: Tasks) {
     let mut checks = Vec::new();
-    let mut report_at = None::<Instant>;
     loop {
-        let report = async {
-            match report_at {
-                Some(at) => tokio::time::sleep_until(at.into()).await,
-                None => unreported.added.notified().await,
-            }
-        };
         tokio::select! {
             // Later requests use this node's buckets.
             () = tasks.stopped() => return,
             received = inbox.recv_many(&mut checks, BATCH_MAX) => if received == 0 { return },
-            () = report => match report_at.take() {
-                Some(_) => {
-                    let (users, is_last) = unreported.take();
-                    counter.report(&users).await;
-                    // Checks may be served in between.
-                    report_at = (!is_last).then(Instant::now);
-                }
-                None => report_at = Some(Instant::now() + REPORT_EVERY),
-            },
         }
         counter.check(&mut checks).await;
     }
@@ -201,17 +136,6 @@ impl Counter {
         for (check, counted) in batch.into_iter().zip(counted.drain(first..)) {
             self.buckets.record(&check.user, counted, Instant::now());
             let _ = check.reply.send(counted);
-        }
-    }
-
-    /// Reports cells that were taken already, and learns who is over the limit.
-    async fn report(&mut self, unreported: &[(UserId, u32)]) {
-        let cells: Vec<_> = unreported
-            .iter()
-            .map(|(user, cells)| (user, *cells))
-            .collect();
-        for ((user, _), counted) in cells.iter().zip(self.run(&cells).await) {
-            self.buckets.record(user, counted, Instant::now());
         }
     }
 
