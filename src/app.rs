@@ -225,13 +225,10 @@ impl App {
         let drained = tokio::time::timeout(deadline, in_order)
             .await
             .unwrap_or(false);
-        let close = async {
-            self.state.store.close().await;
-            if let Some(redis) = &self.resources.redis {
-                redis.close().await;
-            }
-        };
-        drop(tokio::time::timeout(CLOSE_TIMEOUT, close).await);
+        self.state.store.close().await;
+        if let Some(redis) = &self.resources.redis {
+            drop(tokio::time::timeout(CLOSE_TIMEOUT, redis.close()).await);
+        }
         self.resources.exports.stop();
         self.resources.exports.drained(EXPORT_TIMEOUT).await;
         drop(self.resources.nodes);

@@ -3,8 +3,10 @@
 use std::{
     io::{self, Write},
     process::ExitCode,
+    time::Duration,
 };
 
+use anyhow::Context;
 use flash_sale::{
     api::auth::{self, Role, sign::Signer},
     app,
@@ -14,7 +16,10 @@ use flash_sale::{
     telemetry::{self, output},
     verify,
 };
+use tokio::runtime::Runtime;
 
+/// Time for jobs of the runtime, when the command has ended.
+const JOBS_END_WITHIN: Duration = Duration::from_secs(1);
 /// The log filter of `migrate`.
 const MIGRATE_LOG: &str = "info,sqlx=warn";
 
@@ -26,7 +31,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(refusal) => return refusal.tell(),
     };
-    let code = run(cli.command).unwrap_or_else(|error| {
+    let code = in_runtime(run(cli.command)).unwrap_or_else(|error| {
         // One line: the setting or the failed step, and its chain of causes.
         let causes = domain::in_one_line(error.chain());
         drop(output::Lines.write_all(format!("error: {causes}\n").as_bytes()));
@@ -36,7 +41,14 @@ fn main() -> ExitCode {
     code
 }
 
-#[tokio::main]
+/// A job of the runtime that waits in a system call does not keep the process from ending.
+fn in_runtime<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = Runtime::new().context("cannot start the runtime")?;
+    let ended = runtime.block_on(command);
+    runtime.shutdown_timeout(JOBS_END_WITHIN);
+    ended
+}
+
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     // The binary links two crypto providers, so rustls needs an explicit choice.
     drop(rustls::crypto::ring::default_provider().install_default());

@@ -65,6 +65,9 @@ type Result<T> = std::result::Result<T, Error>;
 const BEGIN_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// Time limit of a query outside of a transaction; after it the request fails as `unavailable`.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
+/// Time limit to close connections, which nothing depends on: both databases end the transactions
+/// of a process that has gone.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The database; clones share its pools.
 #[derive(Clone, Debug)]
@@ -189,12 +192,10 @@ impl Store {
         .filter_map(|(name, pool)| Some(connect::pool_size(name, pool?)))
     }
 
+    /// Closes the connections. One in use or a silent server delays this by half a second at most.
     pub async fn close(&self) {
-        drop(self.write.close_by_ref().await);
-        drop(self.read.close_by_ref().await);
-        if let Some(payments) = self.payments.own() {
-            drop(payments.close_by_ref().await);
-        }
+        let pools = [Some(&self.write), Some(&self.read), self.payments.own()];
+        close(pools.into_iter().flatten()).await;
     }
 
     /// Whether it is PostgreSQL rather than SQLite.
@@ -287,4 +288,37 @@ fn padded<T: Clone>(mut values: Vec<T>) -> Vec<T> {
 fn array<T: Into<Value> + ValueType>(values: impl Iterator<Item = T>) -> Value {
     let element: ArrayType = T::array_type();
     Value::Array(element, Some(Box::new(values.map(Into::into).collect())))
+}
+
+/// Waits for the pools' connections, one pool after the other, until [`CLOSE_TIMEOUT`].
+async fn close(pools: impl Iterator<Item = &DatabaseConnection>) {
+    let in_turn = async {
+        for pool in pools {
+            drop(pool.close_by_ref().await);
+        }
+    };
+    drop(tokio::time::timeout(CLOSE_TIMEOUT, in_turn).await);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_in_use_does_not_keep_the_store_from_closing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("shop.db");
+        let url = Url::new(&format!("sqlite://{}?mode=rwc", path.display()));
+        let connections = Connections {
+            max: 2,
+            write_within: Duration::from_secs(1),
+        };
+        let store = Store::connect(&url, connections).await.unwrap();
+        let in_use = store.begin().await.unwrap();
+
+        let closed = tokio::time::timeout(CLOSE_TIMEOUT * 20, store.close()).await;
+
+        assert!(closed.is_ok());
+        drop(in_use);
+    }
 }

@@ -5,6 +5,7 @@
 
 use std::{
     fs::File,
+    iter,
     os::unix::fs::OpenOptionsExt,
     path::Path,
     time::{Duration, Instant},
@@ -72,7 +73,7 @@ pub(super) async fn up(url: &Url) -> Result<(), SchemaError> {
     let file_lock = lock_file(url).await?;
     let connection = open(url).await?;
     let migrated = migrate(&connection, url).await;
-    drop(connection.close().await);
+    super::close(iter::once(&connection)).await;
     drop(file_lock);
     migrated
 }
@@ -85,7 +86,7 @@ pub(super) async fn check(url: &Url) -> Result<(), SchemaError> {
     } else {
         let connection = open(url).await?;
         let history = History::read(&connection).await;
-        drop(connection.close().await);
+        super::close(iter::once(&connection)).await;
         history?.missing()?
     };
     match missing.first() {

@@ -1,11 +1,15 @@
 //! Child processes that end with their owner, and the process table.
 
 use std::{
+    fmt::Write as _,
     fs, io,
-    process::{Child, Command, ExitStatus},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::mpsc,
+    thread,
     time::Duration,
 };
 
+use anyhow::bail;
 use nix::{
     errno::Errno,
     sys::signal::{Signal, kill},
@@ -13,6 +17,8 @@ use nix::{
 };
 
 use crate::wait::eventually;
+
+const KILLED_WITHIN: Duration = Duration::from_secs(5);
 
 /// A child that is killed and reaped when its owner is dropped, also while it is stopped.
 #[derive(Debug)]
@@ -56,6 +62,44 @@ impl Drop for Owned {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// When it cannot be started or does not end in time. It is killed then, and the error has what it
+/// printed and what its threads waited for.
+pub fn output_within(command: &mut Command, within: Duration) -> anyhow::Result<Output> {
+    let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = piped.spawn()?;
+    let pid = child.id();
+    let (told, output) = mpsc::channel();
+    thread::spawn(move || told.send(child.wait_with_output()));
+    if let Ok(output) = output.recv_timeout(within) {
+        return Ok(output?);
+    }
+    let threads = threads_of(pid);
+    signal(pid, Signal::SIGKILL)?;
+    // None if another process has its standard output or error.
+    let output = output.recv_timeout(KILLED_WITHIN);
+    bail!("{command:?} did not end within {within:?}: {output:?}\n{threads}");
+}
+
+/// A line for each thread: its name, state, system call and what it waits for in the kernel. Empty
+/// where there is no `/proc`.
+pub fn threads_of(pid: u32) -> String {
+    let mut lines = String::new();
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"));
+    for task in tasks.into_iter().flatten().flatten() {
+        let read = |name| fs::read_to_string(task.path().join(name)).unwrap_or_default();
+        let status = read("status");
+        let state = status.lines().find(|line| line.starts_with("State"));
+        let (name, call, channel) = (read("comm"), read("syscall"), read("wchan"));
+        let (name, call, state) = (name.trim(), call.trim(), state.unwrap_or_default());
+        // A string takes any text.
+        let _ = writeln!(lines, "{name}: {state}, syscall {call}, {channel}");
+    }
+    lines
 }
 
 /// A process that has already ended is no error.

@@ -10,7 +10,7 @@ use crate::{
     cli::refused_start,
     support::{
         front::product_body,
-        service::program,
+        service::{ended, program},
         shop::{Backend, Shop},
         tokens::{self, expiry, key_pair, sign_with},
     },
@@ -83,7 +83,7 @@ async fn the_service_accepts_tokens_of_the_token_command(
         command
             .args(["token", "--user", "ann", "--ttl", ttl])
             .args(more);
-        let output = command.envs(&shop.settings.variables).output().unwrap();
+        let output = ended(command.envs(&shop.settings.variables));
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     };
@@ -110,7 +110,7 @@ async fn a_generated_secret_is_private_and_survives_a_restart() {
         command
             .args(["token", "--user", "ann"])
             .env("DATA_DIR", shop.data());
-        String::from_utf8(command.output().unwrap().stdout)
+        String::from_utf8(ended(&mut command).stdout)
             .unwrap()
             .trim()
             .to_owned()

@@ -1,9 +1,6 @@
 //! Command line: invalid settings, help, `migrate`, `verify` and the output of `serve`.
 
-use std::{
-    net::TcpListener,
-    process::{Command, Output},
-};
+use std::{net::TcpListener, process::Output};
 
 use rstest::rstest;
 use serde_json::json;
@@ -11,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::support::{
     postgres::Database,
-    service::program,
+    service::{ended, program},
     shop::{Backend, Shop},
 };
 
@@ -85,30 +82,7 @@ pub(crate) fn refused_start(settings: &[(&str, &str)]) -> Output {
         .env("DATA_DIR", data.path())
         .envs(settings.iter().copied())
         .arg("serve");
-    output_within_seconds(command)
-}
-
-/// Kills the process at a deadline: a service that accepts an invalid setting would never exit.
-fn output_within_seconds(mut command: Command) -> Output {
-    let child = command
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let pid = child.id();
-    let (done, until_done) = std::sync::mpsc::channel();
-    let reader = std::thread::spawn(move || {
-        let output = child.wait_with_output().unwrap();
-        done.send(()).unwrap();
-        output
-    });
-    if until_done
-        .recv_timeout(std::time::Duration::from_secs(15))
-        .is_err()
-    {
-        test_support::process::signal(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
-    }
-    reader.join().unwrap()
+    ended(&mut command)
 }
 
 #[rstest]
@@ -210,7 +184,7 @@ fn an_unknown_flag_is_refused() {
     let mut command = program();
     command.args(["serve", "--no-such-flag"]);
 
-    let output = output_within_seconds(command);
+    let output = ended(&mut command);
 
     assert!(!output.status.success());
     assert!(
@@ -231,7 +205,7 @@ fn the_error_line_has_the_possible_values_and_missing_flags(
     let mut command = program();
     command.args(arguments);
 
-    let output = output_within_seconds(command);
+    let output = ended(&mut command);
 
     let stderr = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
@@ -249,7 +223,7 @@ fn verify_names_a_missing_database_and_its_setting(#[case] name: &str, #[case] s
     let value = format!("{scheme}{}", missing.display());
     command.arg("verify").env(name, value);
 
-    let output = output_within_seconds(command);
+    let output = ended(&mut command);
 
     let stderr = text(&output.stderr);
     assert!(!output.status.success(), "{output:?}");
@@ -265,7 +239,7 @@ fn verify_names_a_missing_database_and_its_setting(#[case] name: &str, #[case] s
 #[test]
 fn the_usage_names_the_program() {
     let mut command = program();
-    let help = text(&command.arg("--help").output().unwrap().stdout);
+    let help = text(&ended(command.arg("--help")).stdout);
     assert!(help.contains("Usage: flash-sale serve [OPTIONS]"), "{help}");
     assert!(!help.contains("Usage: serve"), "{help}");
 }
@@ -284,7 +258,7 @@ fn help_names_every_setting_and_shows_no_secret() {
         ] {
             command.env(name, secret);
         }
-        let output = command.output().unwrap();
+        let output = ended(&mut command);
         let help = text(&output.stdout);
         assert!(output.status.success(), "{output:?}");
         assert!(!help.contains(secret), "{help}");
@@ -328,7 +302,7 @@ async fn a_flag_is_equivalent_to_its_variable() {
     let mut command = program();
     command.args(["serve", "--lock-ttl-ms", "abc"]);
 
-    let output = output_within_seconds(command);
+    let output = ended(&mut command);
 
     assert!(!output.status.success());
     let stderr = text(&output.stderr);
@@ -355,7 +329,7 @@ async fn migrating_twice_changes_nothing(#[case] backend: Backend) {
     let run = |command: &str| {
         let mut program = program();
         program.arg(command).envs(settings.iter().cloned());
-        output_within_seconds(program)
+        ended(&mut program)
     };
 
     for _ in 0..2 {
@@ -379,7 +353,7 @@ async fn concurrent_migrations_succeed() {
         .map(|_| {
             let mut command = program();
             command.arg("migrate").env("DATABASE_URL", database.url());
-            std::thread::spawn(move || output_within_seconds(command))
+            std::thread::spawn(move || ended(&mut command))
         })
         .collect();
 

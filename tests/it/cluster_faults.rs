@@ -12,7 +12,7 @@ use crate::support::{
     ledger::Ledger,
     load::{Load, Told, door},
     repository,
-    service::program,
+    service::{ended, program},
     when,
 };
 
@@ -93,8 +93,7 @@ async fn no_confirmed_order_is_lost_when_machines_of_the_database_die() {
     // A buyer repeats the order with one key until it is confirmed.
     assert_eq!(orders.len(), told.served);
     ledger.assert_conserved(product).await;
-    let mut verify = program();
-    verify.args(["verify", "--database-url", &cluster.database_url]);
-    let verified = verify.output().unwrap();
+    let verify = ["verify", "--database-url", &cluster.database_url];
+    let verified = ended(program().args(verify));
     assert!(verified.status.success(), "{verified:?}");
 }

@@ -10,7 +10,7 @@ use crate::support::{
     front::{Front, product_body},
     identity::{AUDIENCE, ISSUER, Identity, Signer, claims},
     openid::OpenId,
-    service::program,
+    service::{ended, program},
     shop::{Backend, Shop},
     tokens::{self, expiry, sign_with},
 };
@@ -213,7 +213,7 @@ async fn a_secret_is_replaced_while_its_tokens_are_in_use() {
 
     let mut command = program();
     command.args(["token", "--user", "boss", "--admin"]);
-    let output = command.envs(&shop.settings.variables).output().unwrap();
+    let output = ended(command.envs(&shop.settings.variables));
     let boss = String::from_utf8(output.stdout).unwrap().trim().to_owned();
     let product = product_of(service, &boss).await;
     let by_role = sign_with(new, &claims("ann", json!({ "role": "admin" })));

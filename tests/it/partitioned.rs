@@ -13,7 +13,7 @@ use crate::support::{
     lanes::sequencer,
     ledger::{Ledger, connect},
     postgres::Database,
-    service::program,
+    service::{ended, program},
     shop::{Backend, Shop},
     upgrade::Place,
 };
@@ -137,8 +137,7 @@ async fn a_migration_builds_its_index_on_every_partition() {
     }
 
     let migrate = ["migrate", "--database-url", &database.url()];
-    let migrated = program().args(migrate).output();
-    let migrated = migrated.unwrap();
+    let migrated = ended(program().args(migrate));
     assert!(migrated.status.success(), "{migrated:?}");
 
     let parts = format!(

@@ -12,7 +12,7 @@ use crate::support::{
     pgbouncer::PgBouncer,
     postgres::Database,
     race::rush,
-    service::program,
+    service::{ended, program},
     shop::{Backend, Shop},
     tokens,
     upgrade::Place,
@@ -66,7 +66,7 @@ async fn sessions_behind_a_pooler_have_their_time_limits_also_after_it_was_kille
     assert_eq!(shop.ledger.texts(noted).await, [SETTINGS]);
     shop.assert_books(product).await;
     let verify = ["verify", "--database-url", &url];
-    let verified = program().args(verify).output().unwrap();
+    let verified = ended(program().args(verify));
     assert!(verified.status.success(), "{verified:?}");
 }
 
@@ -132,7 +132,7 @@ async fn a_pooler_that_shares_sessions_is_refused(
     for command in ["serve", "migrate", "verify"] {
         let mut command = place.command(command);
         let settings = [("DATABASE_URL", &*url), ("AUTH_SECRET", tokens::SECRET)];
-        let refused = command.envs(settings).output().unwrap();
+        let refused = ended(command.envs(settings));
         let stderr = String::from_utf8(refused.stderr).unwrap();
         assert_eq!(refused.status.code(), Some(1), "{stderr}");
         let line = stderr.trim();
@@ -146,7 +146,7 @@ async fn a_pooler_that_shares_sessions_is_refused(
         ("DATABASE_DIRECT_URL", &*url),
         ("DATABASE_URL", &*place.url),
     ];
-    let refused = place.command("migrate").envs(direct).output().unwrap();
+    let refused = ended(place.command("migrate").envs(direct));
     let stderr = String::from_utf8(refused.stderr).unwrap();
     assert_eq!(refused.status.code(), Some(1), "{stderr}");
     assert!(stderr.starts_with("error: DATABASE_DIRECT_URL"), "{stderr}");
@@ -177,13 +177,13 @@ async fn a_direct_url_of_another_database_is_refused() {
     ];
     let direct = ("DATABASE_DIRECT_URL", &other.url);
 
-    let refused = place.command("migrate").envs([direct]).output().unwrap();
+    let refused = ended(place.command("migrate").envs([direct]));
 
     let stderr = String::from_utf8(refused.stderr).unwrap();
     assert_eq!(refused.status.code(), Some(1), "{stderr}");
     let last = stderr.trim().lines().last().unwrap_or_default();
     assert!(last.starts_with("error: DATABASE_DIRECT_URL"), "{stderr}");
     place.migrate();
-    let migrated = place.command("migrate").env(direct.0, &place.url).output();
-    assert!(migrated.unwrap().status.success());
+    let migrated = ended(place.command("migrate").env(direct.0, &place.url));
+    assert!(migrated.status.success(), "{migrated:?}");
 }

@@ -19,7 +19,7 @@ use crate::{
     support::{
         postgres::Database,
         redis::Nodes,
-        service::{Service, Settings, program},
+        service::{Service, Settings, ended, program},
         shop::{Backend, Shop},
         tokens,
     },
@@ -255,7 +255,7 @@ fn the_help_of_a_secret_names_the_variable_of_its_file() {
         ("token", &["AUTH_SECRET"]),
         ("verify", &["DATABASE_URL"]),
     ] {
-        let help = program().args([command, "--help"]).output().unwrap().stdout;
+        let help = ended(program().args([command, "--help"])).stdout;
         let help = String::from_utf8(help).unwrap();
         for name in names {
             assert!(help.contains(&format!("{name}_FILE")), "{name}:\n{help}");
@@ -273,7 +273,7 @@ fn a_token_of_a_new_secret_comes_with_a_warning() {
         command.args(["token", "--user", "ann"]);
         command.env("DATA_DIR", folder.path());
         command.env("AUTH_SECRET", secret);
-        let output = command.output().unwrap();
+        let output = ended(&mut command);
         assert!(output.status.success(), "{output:?}");
         let token = String::from_utf8(output.stdout).unwrap();
         assert_eq!(token.trim().split('.').count(), 3, "{token}");

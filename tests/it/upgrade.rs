@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::support::{
     SOON, eventually,
     ledger::{Ledger, connect},
-    service::{Service, program},
+    service::{Service, ended, program},
     shop::Backend,
     upgrade::{OldNode, Place, kill_while_it_writes},
     when,
@@ -65,9 +65,9 @@ fn a_database_whose_first_start_was_killed_starts_again() {
         let mut first = run("migrate").stdout(Stdio::null()).spawn().unwrap();
         kill_while_it_writes(&mut first, data.path(), number);
 
-        let again = run("migrate").output().unwrap();
+        let again = ended(&mut run("migrate"));
         assert!(again.status.success(), "{number}: {again:?}");
-        let verified = run("verify").output().unwrap();
+        let verified = ended(&mut run("verify"));
         assert!(verified.status.success(), "{number}: {verified:?}");
     }
 }

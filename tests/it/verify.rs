@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::support::{
     ledger::Ledger,
     load::{Load, door},
+    service::{ended, program},
     shop::{Backend, Shop},
 };
 
@@ -243,9 +244,7 @@ fn a_missing_database_is_a_failure() {
     let directory = tempfile::TempDir::new().unwrap();
     let url = format!("sqlite://{}/none/flash-sale.db", directory.path().display());
 
-    let output = crate::support::service::program()
-        .args(["verify", "--database-url", &url])
-        .output();
+    let output = ended(program().args(["verify", "--database-url", &url]));
 
-    assert!(!output.unwrap().status.success());
+    assert!(!output.status.success());
 }

@@ -6,7 +6,10 @@ use sea_orm::ConnectionTrait;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use super::{ledger, repository, service::program};
+use super::{
+    ledger, repository,
+    service::{ended, program},
+};
 
 /// Set by `scripts/test --partitioned`: the number of partitions.
 const PARTITIONS: &str = "FLASH_SALE_TEST_PARTITIONS";
@@ -41,7 +44,7 @@ impl Database {
     pub(crate) async fn partitioned(partitions: &str) -> Self {
         let database = Self::empty().await;
         let migrate = ["migrate", "--database-url", &database.url()];
-        let migrated = program().args(migrate).output().unwrap();
+        let migrated = ended(program().args(migrate));
         assert!(migrated.status.success(), "{migrated:?}");
         database.partition(partitions).await;
         database

@@ -5,7 +5,7 @@ use std::{
     fs,
     ops::Deref,
     path::Path,
-    process::{Command, ExitStatus, Stdio},
+    process::{self, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use reqwest::Client;
 use test_support::{
     metrics::Metrics,
-    process::Owned,
+    process::{Owned, output_within},
     service::{Output, announced, clear_environment},
 };
 
@@ -35,12 +35,18 @@ impl Settings {
 }
 
 const STOPS_WITHIN: Duration = Duration::from_secs(10);
+const ENDS_WITHIN: Duration = Duration::from_mins(1);
 
 /// The program with an environment of `PATH` and the test's variables only.
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_flash-sale"));
     clear_environment(&mut command).stdin(Stdio::null());
     command
+}
+
+/// What a command printed that ends by itself.
+pub(crate) fn ended(command: &mut Command) -> process::Output {
+    output_within(command, ENDS_WITHIN).unwrap()
 }
 
 /// The same with at most so many open files; `sh` becomes the program.

@@ -16,7 +16,7 @@ use super::{
     ledger::Ledger,
     postgres::Database,
     redis::Nodes,
-    service::{Service, Settings, program},
+    service::{Service, Settings, ended, program},
     tokens,
 };
 
@@ -238,10 +238,7 @@ impl Shop {
 
     /// The output of `flash-sale verify` for the database.
     pub(crate) fn verify(&self) -> Output {
-        program()
-            .args(["verify", "--database-url", &self.database_url])
-            .output()
-            .unwrap()
+        ended(program().args(["verify", "--database-url", &self.database_url]))
     }
 
     /// Asserts the stock invariant by the test's own count and by `flash-sale verify`.

@@ -8,11 +8,12 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sea_orm::{ConnectionTrait, TransactionTrait};
 use tempfile::TempDir;
+use test_support::process::threads_of;
 use tokio::task::JoinSet;
 
 use super::{
@@ -20,7 +21,7 @@ use super::{
     ledger::{Ledger, connect},
     postgres::Database,
     repository,
-    service::{Service, Settings, program},
+    service::{Service, Settings, ended, program},
     shop::Backend,
     tokens, when,
 };
@@ -78,7 +79,7 @@ impl Place {
     }
 
     pub(crate) fn run(&self, command: &str) -> Output {
-        self.command(command).output().unwrap()
+        ended(&mut self.command(command))
     }
 
     pub(crate) fn migrate(&self) {
@@ -126,7 +127,13 @@ impl Place {
 /// Kills it some time after its database file appeared, or after it ended.
 pub(crate) fn kill_while_it_writes(child: &mut Child, data: &Path, number: u32) {
     let database = data.join("flash-sale.db");
+    let deadline = Instant::now() + SOON;
     while !database.exists() && child.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            let threads = threads_of(child.id());
+            child.kill().unwrap();
+            panic!("no database: {threads}");
+        }
         std::thread::yield_now();
     }
     std::thread::sleep(Duration::from_micros(700) * number);
