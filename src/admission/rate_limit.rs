@@ -3,8 +3,8 @@
 //! Redis counts over all nodes (`rate_limit/redis.rs`). A node asks it only about users who matter:
 //! each user may take a few cells on each node that Redis learns of later, in one sum with the next
 //! question (`rate_limit/buckets.rs`). This node's own buckets, which count every request of this
-//! node, decide while Redis is unreachable. They also remember until when Redis has refused a user,
-//! so that a flood costs Redis one call per cell.
+//! node, decide while Redis is unreachable, and Redis learns of those requests later. They also
+//! remember until when Redis has refused a user, so that a flood costs Redis one call per cell.
 
 use std::{
     num::NonZeroU32,
@@ -77,7 +77,7 @@ impl UserLimiter {
         let Some(shared) = &self.shared else {
             return local;
         };
-        match shared.redis.take(user, owed).await {
+        match shared.redis.take(user, owed, local.is_ok()).await {
             Some(Counted::Left(_)) => Ok(()),
             Some(Counted::Over(wait)) => Err(self.rule.refusal(wait)),
             None => {

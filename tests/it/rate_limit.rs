@@ -122,6 +122,38 @@ async fn without_redis_each_node_counts_its_own_requests() {
     .await;
 }
 
+/// Otherwise a user would get the whole limit once more when Redis answers again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_nodes_admit_without_redis_counts_afterwards() {
+    let shop = open(Backend::Postgres, 2).await;
+    let product = shop.service().product(1_000, json!({})).await;
+    let redis = &shop.redis().0[0];
+    redis.pause();
+    let begun = Instant::now();
+    eventually("each node admits the limit", SOON, async || {
+        flood(&shop, "ann", product, 4 * LIMIT).await;
+        let fallbacks = counted_alone(&shop).await;
+        when(fallbacks.iter().all(|number| *number >= Some(40.0)))
+    })
+    .await;
+    redis.resume();
+
+    let mut newcomers = 0;
+    let mut admitted = 0;
+    eventually("Redis counts again", SOON * 2, async || {
+        newcomers += 1;
+        let newcomer = format!("new-{newcomers}");
+        let again = flood(&shop, &newcomer, product, 4 * LIMIT).await < 2 * LIMIT;
+        admitted += flood(&shop, "ann", product, 4 * LIMIT).await;
+        when(again)
+    })
+    .await;
+
+    // Cells that were refilled meanwhile, on both nodes.
+    let refilled = 2 * (allowed(begun) - LIMIT);
+    assert!(admitted <= refilled, "{admitted}, not {refilled} at most");
+}
+
 /// A Redis that accepts and never answers delays a request a little, not until its time-out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hung_redis_does_not_delay_orders() {

@@ -71,9 +71,10 @@ impl Bucket {
         now >= self.minute.saturating_add(nanoseconds(BUCKET))
     }
 
-    fn owe(&mut self, cell: u64, now: u64) {
-        self.owed += 1;
-        self.owed_full = self.owed_full.max(now).saturating_add(cell);
+    fn owe(&mut self, cells: u32, cell: u64, now: u64) {
+        self.owed = self.owed.saturating_add(cells);
+        let time = cell.saturating_mul(cells.into());
+        self.owed_full = self.owed_full.max(now).saturating_add(time);
     }
 
     /// The cells that Redis has to learn of; those that are refilled meanwhile stay untold.
@@ -112,19 +113,26 @@ impl Buckets {
             let wait = Duration::from_nanos(bucket.blocked - now);
             return Err(self.rule.refusal(wait));
         }
-        let cell = nanoseconds(self.rule.cell()).max(1);
+        let cell = self.cell();
         // Always counts, so that this node's bucket is right when Redis fails.
         let local = self.rule.take(bucket.full, now);
         let local = local.map(|full| bucket.full = full);
         let allowance = nodes.map_or(0, |nodes| self.allowance(nodes));
         if local.is_ok() && !bucket.asks && bucket.owed < allowance {
-            bucket.owe(cell, now);
+            bucket.owe(1, cell, now);
             return Ok(Claim::Admitted);
         }
         let owed = bucket.tell(cell, now);
         // Until the answer: meanwhile the user must not owe again.
         bucket.asks = true;
         Ok(Claim::Ask { owed, local })
+    }
+
+    /// Records cells that Redis was to count, and gave no answer.
+    pub(super) fn owe(&self, user: &UserId, cells: u32, now: Instant) {
+        let now = self.rule.since_begin(now);
+        let mut bucket = self.users.entry(Arc::clone(user)).or_default();
+        bucket.owe(cells, self.cell(), now);
     }
 
     /// Records what Redis has counted for the user.
@@ -142,6 +150,10 @@ impl Buckets {
         let now = self.rule.since_begin(now);
         self.users.retain(|_, bucket| !bucket.is_idle(now));
         self.users.shrink_to_fit();
+    }
+
+    fn cell(&self) -> u64 {
+        nanoseconds(self.rule.cell()).max(1)
     }
 
     /// The cells that a user may owe on each of so many nodes.
@@ -237,6 +249,17 @@ mod tests {
         // Three of five cells of 0.6 s.
         one.now += Duration::from_millis(1_800);
         assert_eq!(one.claim(1), Ok(ask(2)));
+    }
+
+    #[test]
+    fn redis_learns_later_of_cells_that_it_gave_no_answer_for() {
+        let one = Fixture::new();
+        assert_eq!(one.buckets.claim(&one.user, None, one.now), Ok(ask(0)));
+        one.buckets.owe(&one.user, 1, one.now);
+        assert_eq!(one.claim(1), Ok(ask(1)));
+        one.buckets.owe(&one.user, 2, one.now);
+        assert_eq!(one.claim(1), Ok(ask(2)), "that one too");
+        assert_eq!(one.claim(1), Ok(ask(0)), "told once");
     }
 
     #[test]

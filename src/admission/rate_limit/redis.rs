@@ -2,7 +2,7 @@
 //!
 //! Requests that arrive during a round trip share the next one. While Redis is unreachable or slow,
 //! callers use this node's buckets; after such a failure Redis is not called for a while, so that
-//! it delays no request.
+//! it delays no request. It learns later of the cells that were taken meanwhile.
 
 use std::{
     sync::Arc,
@@ -10,7 +10,10 @@ use std::{
 };
 
 use fred::types::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{
+    mpsc::{self, error::TrySendError},
+    oneshot,
+};
 
 use super::{
     super::gcra::{BUCKET, Gcra},
@@ -61,12 +64,22 @@ struct Check {
     user: UserId,
     /// Cells that the user took before without a call.
     owed: u32,
+    /// Whether this node admits the request without an answer.
+    admitted: bool,
     reply: oneshot::Sender<Counted>,
+}
+
+impl Check {
+    /// The cells that Redis has not counted if it gave no answer.
+    fn untold(&self) -> u32 {
+        self.owed.saturating_add(self.admitted.into())
+    }
 }
 
 #[derive(Debug)]
 pub(super) struct RedisLimiter {
     checks: mpsc::Sender<Check>,
+    buckets: Arc<Buckets>,
 }
 
 impl RedisLimiter {
@@ -82,19 +95,27 @@ impl RedisLimiter {
             redis,
             key,
             rule,
-            buckets,
+            buckets: Arc::clone(&buckets),
             paused_until: Instant::now(),
         };
         tasks.spawn("rate limits", serve(counter, inbox, tasks.clone()));
-        Self { checks }
+        Self { checks, buckets }
     }
 
     /// Takes the cells that the user owes, and one more if the limit has it. `None` without an answer
-    /// from Redis.
-    pub(super) async fn take(&self, user: &UserId, owed: u32) -> Option<Counted> {
+    /// from Redis; `admitted` says whether this node admits the request then.
+    pub(super) async fn take(&self, user: &UserId, owed: u32, admitted: bool) -> Option<Counted> {
         let (reply, answer) = oneshot::channel();
-        let user = Arc::clone(user);
-        self.checks.try_send(Check { user, owed, reply }).ok()?;
+        let check = Check {
+            user: Arc::clone(user),
+            owed,
+            admitted,
+            reply,
+        };
+        if let Err(TrySendError::Full(check)) = self.checks.try_send(check) {
+            self.buckets.owe(&check.user, check.untold(), Instant::now());
+            return None;
+        }
         answer.await.ok()
     }
 }
@@ -132,6 +153,13 @@ impl Counter {
             .chain(batch.iter().map(|check| (&check.user, REQUEST)))
             .collect();
         let mut counted = self.run(&users).await;
+        if counted.is_empty() {
+            // Redis may count some of them twice: a call may reach it although no answer came.
+            for check in batch {
+                self.buckets.owe(&check.user, check.untold(), Instant::now());
+            }
+            return;
+        }
         let first = counted.len().saturating_sub(batch.len());
         for (check, counted) in batch.into_iter().zip(counted.drain(first..)) {
             self.buckets.record(&check.user, counted, Instant::now());
@@ -141,7 +169,7 @@ impl Counter {
 
     /// The script's results in the order of the users; empty without an answer from Redis.
     async fn run(&mut self, users: &[(&UserId, u32)]) -> Vec<Counted> {
-        if users.is_empty() || Instant::now() < self.paused_until {
+        if Instant::now() < self.paused_until {
             return Vec::new();
         }
         let micros = |time: Duration| Value::from(time.as_secs_f64() * 1e6);
