@@ -70,9 +70,10 @@ struct Check {
 }
 
 impl Check {
-    /// The cells that Redis has not counted if it gave no answer.
-    fn untold(&self) -> u32 {
-        self.owed.saturating_add(self.admitted.into())
+    /// Without an answer, Redis learns of the cells with a later question.
+    fn stays_owed(&self, buckets: &Buckets) {
+        let cells = self.owed.saturating_add(self.admitted.into());
+        buckets.owe(&self.user, cells, Instant::now());
     }
 }
 
@@ -113,7 +114,7 @@ impl RedisLimiter {
             reply,
         };
         if let Err(TrySendError::Full(check)) = self.checks.try_send(check) {
-            self.buckets.owe(&check.user, check.untold(), Instant::now());
+            check.stays_owed(&self.buckets);
             return None;
         }
         answer.await.ok()
@@ -156,7 +157,7 @@ impl Counter {
         if counted.is_empty() {
             // Redis may count some of them twice: a call may reach it although no answer came.
             for check in batch {
-                self.buckets.owe(&check.user, check.untold(), Instant::now());
+                check.stays_owed(&self.buckets);
             }
             return;
         }
