@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use entities::products::{ActiveModel, COLUMN, Column, Entity, Model};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait, Condition, DbErr, EntityTrait, ExprTrait, FromQueryResult, QueryFilter,
-    QueryOrder, QuerySelect, QueryTrait,
+    ColumnTrait, DbErr, EntityTrait, ExprTrait, FromQueryResult, QueryFilter, QueryOrder,
+    QuerySelect, QueryTrait, UpdateMany,
     sea_query::Expr,
 };
 
@@ -327,32 +327,30 @@ impl Transaction {
             let reason = "a write of several statements needs a transaction";
             return Err(Error::Refused(DbErr::Custom(reason.to_owned())));
         }
-        let written = Entity::update_many()
-            .col_expr(Column::Stock, Expr::value(change.stock.on_hand))
-            .col_expr(Column::StockTotal, Expr::value(change.stock.total))
-            .col_expr(Column::StockReserved, Expr::value(change.stock.reserved))
-            .col_expr(Column::UpdatedAt, Expr::value(now))
-            .col_expr(Column::Version, next_version())
-            .filter(self.is_unchanged(change.before))
-            .exec(&self.inner)
-            .await?;
-        Ok(written.rows_affected == 1)
+        let fence = self.fence(change, now).exec(&self.inner);
+        Ok(fence.await?.rows_affected == 1)
     }
 
-    /// Whether a row is still this one. A version alone can come twice: a fail-over may lose a
-    /// write that was read, because its commit was interrupted, and the new primary then makes the
-    /// same version of another stock.
-    fn is_unchanged(&self, before: &Product) -> Condition {
-        let unchanged = Condition::all()
-            .add(COLUMN.id.eq(before.id))
-            .add(COLUMN.version.eq(before.version))
-            .add(COLUMN.stock.eq(before.stock.on_hand))
-            .add(COLUMN.stock_total.eq(before.stock.total))
-            .add(COLUMN.stock_reserved.eq(before.stock.reserved));
+    /// The update of the stock that matches no row but the one that the decision is based on. A
+    /// version alone can come twice: a fail-over may lose a write that was read, because its commit
+    /// was interrupted, and the new primary then makes the same version of another stock.
+    pub(super) fn fence(&self, change: StockChange<'_>, now: DateTime<Utc>) -> UpdateMany<Entity> {
+        let StockChange { before, stock } = change;
+        let update = Entity::update_many()
+            .col_expr(Column::Stock, Expr::value(stock.on_hand))
+            .col_expr(Column::StockTotal, Expr::value(stock.total))
+            .col_expr(Column::StockReserved, Expr::value(stock.reserved))
+            .col_expr(Column::UpdatedAt, Expr::value(now))
+            .col_expr(Column::Version, next_version())
+            .filter(COLUMN.id.eq(before.id))
+            .filter(COLUMN.version.eq(before.version))
+            .filter(COLUMN.stock.eq(before.stock.on_hand))
+            .filter(COLUMN.stock_total.eq(before.stock.total))
+            .filter(COLUMN.stock_reserved.eq(before.stock.reserved));
         if self.is_postgres() {
-            return unchanged.add(COLUMN.updated_at.eq(before.updated_at));
+            return update.filter(COLUMN.updated_at.eq(before.updated_at));
         }
-        unchanged
+        update
     }
 
     /// Raises the product's version where it is still `version`, and changes nothing else: a

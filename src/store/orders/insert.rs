@@ -12,7 +12,7 @@ use entities::{
 use sea_orm::{
     ActiveEnum,
     ActiveValue::{NotSet, Set},
-    ConnectionTrait, DbBackend, EntityTrait, Statement, Value,
+    ConnectionTrait, DbBackend, EntityTrait, QueryTrait, Statement, Value, Values,
 };
 
 use super::super::{Result, StockChange, Transaction, array};
@@ -87,8 +87,9 @@ impl Transaction {
                 return Ok(written);
             }
         };
-        let mut parameters = Parameters::default();
-        let fence = fence_sql(change, now, &mut parameters);
+        let fence = self.fence(change, now).build(DbBackend::Postgres);
+        let mut parameters = Parameters::of(fence.values);
+        let fence = fence.sql;
         let insert = insert_sql(first, orders, &mut parameters);
         let sql = format!(
             "WITH fence AS ({fence} RETURNING id) {insert} WHERE EXISTS (SELECT id FROM fence)"
@@ -104,6 +105,11 @@ impl Transaction {
 struct Parameters(Vec<Value>);
 
 impl Parameters {
+    /// Those of a statement that begins the text.
+    fn of(values: Option<Values>) -> Self {
+        Self(values.map_or_else(Vec::new, |values| values.0))
+    }
+
     /// Adds a value and returns its placeholder.
     fn bind(&mut self, value: impl Into<Value>) -> String {
         self.0.push(value.into());
@@ -113,27 +119,6 @@ impl Parameters {
     fn statement(self, sql: String) -> Statement {
         Statement::from_sql_and_values(DbBackend::Postgres, sql, self.0)
     }
-}
-
-/// The update of the stock that matches no row but the one that the decision is based on, as in
-/// `Transaction::write_stock`.
-fn fence_sql(change: StockChange<'_>, now: DateTime<Utc>, parameters: &mut Parameters) -> String {
-    let StockChange { before, stock } = change;
-    format!(
-        "UPDATE products SET stock = {}, stock_total = {}, stock_reserved = {}, updated_at = {}, \
-            version = version + 1 WHERE id = {} AND version = {} AND stock = {} \
-            AND stock_total = {} AND stock_reserved = {} AND updated_at = {}",
-        parameters.bind(stock.on_hand),
-        parameters.bind(stock.total),
-        parameters.bind(stock.reserved),
-        parameters.bind(now),
-        parameters.bind(before.id),
-        parameters.bind(before.version),
-        parameters.bind(before.stock.on_hand),
-        parameters.bind(before.stock.total),
-        parameters.bind(before.stock.reserved),
-        parameters.bind(before.updated_at),
-    )
 }
 
 /// One statement for a batch of any size, with the values that differ as arrays; a `VALUES` list
