@@ -155,7 +155,8 @@ impl Counter {
             .collect();
         let mut counted = self.run(&users).await;
         if counted.is_empty() {
-            // Redis may count some of them twice: a call may reach it although no answer came.
+            // A call may reach Redis although no answer came, and then counts again: who sends
+            // less than is refilled owes nothing.
             for check in batch {
                 check.stays_owed(&self.buckets);
             }
