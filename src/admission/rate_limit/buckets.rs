@@ -52,7 +52,7 @@ struct Bucket {
     owed_full: u64,
     /// When the minute began in which at most the allowance is owed.
     minute: u64,
-    /// Cells of that minute that were not told to Redis.
+    /// Cells of that minute, and those without an answer, that were not told to Redis.
     owed: u32,
     /// Whether every request asks Redis: the user has used much over all nodes, or an answer is
     /// still awaited.
@@ -79,10 +79,12 @@ impl Bucket {
 
     /// The cells that Redis has to learn of; those that are refilled meanwhile stay untold.
     fn tell(&mut self, cell: u64, now: u64) -> u32 {
-        let told = self.owed_full.saturating_sub(now).div_ceil(cell);
-        let told = u32::try_from(told).unwrap_or(u32::MAX);
+        let left = self.owed_full.saturating_sub(now);
+        let told = u32::try_from(left / cell).unwrap_or(u32::MAX);
         self.owed = self.owed.saturating_sub(told);
-        self.owed_full = 0;
+        // A part of a cell goes on being refilled. Rounded up, a debt that is told again and again
+        // while Redis does not answer would never end.
+        self.owed_full = now.saturating_add(left % cell);
         told
     }
 
@@ -260,6 +262,22 @@ mod tests {
         one.buckets.owe(&one.user, 2, one.now);
         assert_eq!(one.claim(1), Ok(ask(2)), "that one too");
         assert_eq!(one.claim(1), Ok(ask(0)), "told once");
+    }
+
+    #[test]
+    fn a_debt_is_refilled_while_redis_does_not_answer() {
+        let mut one = Fixture::new();
+        one.buckets.owe(&one.user, 50, one.now);
+        // One request per 0.7 s, where a cell is refilled in 0.6 s.
+        for _ in 0..300 {
+            one.now += Duration::from_millis(700);
+            let Ok(Claim::Ask { owed, .. }) = one.buckets.claim(&one.user, None, one.now) else {
+                panic!("nobody is refused");
+            };
+            one.buckets.owe(&one.user, owed + 1, one.now);
+        }
+        one.now += Duration::from_millis(700);
+        assert_eq!(one.buckets.claim(&one.user, None, one.now), Ok(ask(0)));
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl From<i64> for Counted {
 #[derive(Debug)]
 struct Check {
     user: UserId,
-    /// Cells that the user took before without a call.
+    /// Cells that the user took before without a call, or without an answer.
     owed: u32,
     /// Whether this node admits the request without an answer.
     admitted: bool,
@@ -155,8 +155,8 @@ impl Counter {
             .collect();
         let mut counted = self.run(&users).await;
         if counted.is_empty() {
-            // A call may reach Redis although no answer came, and then counts again: who sends
-            // less than is refilled owes nothing.
+            // Each call that reaches Redis without an answer in time counts the debt again; the
+            // script takes a tenth more than the bucket has at most.
             for check in batch {
                 check.stays_owed(&self.buckets);
             }
