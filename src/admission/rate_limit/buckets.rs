@@ -54,6 +54,9 @@ struct Bucket {
     minute: u64,
     /// Cells of that minute, and those without an answer, that were not told to Redis.
     owed: u32,
+    /// The part of a cell that the last debt told to Redis was rounded up by; none once it is
+    /// answered.
+    rounded: u64,
     /// Whether every request asks Redis: the user has used much over all nodes, or an answer is
     /// still awaited.
     asks: bool,
@@ -80,11 +83,13 @@ impl Bucket {
     /// The cells that Redis has to learn of; those that are refilled meanwhile stay untold.
     fn tell(&mut self, cell: u64, now: u64) -> u32 {
         let left = self.owed_full.saturating_sub(now);
-        let told = u32::try_from(left / cell).unwrap_or(u32::MAX);
+        let told = left.div_ceil(cell);
+        if told > 0 {
+            self.rounded = told.saturating_mul(cell).saturating_sub(left);
+        }
+        let told = u32::try_from(told).unwrap_or(u32::MAX);
         self.owed = self.owed.saturating_sub(told);
-        // A part of a cell goes on being refilled. Rounded up, a debt that is told again and again
-        // while Redis does not answer would never end.
-        self.owed_full = now.saturating_add(left % cell);
+        self.owed_full = 0;
         told
     }
 
@@ -134,13 +139,19 @@ impl Buckets {
     pub(super) fn owe(&self, user: &UserId, cells: u32, now: Instant) {
         let now = self.rule.since_begin(now);
         let mut bucket = self.users.entry(Arc::clone(user)).or_default();
-        bucket.owe(cells, self.cell(), now);
+        if cells > 0 {
+            bucket.owe(cells, self.cell(), now);
+            // Else a debt that is told again and again without an answer would never end.
+            let rounded = std::mem::take(&mut bucket.rounded);
+            bucket.owed_full = bucket.owed_full.saturating_sub(rounded);
+        }
     }
 
     /// Records what Redis has counted for the user.
     pub(super) fn record(&self, user: &UserId, counted: Counted, now: Instant) {
         let now = self.rule.since_begin(now);
         let mut bucket = self.users.entry(Arc::clone(user)).or_default();
+        bucket.rounded = 0;
         match counted {
             Counted::Left(cells) => bucket.asks = cells < self.rule.limit() / 2,
             Counted::Over(wait) => bucket.blocked = now.saturating_add(nanoseconds(wait)),
